@@ -1,0 +1,1 @@
+"""An OpenAI-compatible speech server: transcription, translation, speech, voice activity, realtime."""

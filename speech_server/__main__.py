@@ -1,0 +1,34 @@
+"""python -m speech_server: serve (the default), models, client."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+COMMANDS = ("serve", "models", "client")
+
+
+def main(argv: list[str] | None = None) -> int:
+    argv = list(sys.argv[1:] if argv is None else argv)
+    command = argv.pop(0) if argv and argv[0] in COMMANDS else "serve"
+    # Imported by name so that `models` never pays for the web framework, and `serve` never for the client.
+    if command == "models":
+        from speech_server.commands import models as module
+    elif command == "client":
+        from speech_server.commands import client as module
+    else:
+        from speech_server.commands import serve as module
+    parser = argparse.ArgumentParser(
+        prog=f"python -m speech_server {command}" if command != "serve" else "python -m speech_server",
+        description=module.__doc__,
+        epilog="Commands: " + ", ".join(COMMANDS) + " (serve is the default); each has --help."
+        if command == "serve"
+        else None,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    module.add_arguments(parser)
+    return module.run(parser.parse_args(argv))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Sound in and out: decode any container to samples, encode samples to six formats."""

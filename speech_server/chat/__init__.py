@@ -1,0 +1,1 @@
+"""Voice chat: transcribe, ask a language model, speak."""

@@ -1,0 +1,1 @@
+"""One file per engine library, behind the interfaces of interfaces.py."""

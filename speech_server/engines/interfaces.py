@@ -1,0 +1,197 @@
+"""What an engine is: the four interfaces between the use cases and the libraries.
+
+All engines run blocking work on threads of their own. Their async methods are called on the event loop, never
+block it, and stop the work when the caller's task is cancelled or its iterator is closed. Samples are mono
+float32 in -1..1, shape (n,).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Samples = NDArray[np.float32]
+RATE = 16_000  # Hz, what transcribers and voice detectors take
+
+
+class Engine(Protocol):
+    """A model in memory. `close` frees it: blocking, called once, from a thread, when nobody uses it."""
+
+    @property
+    def memory_bytes(self) -> int: ...
+
+    def close(self) -> None: ...
+
+
+# --- speech to text ---
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    start: float  # seconds from the start of the audio
+    end: float
+    word: str  # with its leading space, as Whisper writes it
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    token: str
+    logprob: float
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A stretch of transcript; times in seconds from the start of the audio."""
+
+    start: float
+    end: float
+    text: str
+    tokens: tuple[int, ...] = ()
+    temperature: float = 0.0
+    avg_logprob: float = 0.0
+    compression_ratio: float = 0.0
+    no_speech_prob: float = 0.0
+    words: tuple[Word, ...] = ()
+    logprobs: tuple[TokenLogprob, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TranscribeOptions:
+    """How to decode. `language` is a code the model knows, or None to detect it from the first chunk."""
+
+    task: Literal["transcribe", "translate"] = "transcribe"
+    language: str | None = None
+    prompt: str | None = None
+    hotwords: str | None = None
+    temperatures: tuple[float, ...] = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+    beam_size: int = 5
+    word_timestamps: bool = False
+    without_timestamps: bool = False
+    logprobs: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechChunk:
+    """At most 30 s of audio to transcribe, cut out at `offset` seconds of the whole; RATE Hz.
+
+    `spans` tells where pieces of `samples` came from when silence inside was cut out:
+    (start sample in `samples`, start second in the whole), ascending. Empty: contiguous from `offset`.
+    """
+
+    samples: Samples
+    offset: float
+    spans: tuple[tuple[int, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkTranscript:
+    segments: tuple[Segment, ...]
+    language: str
+    language_probability: float
+
+
+class Transcriber(Engine, Protocol):
+    @property
+    def languages(self) -> frozenset[str]: ...
+
+    def transcribe(
+        self, chunks: AsyncIterator[SpeechChunk], options: TranscribeOptions
+    ) -> AsyncIterator[ChunkTranscript]:
+        """One transcript per chunk, in the order of the chunks, each as soon as it and those before it are done.
+
+        Raises Busy when the engine's queue is full, InvalidRequest for a language the model does not know.
+        """
+        ...
+
+
+# --- text to speech ---
+
+
+@dataclass(frozen=True, slots=True)
+class Voice:
+    id: str
+    name: str
+    language: str  # BCP 47, lower case: en-us
+    gender: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SpeakOptions:
+    voice: str
+    speed: float = 1.0
+    language: str | None = None  # None: the voice's own
+
+
+class Speaker(Engine, Protocol):
+    @property
+    def sample_rate(self) -> int: ...
+
+    @property
+    def voices(self) -> Mapping[str, Voice]: ...
+
+    @property
+    def speed_range(self) -> tuple[float, float]: ...
+
+    def check(self, options: SpeakOptions) -> None:
+        """Raise InvalidRequest for a voice, blend, language or speed this engine cannot do."""
+        ...
+
+    def speak(self, text: str, options: SpeakOptions) -> AsyncIterator[Samples]:
+        """Samples at `sample_rate`, one array per piece of text, in order, the first piece short."""
+        ...
+
+
+# --- voice activity ---
+
+
+class VoiceStream(Protocol):
+    """Voice probabilities for one stream of audio; keeps the network's state between calls."""
+
+    def feed(self, samples: Samples) -> NDArray[np.float32]:
+        """Probabilities (n,) for each whole frame of 512 samples so far unread; the rest waits. Blocking, short."""
+        ...
+
+
+class VoiceDetector(Engine, Protocol):
+    def stream(self) -> VoiceStream: ...
+
+
+@dataclass(frozen=True, slots=True)
+class VadOptions:
+    """Turning probabilities into spans of speech; the names are Silero's and OpenAI's."""
+
+    threshold: float = 0.5
+    neg_threshold: float | None = None
+    min_speech_duration_ms: int = 0
+    max_speech_duration_s: float = float("inf")
+    min_silence_duration_ms: int = 2000
+    speech_pad_ms: int = 400
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechSpan:
+    start: int  # samples at RATE
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class EngineArgs:
+    """What an engine factory gets beside the model's folder. `extra` holds a models file's own `args`."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    compute_type: str = "default"  # CTranslate2's names; the ONNX engines ignore it
+    threads: int = 0  # 0: one per core
+    workers: int = 0  # 0: as many as suit the device
+    extra: Mapping[str, str | int | float | bool] = field(default_factory=dict)
+
+
+class EngineFactory(Protocol):
+    """Loads a model folder into memory: blocking, called in a thread. Raises ModelBroken."""
+
+    def __call__(self, folder: Path, args: EngineArgs) -> Engine: ...

@@ -1,0 +1,145 @@
+"""Every failure the speech server can report; app.py turns them into replies."""
+
+from __future__ import annotations
+
+
+class SpeechError(Exception):
+    """A failure with an HTTP status; `message` is meant for the client and says what to do.
+
+    `type`, `code` and `param` fill OpenAI's error envelope.
+    """
+
+    status = 500
+    type = "server_error"
+    code: str | None = None
+
+    def __init__(self, message: str, *, param: str | None = None, code: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        if code is not None:
+            self.code = code
+
+
+class InvalidRequest(SpeechError):
+    """The request cannot be right, whatever the server's state."""
+
+    status = 400
+    type = "invalid_request_error"
+
+
+class AudioUnreadable(InvalidRequest):
+    """The upload is no audio any decoder here can read, or has no bytes."""
+
+    status = 415
+    code = "unsupported_audio"
+
+
+class RequestTooLarge(InvalidRequest):
+    status = 413
+    code = "too_large"
+
+
+class Forbidden(SpeechError):
+    """Missing or wrong API key. `status` is AUTH_FAILURE_STATUS (403, or OpenAI's 401)."""
+
+    status = 403
+    type = "authentication_error"
+    code = "invalid_api_key"
+
+
+class NotFound(InvalidRequest):
+    status = 404
+    type = "not_found_error"
+    code = "not_found"
+
+
+class ModelNotFound(NotFound):
+    """No such model: neither installed, nor in a catalog, nor on the hub."""
+
+    code = "model_not_found"
+
+
+class ModelNotInstalled(ModelNotFound):
+    """A model that may exist, but is not on this machine and could not be fetched."""
+
+    def __init__(self, model_id: str, reason: str = "") -> None:
+        super().__init__(
+            f"Model '{model_id}' is not installed locally. You can download the model using "
+            f"`POST /v1/models/{model_id}`" + (f" ({reason})" if reason else ""),
+            param="model",
+        )
+
+
+class WrongTask(ModelNotFound):
+    """The model exists, but does something else than the route needs."""
+
+    def __init__(self, model_id: str, task: str, wanted: str) -> None:
+        super().__init__(
+            f"Model '{model_id}' is not supported here: it does {task}, this route needs {wanted}",
+            param="model",
+        )
+
+
+class ModelGated(SpeechError):
+    """The hub wants a token with access to this model."""
+
+    status = 401
+    type = "authentication_error"
+    code = "model_gated"
+
+
+class ModelInUse(SpeechError):
+    status = 409
+    type = "conflict_error"
+    code = "model_in_use"
+
+
+class SourceUnavailable(SpeechError):
+    """A place models come from cannot be reached, or gave bytes that fail their checksum."""
+
+    status = 502
+    type = "upstream_error"
+    code = "model_source_unavailable"
+
+
+class ModelBroken(SpeechError):
+    """A model on disk that its engine cannot load."""
+
+    code = "model_broken"
+
+
+class LoadTimeout(SpeechError):
+    status = 504
+    code = "model_load_timeout"
+
+
+class StorageFull(SpeechError):
+    status = 507
+    code = "storage_full"
+
+
+class Busy(SpeechError):
+    """A bounded queue is full; `retry_after` seconds is a guess at when it will not be."""
+
+    status = 429
+    type = "rate_limit_error"
+    code = "busy"
+
+    def __init__(self, message: str, *, retry_after: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class ShuttingDown(SpeechError):
+    status = 503
+    type = "service_unavailable_error"
+    code = "shutting_down"
+
+
+class UpstreamError(SpeechError):
+    """The language model behind voice chat is not set, not reachable, or answered an error."""
+
+    status = 502
+    type = "upstream_error"
+    code = "llm_unavailable"

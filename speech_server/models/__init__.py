@@ -1,0 +1,1 @@
+"""Models: what exists (catalog), where it comes from (sources), on disk (store), in memory (loader)."""

@@ -1,0 +1,1 @@
+"""The Realtime API as a state machine without a socket."""

