@@ -1,0 +1,58 @@
+"""make bench: run the benchmarks, print each figure beside its aim, write results/*.json.
+
+Every figure is a ratio against a reference measured in the same run, so that it means something on a noisy machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+
+from benchmarks.report import Report
+
+BENCHMARKS = {
+    "stt": "transcription: throughput, latency, word error rate against faster-whisper",
+    "tts": "speech: throughput, first audio, load time against kokoro-onnx and piper-tts",
+    "proxy": "the worker's own cost per job against direct HTTP and a plain blocking proxy",
+    "realtime": "turn latency, event-loop stalls, sessions at once",
+    "coldstart": "process start to first answer against importing the runpod SDK",
+    "endurance": "memory after 1,000 mixed requests, /health under load",
+    "url": "any OpenAI-compatible server: --url http://host:port/v1",
+}
+
+
+def main() -> int:
+    lines = [f"  {name:<10} {text}" for name, text in BENCHMARKS.items()]
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description=f"{__doc__}\nBenchmarks:\n" + "\n".join(lines),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("only", nargs="*", metavar="NAME", help="which to run; all but url when left out")
+    parser.add_argument("--url", help="base URL of a server to measure with the same clips (with its /v1)")
+    parser.add_argument("--model", default="whisper-1", help="the model to ask that server for")
+    args = parser.parse_args()
+    if unknown := [name for name in args.only if name not in BENCHMARKS]:
+        parser.error(f"no benchmark {', '.join(unknown)}; there are {', '.join(BENCHMARKS)}")
+    chosen = args.only or (["url"] if args.url else [name for name in BENCHMARKS if name != "url"])
+    missed = 0
+    for name in chosen:
+        print(f"{name}: {BENCHMARKS[name]}", flush=True)
+        report = Report(name)
+        module = importlib.import_module(f"benchmarks.{name}")
+        if name == "url":
+            if not args.url:
+                parser.error("url needs --url")
+            module.run(report, args.url, args.model)
+        else:
+            module.run(report)
+        print(f"  -> {report.save()}\n")
+        missed += sum(row.holds is False for row in report.rows)
+    if missed:
+        print(f"{missed} figure(s) missed their aim")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
