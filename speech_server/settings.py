@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 
@@ -66,6 +67,15 @@ class Settings(BaseSettings):
         None, description="OpenAI-compatible language model behind voice chat and realtime, with its /v1."
     )
     chat_completion_api_key: str | None = Field(None, description="Key for that language model.")
+
+    @field_validator("allow_origins", "preload_models", mode="before")
+    @classmethod
+    def split_list(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        if value.lstrip().startswith("["):
+            return json.loads(value)
+        return [item.strip() for item in value.split(",") if item.strip()]
 
 
 @cache

@@ -1,0 +1,86 @@
+"""Start the speech server. Settings come from the environment; these options win over it."""
+
+from __future__ import annotations
+
+import argparse
+import socket
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from speech_server.settings import Settings
+
+BAD_SETTINGS = 2
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--host", help="address to listen on (UVICORN_HOST, 127.0.0.1)")
+    parser.add_argument("--port", type=int, help="port to listen on; 0 picks a free one (UVICORN_PORT, 8000)")
+    parser.add_argument("--log-level", choices=("debug", "info", "warning", "error"), help="(LOG_LEVEL, info)")
+
+
+def run(args: argparse.Namespace) -> int:
+    given = {"uvicorn_host": args.host, "uvicorn_port": args.port, "log_level": args.log_level}
+    settings, fault = read_settings({name: value for name, value in given.items() if value is not None})
+    fault = fault or (settings and why_unbindable(settings.uvicorn_host, settings.uvicorn_port)) or ""
+    if settings is None or fault:
+        print(f"speech server: {fault}", file=sys.stderr)
+        return BAD_SETTINGS
+    return serve(settings)
+
+
+def read_settings(given: dict[str, Any]) -> tuple[Settings | None, str]:
+    """The settings, or one line that names the variables that are wrong."""
+    from pydantic import ValidationError
+    from pydantic_settings import SettingsError
+
+    from speech_server.settings import Settings
+
+    try:
+        return Settings(**given), ""
+    except ValidationError as error:
+        faults = [f"{'__'.join(map(str, fault['loc'])).upper()}: {fault['msg']}" for fault in error.errors()]
+        return None, "bad setting: " + "; ".join(faults)
+    except SettingsError as error:
+        return None, f"bad setting: {error}"
+
+
+def why_unbindable(host: str, port: int) -> str:
+    """Asked before anything is loaded; uvicorn would only find out after start-up."""
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        socket.create_server((host, port), family=family).close()
+    except OSError as error:
+        return f"cannot listen on {host}:{port}: {error.strerror}; choose another with --port or UVICORN_PORT"
+    return ""
+
+
+def serve(settings: Settings) -> int:
+    import uvicorn
+
+    from speech_server.app import create_app
+
+    app = create_app(settings)
+    config = uvicorn.Config(
+        app,
+        host=settings.uvicorn_host,
+        port=settings.uvicorn_port,
+        loop="uvloop",
+        http="httptools",
+        lifespan="on",
+        access_log=False,
+        server_header=False,
+        log_config=log_config(settings.log_level),
+        timeout_graceful_shutdown=round(settings.shutdown_timeout),
+    )
+    uvicorn.Server(config).run()
+    return 0
+
+
+def log_config(level: str) -> dict[str, Any]:
+    from uvicorn.config import LOGGING_CONFIG
+
+    level = level.upper()
+    ours = {"handlers": ["default"], "level": level, "propagate": False}
+    loggers = dict.fromkeys(("uvicorn", "speech_server", "py.warnings"), ours)
+    return {**LOGGING_CONFIG, "loggers": loggers, "root": {"handlers": ["default"], "level": "WARNING"}}

@@ -1,0 +1,79 @@
+"""Gives every request an id, counts it, and logs one line about it: never what was said in it."""
+
+from __future__ import annotations
+
+import logging
+import time
+import uuid
+from collections import Counter
+from dataclasses import dataclass, field
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+log = logging.getLogger("speech_server.requests")
+
+# Asked every few seconds by a platform: not worth a line, nor work in flight.
+POLLED = frozenset({"/health", "/ping", "/metrics"})
+LONGEST_ID = 128
+
+
+@dataclass
+class Traffic:
+    """What passed so far. `finished` counts by (method, route, status), `seconds` sums by route."""
+
+    in_flight: int = 0
+    finished: Counter[tuple[str, str, int]] = field(default_factory=Counter)
+    seconds: Counter[str] = field(default_factory=Counter)
+
+
+def request_id_of(scope: Scope) -> str:
+    given = Headers(scope=scope).get("x-request-id", "")[:LONGEST_ID]
+    return given if given.isascii() and given.isprintable() and given else uuid.uuid4().hex
+
+
+def route_of(scope: Scope) -> str:
+    """The route's pattern, so that ids in paths do not make the counters grow."""
+    return getattr(scope.get("route"), "path", "unknown")
+
+
+class Observe:
+    def __init__(self, app: ASGIApp, traffic: Traffic) -> None:
+        self.app = app
+        self.traffic = traffic
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in ("http", "websocket") or scope["path"] in POLLED:
+            await self.app(scope, receive, send)
+            return
+        request_id = request_id_of(scope)
+        scope.setdefault("state", {})["request_id"] = request_id
+        status, received, sent, started = 101 if scope["type"] == "websocket" else 499, 0, 0, time.perf_counter()
+
+        async def counting_receive() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            return message
+
+        async def counting_send(message: Message) -> None:
+            nonlocal status, sent
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)["x-request-id"] = request_id
+            sent += len(message.get("body", b""))
+            await send(message)
+
+        self.traffic.in_flight += 1
+        try:
+            await self.app(scope, counting_receive, counting_send)
+        finally:
+            self.traffic.in_flight -= 1
+            seconds = time.perf_counter() - started
+            method = scope.get("method", "WS")
+            self.traffic.finished[method, route_of(scope), status] += 1
+            self.traffic.seconds[route_of(scope)] += seconds
+            log.info(
+                "%s %s %s in %.3f s, %d B in, %d B out, request %s",
+                method, scope["path"], status, seconds, received, sent, request_id,
+            )  # fmt: skip
