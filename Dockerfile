@@ -1,0 +1,92 @@
+# syntax=docker/dockerfile:1
+# One image for a queue worker, a load-balancing server and a pod. Arguments:
+#   DEVICE=gpu|cpu          gpu brings onnxruntime-gpu and the CUDA 12 libraries as wheels; no CUDA base image
+#   MODELS="id id"          models baked in; none by default: they come from a volume, the platform's cache or the hub
+#   SERVER=embedded|none    none brings the worker alone, for a BASE_IMAGE that has a speech server of its own
+#   USER_ID=1000            whom the container runs as
+ARG BASE_IMAGE=debian:bookworm-slim
+ARG SERVER=embedded
+
+# --- the installer: stays out of the image ---
+FROM ${BASE_IMAGE} AS uv
+# hadolint ignore=DL3002
+USER 0
+SHELL ["/bin/bash", "-o", "pipefail", "-c"]
+# hadolint ignore=DL3008
+RUN apt-get update && apt-get install -y --no-install-recommends python3-pip ca-certificates
+COPY requirements/dev.txt /tmp/
+# The same pinned and hashed uv that `make setup` uses.
+RUN sed -n '/^uv==/,/[^\\]$/p' /tmp/dev.txt >/tmp/uv.txt \
+ && PIP_BREAK_SYSTEM_PACKAGES=1 python3 -m pip install --no-cache-dir --require-hashes --no-deps -r /tmp/uv.txt \
+ && cp "$(command -v uv)" /uv
+
+# --- system ---
+FROM ${BASE_IMAGE} AS system
+# hadolint ignore=DL3002
+USER 0
+# Debian drops the exact versions it replaces, so a pin here would break the next build.
+# hadolint ignore=DL3008
+RUN apt-get update \
+ && apt-get install -y --no-install-recommends ca-certificates python3 tini \
+ && rm -rf /var/lib/apt/lists/* /var/cache/* /var/log/*
+ARG USER_ID=1000
+RUN test "$USER_ID" = 0 || useradd --uid "$USER_ID" --non-unique --create-home --home-dir /home/speech speech
+RUN --mount=from=uv,source=/uv,target=/usr/local/bin/uv \
+    UV_NO_CACHE=1 uv venv --no-project --python /usr/bin/python3 /opt/venv
+ENV PATH=/opt/venv/bin:$PATH VIRTUAL_ENV=/opt/venv
+
+# --- the server's dependencies ---
+FROM system AS server-none
+
+FROM system AS server-embedded
+ARG DEVICE=gpu
+COPY requirements/server.txt requirements/gpu.txt image/install /tmp/install/
+# onnxruntime-gpu is the same package under another name: it takes onnxruntime's place.
+RUN --mount=from=uv,source=/uv,target=/usr/local/bin/uv \
+    case "$DEVICE" in \
+      cpu) /tmp/install/install /tmp/install/server.txt ;; \
+      gpu) /tmp/install/install /tmp/install/server.txt /tmp/install/gpu.txt ;; \
+      *) echo "DEVICE is gpu or cpu, not '$DEVICE'" >&2; exit 1 ;; \
+    esac
+
+# --- models: only the part of the server that fetches them, so that other changes keep this layer ---
+# hadolint ignore=DL3006
+FROM server-${SERVER} AS models
+ARG MODELS=""
+WORKDIR /app
+COPY speech_server/__init__.py speech_server/__main__.py speech_server/errors.py speech_server/settings.py speech_server/
+COPY speech_server/engines/__init__.py speech_server/engines/interfaces.py speech_server/engines/
+COPY speech_server/commands/__init__.py speech_server/commands/models.py speech_server/commands/
+COPY speech_server/models speech_server/models
+# Splitting MODELS into words is the point.
+# hadolint ignore=SC2086
+RUN mkdir -p /opt/models \
+ && if [ -n "$MODELS" ]; then HF_HOME=/opt/models python -m speech_server models pull $MODELS; fi
+
+# --- the image ---
+# hadolint ignore=DL3006
+FROM server-${SERVER}
+COPY requirements/worker.txt image/install /tmp/install/
+RUN --mount=from=uv,source=/uv,target=/usr/local/bin/uv /tmp/install/install /tmp/install/worker.txt
+COPY --from=models /opt/models /opt/models
+WORKDIR /app
+COPY handler.py start.sh LICENSE ./
+COPY image/health image/check_libraries.py image/
+COPY worker worker
+COPY speech_server speech_server
+RUN python -m compileall -q --invalidation-mode unchecked-hash /app
+ENV PYTHONUNBUFFERED=1 PYTHONPATH=/app
+ARG USER_ID=1000
+USER ${USER_ID}
+ARG VERSION=0.1.0
+ARG REVISION=""
+LABEL org.opencontainers.image.title="runpod-speech" \
+      org.opencontainers.image.description="A complete OpenAI-compatible speech API as a Runpod Serverless worker" \
+      org.opencontainers.image.licenses="MIT" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
+EXPOSE 80 8000
+HEALTHCHECK --interval=30s --timeout=5s --start-period=120s CMD ["/app/image/health"]
+# tini reaps what a crashed server leaves and hands signals on; start.sh execs, so they reach Python.
+ENTRYPOINT ["tini", "--"]
+CMD ["/app/start.sh"]
