@@ -11,7 +11,6 @@ ARG SERVER=embedded
 FROM ${BASE_IMAGE} AS uv
 # hadolint ignore=DL3002
 USER 0
-SHELL ["/bin/bash", "-o", "pipefail", "-c"]
 # hadolint ignore=DL3008
 RUN apt-get update && apt-get install -y --no-install-recommends python3-pip ca-certificates
 COPY requirements/dev.txt /tmp/

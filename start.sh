@@ -1,0 +1,60 @@
+#!/bin/bash
+# Starts the container: finds the model caches, sets the library paths, then becomes the program MODE_TO_RUN names.
+#   queue  takes jobs from Runpod's queue (default)
+#   lb     answers HTTP on $PORT (80), for a load-balancing endpoint
+#   pod    answers HTTP on $PORT (8000) and says how to try it
+set -euo pipefail
+cd "$(dirname "$0")"
+
+# Models are written to the network volume where there is one, and found there, in the platform's own model cache
+# (one cached model per endpoint) and in the image; the last two may be read-only.
+volume=/runpod-volume
+if [ -z "${HF_HOME:-}" ]; then
+  HF_HOME=$HOME/.cache/huggingface
+  if [ -d "$volume" ]; then
+    if mkdir -p "$volume/huggingface" 2>/dev/null && [ -w "$volume/huggingface" ]; then
+      HF_HOME=$volume/huggingface
+    else
+      echo "start: user $(id -u) cannot write to $volume: new models go to the container's disk, $HF_HOME" >&2
+    fi
+  fi
+fi
+export HF_HOME
+export MODEL_READ_CACHES="${MODEL_READ_CACHES:-$volume/huggingface-cache/hub,/opt/models/hub}"
+
+# The GPU image has its CUDA libraries from wheels; the loader finds them only when it is told.
+for folder in /opt/venv/lib/python3*/site-packages/nvidia/*/lib; do
+  [ -d "$folder" ] && export LD_LIBRARY_PATH=${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}$folder
+done
+
+serve() {
+  local port=$1 lowest
+  lowest=$(cat /proc/sys/net/ipv4/ip_unprivileged_port_start 2>/dev/null || echo 1024)
+  if [ "$(id -u)" != 0 ] && [ "$port" -lt "$lowest" ]; then
+    echo "start: user $(id -u) may not listen on port $port here: set PORT to $lowest or more and expose that port" >&2
+    exit 64
+  fi
+  exec python -m speech_server --host 0.0.0.0 --port "$port"
+}
+
+case "${MODE_TO_RUN:-queue}" in
+  queue) exec python handler.py ;;
+  lb) serve "${PORT:-80}" ;;
+  pod)
+    port=${PORT:-8000}
+    base=http://localhost:$port
+    [ -n "${RUNPOD_POD_ID:-}" ] && base=https://$RUNPOD_POD_ID-$port.proxy.runpod.net
+    cat <<TEXT
+start: pod mode. Try it at $base/ (page), $base/docs (every route), or from a terminal:
+  curl $base/v1/models
+  curl $base/v1/audio/speech -H 'Content-Type: application/json' -d '{"model":"tts-1","voice":"alloy","input":"Hello."}' -o hello.mp3
+  curl $base/v1/audio/transcriptions -F model=whisper-1 -F file=@hello.mp3
+TEXT
+    [ -z "${API_KEY:-}" ] && echo "start: everyone who knows the address can use it: set API_KEY to change that"
+    serve "$port"
+    ;;
+  *)
+    echo "start: MODE_TO_RUN is queue, lb or pod, not '$MODE_TO_RUN'" >&2
+    exit 64
+    ;;
+esac
