@@ -95,6 +95,14 @@ class ModelInUse(SpeechError):
     code = "model_in_use"
 
 
+class ModelNotRemovable(SpeechError):
+    """The model's files belong to somebody else: a package, a read-only cache, a folder of the user's."""
+
+    status = 409
+    type = "conflict_error"
+    code = "model_not_removable"
+
+
 class SourceUnavailable(SpeechError):
     """A place models come from cannot be reached, or gave bytes that fail their checksum."""
 

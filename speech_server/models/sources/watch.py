@@ -1,0 +1,45 @@
+"""Reports how far a download is by the bytes that have arrived in its folder, whoever writes them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from speech_server.models.sources import Progress
+
+_POLL = 0.2  # seconds
+
+
+@contextmanager
+def watched(folder: Path, total: int, progress: Progress, label: str) -> Iterator[None]:
+    before = bytes_in(folder)
+    finished = threading.Event()
+
+    def report() -> None:
+        done = 0
+        while not finished.wait(_POLL):
+            done = max(done, min(bytes_in(folder) - before, total))
+            progress(done, total, label)
+
+    progress(0, total, label)
+    thread = threading.Thread(target=report, name="download-progress", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        finished.set()
+        thread.join()
+    progress(total, total, label)
+
+
+def bytes_in(folder: Path) -> int:
+    total = 0
+    for path in folder.rglob("*"):
+        try:
+            if path.is_file() and not path.is_symlink():
+                total += path.stat().st_size
+        except FileNotFoundError:  # downloaders move their files about
+            continue
+    return total
