@@ -1,0 +1,27 @@
+"""The platform as an ASGI app: routes, errors, and trouble around them."""
+
+from __future__ import annotations
+
+from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect
+from starlette.routing import Mount
+from starlette.types import ASGIApp
+
+from local_runpod.admin_api import AdminApi
+from local_runpod.client_api import ClientApi
+from local_runpod.control import Control
+from local_runpod.errors import Refused
+from local_runpod.openai_api import OpenAiApi
+from local_runpod.processes import Pool
+from local_runpod.trouble import Troubled
+from local_runpod.wire import caller_gone, refuse
+from local_runpod.worker_api import WorkerApi
+
+
+def create_app(control: Control, pool: Pool | None = None) -> ASGIApp:
+    v2 = [*ClientApi(control).routes(), *OpenAiApi(control).routes(), *WorkerApi(control).routes()]
+    app = Starlette(
+        routes=[Mount(f"/v2/{control.settings.endpoint}", routes=v2), *AdminApi(control, pool).routes()],
+        exception_handlers={Refused: refuse, ClientDisconnect: caller_gone},
+    )
+    return Troubled(app, control.trouble)

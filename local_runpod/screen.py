@@ -1,0 +1,64 @@
+"""What a person sees: on a terminal a table of the latest jobs under the log, elsewhere lines."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import deque
+from typing import TextIO
+
+from local_runpod.jobs import Job, Status
+from local_runpod.table import JobTable
+
+ROWS = 12
+COLOURS = {Status.COMPLETED: 32, Status.FAILED: 31, Status.TIMED_OUT: 31, Status.CANCELLED: 33, Status.IN_PROGRESS: 36}
+
+
+class Screen:
+    def __init__(self, out: TextIO | None = None) -> None:
+        self._out = out or sys.stderr
+        self._live = self._out.isatty()
+        self._latest: deque[Job] = deque(maxlen=ROWS)
+        self._drawn = 0
+
+    def say(self, line: str) -> None:
+        self._clear()
+        print(line, file=self._out, flush=not self._live)
+
+    def changed(self, job: Job) -> None:
+        if job not in self._latest:
+            self._latest.append(job)
+        if not self._live and (job.ended or job.status is Status.IN_QUEUE):
+            self.say(_describe(job))
+
+    def draw(self, table: JobTable, now: float) -> None:
+        """The table again, in place. Nothing when this is no terminal."""
+        if not self._live:
+            return
+        self._clear()
+        health = table.health()
+        counts = "  ".join(f"{name} {count}" for name, count in health["jobs"].items())
+        rows = [f"workers {health['workers']['ready']}  {counts}", *(_row(job, now) for job in self._latest)]
+        self._out.write("".join(f"{row}\n" for row in rows))
+        self._out.flush()
+        self._drawn = len(rows)
+
+    def _clear(self) -> None:
+        if self._drawn:
+            self._out.write(f"\x1b[{self._drawn}F\x1b[J")
+            self._drawn = 0
+
+
+def _row(job: Job, now: float) -> str:
+    began = job.taken_at or job.queued_at
+    seconds = (job.ended_at if job.ended else now) - began
+    status = f"\x1b[{COLOURS.get(job.status, 0)}m{job.status:<11}\x1b[0m"
+    reason = str(job.answer.get("error", ""))[:60].replace("\n", " ")
+    return f"{job.id:<46} {status} {seconds:8.2f} s  {job.worker_id or '':<14} {reason}"
+
+
+def _describe(job: Job) -> str:
+    clock = time.strftime("%H:%M:%S")
+    seconds = f" after {job.ended_at - job.queued_at:.2f} s" if job.ended else ""
+    reason = f": {str(job.answer['error'])[:300]}" if "error" in job.answer else ""
+    return f"{clock} job {job.id} {job.status}{seconds}{reason}"
