@@ -1,0 +1,92 @@
+"""What a session hears: base64 audio in, 16 kHz samples and voice probabilities out. Blocking; runs in a thread."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import soxr
+
+from speech_server.engines.interfaces import RATE, Samples, VoiceStream
+from speech_server.realtime import g711
+from speech_server.realtime.config import AudioFormat
+from speech_server.realtime.events import Append, ProtocolError
+
+MAX_APPEND_BYTES = 15 * 1024 * 1024  # OpenAI's limit for one append event
+
+
+@dataclass(frozen=True)
+class Heard:
+    samples: Samples
+    probabilities: tuple[float, ...]  # one per frame completed by these samples
+    refused: tuple[ProtocolError, ...] = ()
+
+
+class Ear:
+    """One stream of audio: keeps the resampler's and the voice detector's state between calls."""
+
+    def __init__(self, audio_format: AudioFormat, voice: VoiceStream) -> None:
+        self._voice = voice
+        self.listen_for(audio_format)
+
+    def listen_for(self, audio_format: AudioFormat) -> None:
+        """From here on the audio comes in this format."""
+        self._format = audio_format
+        self._odd = b""  # half a 16-bit sample, waiting for its other half
+        self._resampler = self._new_resampler()
+
+    def _new_resampler(self) -> soxr.ResampleStream | None:
+        if self._format.rate == RATE:
+            return None
+        return soxr.ResampleStream(self._format.rate, RATE, 1, dtype="float32", quality="HQ")
+
+    def hear(self, appends: Sequence[Append]) -> Heard:
+        """A bad append is refused by itself; the others are heard."""
+        data, refused = [], []
+        for append in appends:
+            try:
+                data.append(decode_base64(append.audio))
+            except ProtocolError as error:
+                error.event_id = append.event_id
+                refused.append(error)
+        samples = self._decode(b"".join(data))
+        if self._resampler is not None:
+            samples = self._resampler.resample_chunk(samples)
+        return self._heard(samples, tuple(refused))
+
+    def finish(self) -> Heard:
+        """The last milliseconds, still inside the resampler; the next audio starts a new stretch."""
+        samples = np.zeros(0, np.float32)
+        if self._resampler is not None:
+            samples = self._resampler.resample_chunk(samples, last=True)
+            self._resampler = self._new_resampler()
+        self._odd = b""
+        return self._heard(samples, ())
+
+    def _heard(self, samples: Samples, refused: tuple[ProtocolError, ...]) -> Heard:
+        return Heard(samples, tuple(self._voice.feed(samples).tolist()), refused)
+
+    def _decode(self, data: bytes) -> Samples:
+        if self._format.type != "audio/pcm":
+            return g711.decode(data, self._format.type)
+        data = self._odd + data
+        whole = len(data) & ~1
+        self._odd = data[whole:]
+        return np.frombuffer(data[:whole], "<i2").astype(np.float32) / np.float32(32768)
+
+
+def decode_base64(text: str) -> bytes:
+    """Raises ProtocolError, without an event id."""
+    if len(text) > MAX_APPEND_BYTES * 4 // 3 + 4:
+        raise ProtocolError(
+            f"audio is larger than {MAX_APPEND_BYTES // 2**20} MiB: send it in smaller pieces",
+            code="audio_too_large",
+            param="audio",
+        )
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raise ProtocolError("audio is not valid base64", code="invalid_audio", param="audio") from None
