@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field, field_validator
+from pydantic import BaseModel, BeforeValidator, Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 
@@ -25,13 +25,13 @@ class Whisper(BaseModel):
 class Settings(BaseSettings):
     """Every environment variable the server reads; each row's description is its documentation."""
 
-    model_config = SettingsConfigDict(env_nested_delimiter="__", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(env_nested_delimiter="__", env_ignore_empty=True, extra="ignore", frozen=True)
 
     # --- the HTTP server ---
     uvicorn_host: str = Field("127.0.0.1", description="Address to listen on.")
     uvicorn_port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 picks a free one.")
     api_key: str | None = Field(None, description="Clients must send this key; unset means no authentication.")
-    auth_failure_status: Literal[401, 403] = Field(
+    auth_failure_status: Annotated[Literal[401, 403], BeforeValidator(int)] = Field(
         403, description="Status for a missing or wrong key: Speaches' 403, or OpenAI's 401."
     )
     allow_origins: Annotated[list[str], NoDecode] = Field(

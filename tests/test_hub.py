@@ -1,0 +1,143 @@
+"""What the Hub listing says is true: its files have the Hub's form and name our settings, models and routes."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from speech_server.settings import Settings as ServerSettings
+from tests import settings_tables
+from worker.settings import read_settings
+
+ROOT = Path(__file__).parent.parent
+HUB = json.loads((ROOT / ".runpod" / "hub.json").read_text())
+TESTS = json.loads((ROOT / ".runpod" / "tests.json").read_text())
+INPUTS = {entry["key"]: entry["input"] for entry in HUB["config"]["env"] if "input" in entry}
+PRESETS = {preset["name"]: preset["defaults"] for preset in HUB["config"]["presets"]}
+
+
+def schema(name: str) -> dict[str, Any]:
+    return json.loads((ROOT / "tests" / "schemas" / name).read_text())
+
+
+def pinned(package: str) -> str:
+    (version,) = re.findall(rf"^{package}==(\S+)", (ROOT / "requirements" / "gpu.txt").read_text(), re.MULTILINE)
+    return version
+
+
+@pytest.mark.parametrize(("name", "listing"), [("hub.json", HUB), ("tests.json", TESTS)])
+def test_the_files_have_the_hubs_form(name: str, listing: dict[str, Any]):
+    jsonschema.Draft202012Validator(schema(name)).validate(listing)
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"runsOn": "TPU"}, "no such machine"),
+        ({"gpuIds": "RTX_4090"}, "not a pool"),
+        ({"gpuIds": "AMPERE_16,"}, "a pool is missing"),
+        ({"cpuFlavor": "cpu3c"}, "a GPU listing has no CPU flavour"),
+        ({"allowedCudaVersions": ["12"]}, "no minor version"),
+        ({"env": [{"key": "A"}]}, "neither a value nor an input"),
+        (
+            {"env": [{"key": "A", "input": {"name": "ab", "type": "number", "description": "x" * 10, "default": "4"}}]},
+            "text",
+        ),
+    ],
+)
+def test_the_schema_refuses_what_the_hub_would(change: dict[str, Any], why: str):
+    broken = {**HUB, "config": {**HUB["config"], **change}}
+    assert not jsonschema.Draft202012Validator(schema("hub.json")).is_valid(broken), why
+
+
+def test_every_setting_is_an_input_with_its_true_default():
+    assert (ROOT / ".runpod" / "hub.json").read_text() == settings_tables.hub(), "run python -m tests.settings_tables"
+
+
+def test_the_settings_page_is_up_to_date():
+    assert settings_tables.PAGE.read_text() == settings_tables.page(), "run python -m tests.settings_tables"
+
+
+def test_only_real_settings_are_kept_from_the_hub():
+    assert set(settings_tables.NOT_FOR_THE_HUB) <= {row.env for row in settings_tables.rows()}
+
+
+def test_no_key_is_asked_for_twice():
+    keys = [entry["key"] for entry in HUB["config"]["env"]]
+    assert len(keys) == len(set(keys))
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_preset_sets_inputs_that_exist_to_values_the_programs_take(preset: str, monkeypatch: pytest.MonkeyPatch):
+    values = PRESETS[preset]
+    assert set(values) <= set(INPUTS)
+    read_settings(values)
+    for key, value in values.items():
+        monkeypatch.setenv(key, value)
+    settings = ServerSettings()
+    assert settings.default_stt_model in settings.preload_models
+    assert settings.default_tts_model in settings.preload_models
+
+
+def test_the_forms_empty_and_default_values_are_taken_by_both_programs(monkeypatch: pytest.MonkeyPatch):
+    values = {
+        key: str(given["default"]).lower() if given["type"] == "boolean" else str(given["default"])
+        for key, given in INPUTS.items()
+    }
+    assert read_settings(values) == read_settings({})
+    unset = ServerSettings()
+    for key, value in values.items():
+        monkeypatch.setenv(key, value)
+    assert ServerSettings() == unset
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_preset_names_models_of_the_catalog(preset: str):
+    catalog = json.loads((ROOT / "speech_server" / "models" / "catalog.json").read_text())
+    known = {model["id"] for engine in ("whisper", "kokoro") for model in catalog[engine]}
+    assert set(PRESETS[preset]["PRELOAD_MODELS"].split(",")) <= known
+
+
+@pytest.mark.parametrize("listing", [HUB["config"], TESTS["config"]])
+def test_a_host_is_only_allowed_if_its_driver_runs_the_images_cuda(listing: dict[str, Any]):
+    """A driver runs every CUDA release of its own major version and of older ones (minor version compatibility)."""
+    major = int(pinned("nvidia-cuda-runtime-cu12").split(".")[0])
+    allowed = [tuple(map(int, version.split("."))) for version in listing["allowedCudaVersions"]]
+    assert min(allowed) >= (major, 0)
+    assert any(version[0] == major for version in allowed)
+
+
+def test_onnxruntime_and_the_libraries_are_of_one_cuda():
+    """onnxruntime-gpu 1.26 is the last that is built for CUDA 12, which ctranslate2 4 needs."""
+    assert pinned("onnxruntime-gpu").startswith("1.26.")
+    names = re.findall(r"^(nvidia-[\w-]+)==", (ROOT / "requirements" / "gpu.txt").read_text(), re.MULTILINE)
+    assert names
+    assert [name for name in names if not name.endswith("-cu12")] == []
+
+
+def test_the_hubs_tests_cover_each_capability():
+    paths = {test["input"]["path"].removeprefix("/v1") for test in TESTS["tests"]}
+    assert paths >= {
+        "/audio/transcriptions",
+        "/audio/translations",
+        "/audio/speech",
+        "/audio/speech/timestamps",
+        "/models",
+        "/registry",
+    }
+
+
+def test_the_hubs_tests_carry_their_audio_with_them():
+    for test in TESTS["tests"]:
+        assert "file_url" not in test["input"], test["name"]
+
+
+def test_the_hubs_tests_ask_what_the_examples_ask():
+    """The examples run in our own suite, against the same models, through the same worker."""
+    examples = [json.loads(path.read_text())["input"] for path in (ROOT / "examples" / "jobs").glob("*.json")]
+    assert [test["name"] for test in TESTS["tests"] if test["input"] not in examples] == []
