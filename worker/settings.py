@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -34,6 +35,12 @@ def _choice(*choices: str) -> Callable[[str], str]:
         return text
 
     return parse
+
+
+def _command(text: str) -> str:
+    if not shlex.split(text):
+        raise ValueError("is empty")
+    return text
 
 
 def _switch(text: str) -> bool:
@@ -124,6 +131,7 @@ class Settings:
         "python -m speech_server",
         "What to run as the speech server. It gets UVICORN_HOST and UVICORN_PORT; {host} and {port} are filled in; a "
         "leading python is the worker's own.",
+        _command,
     )
     server_health_path: str = _row(
         "SPEECH_SERVER_HEALTH_PATH", "/ping", "Path that answers 200 once the speech server can take requests."
