@@ -127,6 +127,13 @@ class StorageFull(SpeechError):
     code = "storage_full"
 
 
+class ModelTooLarge(SpeechError):
+    """A model alone exceeds the memory budget."""
+
+    status = 507
+    code = "model_too_large"
+
+
 class Busy(SpeechError):
     """A bounded queue is full; `retry_after` seconds is a guess at when it will not be."""
 
@@ -145,8 +152,16 @@ class ShuttingDown(SpeechError):
     code = "shutting_down"
 
 
+class LanguageModelUnset(SpeechError):
+    """Voice chat and realtime conversations need a language model, and none is configured."""
+
+    status = 501
+    type = "not_implemented_error"
+    code = "llm_not_configured"
+
+
 class UpstreamError(SpeechError):
-    """The language model behind voice chat is not set, not reachable, or answered an error."""
+    """The language model behind voice chat is not reachable, or answered an error."""
 
     status = 502
     type = "upstream_error"

@@ -88,6 +88,23 @@ class Settings(BaseSettings):
         None, description="OpenAI-compatible language model behind voice chat and realtime, with its /v1."
     )
     chat_completion_api_key: str | None = Field(None, description="Key for that language model.")
+    chat_completion_timeout: float = Field(
+        60, gt=0, description="Seconds that language model may be silent, before its first word and between words."
+    )
+    realtime_max_sessions: int = Field(64, gt=0, description="Realtime sessions open at once; one more is 429.")
+    realtime_max_seconds: float = Field(21_600, gt=0, description="Seconds a realtime session may last.")
+    realtime_idle_timeout: float = Field(
+        600, gt=0, description="Seconds a realtime session stays open without a word from the client."
+    )
+    realtime_send_timeout: float = Field(
+        30, gt=0, description="Seconds a realtime client may leave what it is sent unread; then it is cut off."
+    )
+    realtime_max_turn_seconds: float = Field(
+        300, gt=0, description="Seconds one turn may last; a longer one is ended, and the next begins."
+    )
+    realtime_audio_lead: float = Field(
+        1.0, ge=0, description="Seconds by which spoken replies are sent ahead of their playback."
+    )
 
     @field_validator("allow_origins", "preload_models", "model_read_caches", mode="before")
     @classmethod

@@ -1,0 +1,120 @@
+"""The language model behind voice chat and realtime: any server that speaks OpenAI's chat completions."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import ssl
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from speech_server.errors import LanguageModelUnset, UpstreamError
+from speech_server.settings import Settings
+
+if TYPE_CHECKING:
+    import httpx
+
+LONGEST_REASON = 500  # characters of the language model's own words in an error
+
+
+class LanguageModel:
+    """One client of the language model; `open_language_model` makes and closes it."""
+
+    def __init__(self, client: httpx.AsyncClient, url: str) -> None:
+        self._client = client
+        self._url = url
+
+    async def complete(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """The whole chat completion. Raises UpstreamError."""
+        async with self._post({**body, "stream": False}) as response:
+            return self._object(await response.aread())
+
+    async def stream(self, body: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
+        """The chunks of a streamed chat completion. Raises UpstreamError, in the middle too."""
+        async with self._post({**body, "stream": True}) as response:
+            if not response.headers.get("content-type", "").startswith("text/event-stream"):
+                raise UpstreamError(f"The language model at {self._url} did not stream although it was asked to")
+            async for line in response.aiter_lines():
+                data = line.removeprefix("data:").strip() if line.startswith("data:") else ""
+                if data == "[DONE]":
+                    return
+                if data:
+                    chunk = self._object(data)
+                    if "error" in chunk:
+                        raise UpstreamError(f"The language model broke off: {_reason(data.encode())}")
+                    yield chunk
+
+    @asynccontextmanager
+    async def _post(self, body: Mapping[str, Any]) -> AsyncIterator[httpx.Response]:
+        import httpx
+
+        try:
+            async with self._client.stream("POST", self._url, json=body) as response:
+                if response.status_code != 200:
+                    reason = _reason(await response.aread())
+                    raise UpstreamError(
+                        f"The language model at {self._url} answered {response.status_code}: {reason}",
+                        code="llm_error",
+                    )
+                yield response
+        except httpx.TimeoutException:
+            raise UpstreamError(f"The language model at {self._url} was silent for too long") from None
+        except httpx.TransportError as error:
+            raise UpstreamError(
+                f"The language model at {self._url} cannot be reached ({type(error).__name__}): is it running, and is "
+                "CHAT_COMPLETION_BASE_URL right?"
+            ) from None
+
+    def _object(self, data: str | bytes) -> dict[str, Any]:
+        try:
+            found = json.loads(data)
+        except ValueError:
+            found = None
+        if not isinstance(found, dict):
+            raise UpstreamError(f"The language model at {self._url} answered something that is no JSON object")
+        return found
+
+
+@asynccontextmanager
+async def open_language_model(settings: Settings) -> AsyncIterator[LanguageModel]:
+    """Raises LanguageModelUnset when none is configured."""
+    require_language_model(settings)
+    import httpx
+
+    base = (settings.chat_completion_base_url or "").rstrip("/")
+    key = settings.chat_completion_api_key
+    async with httpx.AsyncClient(
+        headers={"Authorization": f"Bearer {key}"} if key else {},
+        # Building the context reads all certificates: 20 ms, so once, and not on the event loop.
+        verify=await asyncio.to_thread(_certificates) if base.startswith("https:") else False,
+        timeout=httpx.Timeout(settings.chat_completion_timeout, connect=min(10.0, settings.chat_completion_timeout)),
+    ) as client:
+        yield LanguageModel(client, f"{base}/chat/completions")
+
+
+def require_language_model(settings: Settings) -> None:
+    if not settings.chat_completion_base_url:
+        raise LanguageModelUnset(
+            "No language model is configured: set CHAT_COMPLETION_BASE_URL to an OpenAI-compatible server "
+            "(https://.../v1) and CHAT_COMPLETION_API_KEY to its key"
+        )
+
+
+@cache
+def _certificates() -> ssl.SSLContext:
+    import httpx
+
+    return httpx.create_ssl_context()
+
+
+def _reason(body: bytes) -> str:
+    """The server's own words: OpenAI's envelope, or whatever it sent."""
+    try:
+        found: Any = json.loads(body)
+        error = found.get("error", found)
+        text = str(error.get("message", error) if isinstance(error, dict) else error)
+    except (ValueError, AttributeError):
+        text = body.decode("utf-8", "replace")
+    return text[:LONGEST_REASON]
