@@ -7,7 +7,7 @@ float32 in -1..1, shape (n,).
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
@@ -103,7 +103,7 @@ class Transcriber(Engine, Protocol):
 
     def transcribe(
         self, chunks: AsyncIterator[SpeechChunk], options: TranscribeOptions
-    ) -> AsyncIterator[ChunkTranscript]:
+    ) -> AsyncGenerator[ChunkTranscript, None]:
         """One transcript per chunk, in the order of the chunks, each as soon as it and those before it are done.
 
         Raises Busy when the engine's queue is full, InvalidRequest for a language the model does not know.
@@ -127,6 +127,7 @@ class SpeakOptions:
     voice: str
     speed: float = 1.0
     language: str | None = None  # None: the voice's own
+    early: bool = True  # cut the first sentence short so that sound starts soon; False where nobody hears it yet
 
 
 class Speaker(Engine, Protocol):
@@ -144,7 +145,8 @@ class Speaker(Engine, Protocol):
         ...
 
     def speak(self, text: str, options: SpeakOptions) -> AsyncIterator[Samples]:
-        """Samples at `sample_rate`, one array per piece of text, in order, the first piece short."""
+        """Samples at `sample_rate`, one array per piece of text, in order. Raises what `check` raises, at once;
+        InvalidRequest on the first step when the text holds nothing this voice can say."""
         ...
 
 

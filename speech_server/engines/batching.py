@@ -1,0 +1,243 @@
+"""One fair, bounded queue of work from many requests, and the threads that take it in batches."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Hashable
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from math import ceil
+from typing import Generic, TypeVar
+
+from speech_server.errors import Busy, ShuttingDown
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+# A second of waiting weighs as much as this much work already received: bounds how long new requests can go first.
+_AGING = 20.0
+# Work ahead of a newcomer before it is worth running beside the others instead of after them.
+_EXPRESS = 45.0
+
+
+class Work(Generic[T, R]):
+    """One piece of a request. `cost` is in any unit that tells long from short; seconds of audio here."""
+
+    __slots__ = ("cost", "future", "kind", "lane", "payload", "since")
+
+    def __init__(self, lane: Lane[T, R], payload: T, cost: float, kind: Hashable) -> None:
+        self.lane = lane
+        self.payload = payload
+        self.cost = cost
+        self.kind = kind  # only works of one kind share a batch
+        self.since = time.monotonic()
+        self.future: Future[R] = Future()
+
+    @property
+    def wanted(self) -> bool:
+        """Whether anybody still waits for it; a step asks between its parts."""
+        return not self.lane.closed
+
+    def start(self) -> bool:
+        return self.future.running() or self.future.set_running_or_notify_cancel()
+
+
+class Lane(Generic[T, R]):
+    """One request's place in the queue. Use as a context manager: leaving it withdraws what is not done."""
+
+    def __init__(self, batcher: Batcher[T, R]) -> None:
+        self._batcher = batcher
+        self.waiting: deque[Work[T, R]] = deque()
+        self.served = 0.0
+        self.opened = time.monotonic()
+        self.closed = False
+
+    def submit(self, payload: T, cost: float = 1.0, kind: Hashable = None) -> Future[R]:
+        work = Work(self, payload, cost, kind)
+        self._batcher.put(work)
+        return work.future
+
+    def __enter__(self) -> Lane[T, R]:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._batcher.leave(self)
+
+
+class Batcher(Generic[T, R]):
+    """Calls `step` with batches, on `workers` threads. `step` sets each work's future, or hands it to `put` again.
+
+    The next piece comes from the lane that has received least, long waiting counting in its favour; so a short
+    request never waits behind all of a long one, and none starves. A batch is a worker's fair share of what waits,
+    at most `max_batch` works and about `max_cost`; an idle worker starts at once with what is there. One more thread
+    takes a newcomer while all workers are busy with requests that have received much more.
+    """
+
+    def __init__(
+        self,
+        step: Callable[[list[Work[T, R]]], None],
+        *,
+        name: str,
+        workers: int = 1,
+        max_batch: int = 1,
+        max_cost: float = float("inf"),
+        max_lanes: int = 256,
+        on_batch: Callable[[int], None] | None = None,
+    ) -> None:
+        self._step = step
+        self._workers = workers
+        self._max_batch = max_batch
+        self._max_cost = max_cost
+        self._max_lanes = max_lanes
+        self._on_batch = on_batch
+        self._lock = threading.Lock()
+        self._lanes: set[Lane[T, R]] = set()
+        self._running: dict[int, float] = {}  # batch -> least its lanes had received
+        self._express_busy = False
+        self._closed = False
+        self._pool = ThreadPoolExecutor(workers + 1, thread_name_prefix=name)
+        self._lane_seconds = 1.0
+        # Gauges.
+        self.busy_seconds = 0.0
+        self.batches = 0
+        self.works_done = 0
+
+    @property
+    def waiting(self) -> int:
+        with self._lock:
+            return self._count_waiting()
+
+    @property
+    def lanes(self) -> int:
+        return len(self._lanes)
+
+    def lane(self) -> Lane[T, R]:
+        """A place for one request. Raises Busy when too many requests are here already."""
+        with self._lock:
+            if self._closed:
+                raise ShuttingDown("the model is being unloaded: send the request again")
+            if len(self._lanes) >= self._max_lanes:
+                wait = max(1.0, self._lane_seconds)
+                raise Busy(f"{len(self._lanes)} requests are already waiting: try again later", retry_after=wait)
+            lane = Lane(self)
+            self._lanes.add(lane)
+            return lane
+
+    def put(self, work: Work[T, R]) -> None:
+        with self._lock:
+            if work.lane.closed or self._closed:
+                work.future.cancel()
+                return
+            work.lane.waiting.append(work)
+        self._wake()
+
+    def put_back(self, work: Work[T, R]) -> None:
+        """For a step: this work needs another turn, before what its request sent later."""
+        with self._lock:
+            work.lane.waiting.appendleft(work)
+
+    def join(self, batch: list[Work[T, R]]) -> list[Work[T, R]]:
+        """For a step: works that came meanwhile and may be done together with `batch`; they are added to it."""
+        with self._lock:
+            # The first words of a request come soonest alone: only other requests may join them.
+            lane = batch[0].lane
+            first = lane.served <= batch[0].cost and all(work.lane is lane for work in batch)
+            share = ceil(self._count_waiting() / self._workers)
+            joined = self._fill((batch[0].kind,), share, batch, lane if first else None)
+        joined = [work for work in joined if work.start()]
+        batch += joined
+        return joined
+
+    def leave(self, lane: Lane[T, R]) -> None:
+        with self._lock:
+            lane.closed = True
+            self._lanes.discard(lane)
+            self._lane_seconds += 0.2 * (time.monotonic() - lane.opened - self._lane_seconds)
+            dropped, lane.waiting = lane.waiting, deque()
+        for work in dropped:
+            work.future.cancel()
+
+    def close(self) -> None:
+        """Wait for the steps under way; what waits is cancelled."""
+        with self._lock:
+            self._closed = True
+            lanes = list(self._lanes)
+        for lane in lanes:
+            self.leave(lane)
+        self._pool.shutdown(wait=True)
+
+    def _count_waiting(self) -> int:
+        return sum(len(lane.waiting) for lane in self._lanes)
+
+    def _wake(self) -> None:
+        while True:
+            with self._lock:
+                batch = self._next_batch()
+                if not batch:
+                    return
+                number = self.batches = self.batches + 1
+                self._running[number] = min(work.lane.served - work.cost for work in batch)
+                turn = self._pool.submit(self._run, batch)
+            turn.add_done_callback(partial(self._finished, number, batch))
+
+    def _next_batch(self) -> list[Work[T, R]]:
+        free = self._workers - len(self._running)
+        if free > 0:
+            return self._fill(None, ceil(self._count_waiting() / free), [], None)
+        lane = self._first(None, None) if free == 0 else None
+        if lane and min(self._running.values()) > lane.served + lane.waiting[0].cost + _EXPRESS:
+            return [self._pop(lane)]
+        return []
+
+    def _fill(
+        self, kind: tuple[Hashable] | None, share: int, batch: list[Work[T, R]], exclude: Lane[T, R] | None
+    ) -> list[Work[T, R]]:
+        """Up to `share` works to go with `batch`; the first of an empty batch decides the kind."""
+        taken: list[Work[T, R]] = []
+        cost = sum(work.cost for work in batch)
+        while len(taken) < share and len(batch) + len(taken) < self._max_batch:
+            lane = self._first(kind, exclude)
+            if lane is None or (cost and cost + lane.waiting[0].cost > self._max_cost):
+                break
+            work = self._pop(lane)
+            kind = (work.kind,)
+            cost += work.cost
+            taken.append(work)
+        return taken
+
+    def _first(self, kind: tuple[Hashable] | None, exclude: Lane[T, R] | None) -> Lane[T, R] | None:
+        ready = [
+            lane
+            for lane in self._lanes
+            if lane.waiting and lane is not exclude and (kind is None or lane.waiting[0].kind == kind[0])
+        ]
+        return min(ready, key=lambda lane: (lane.served + _AGING * lane.waiting[0].since, lane.opened), default=None)
+
+    def _pop(self, lane: Lane[T, R]) -> Work[T, R]:
+        work = lane.waiting.popleft()
+        lane.served += work.cost
+        return work
+
+    def _run(self, batch: list[Work[T, R]]) -> None:
+        started = time.monotonic()
+        try:
+            batch[:] = [work for work in batch if work.start()]
+            if batch:
+                self._step(batch)
+        finally:
+            with self._lock:
+                self.busy_seconds += time.monotonic() - started
+                self.works_done += len(batch)
+            if self._on_batch:
+                self._on_batch(len(batch))
+
+    def _finished(self, number: int, batch: list[Work[T, R]], turn: Future[None]) -> None:
+        with self._lock:
+            del self._running[number]
+        if error := turn.exception():
+            for work in batch:
+                if not work.future.done():
+                    work.future.set_exception(error)
+        self._wake()

@@ -1,0 +1,135 @@
+"""One chunk on its way through Whisper, and what the chunks of one transcription share."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from speech_server.engines.interfaces import (
+    RATE,
+    ChunkTranscript,
+    Samples,
+    Segment,
+    SpeechChunk,
+    TranscribeOptions,
+)
+
+if TYPE_CHECKING:
+    from ctranslate2 import StorageView
+    from faster_whisper.tokenizer import Tokenizer
+
+    from speech_server.engines.batching import Work
+
+FULL_WINDOW = 30 * RATE
+SHORT_WINDOW = 15 * RATE
+_MARGIN = 4 * RATE  # a window much fuller than this loses words at its end
+
+
+@dataclass(slots=True)
+class Attempt:
+    """One decoding of one window."""
+
+    tokens: list[int]
+    text: str
+    temperature: float
+    avg_logprob: float
+    compression_ratio: float
+    no_speech_prob: float
+
+
+@dataclass(slots=True)
+class Request:
+    """`tokenizer` is set once the language is known; until then all chunks but the first are parked."""
+
+    options: TranscribeOptions
+    short_windows: bool
+    prompt_length: int
+    tokenizer: Tokenizer | None = None
+    language: str = ""
+    language_probability: float = 1.0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    parked: list[Work[Job, ChunkTranscript]] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Job:
+    """`start` is where the part being decoded begins, in samples of the chunk: Whisper may need several goes."""
+
+    request: Request
+    chunk: SpeechChunk
+    first: bool
+    window: int
+    start: int = 0
+    encoded: StorageView | None = None
+    temperature: int = 0  # index into the options' ladder
+    attempts: list[Attempt] = field(default_factory=list)
+    segments: list[Segment] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, request: Request, chunk: SpeechChunk, first: bool) -> Job:
+        return cls(request, chunk, first, choose_window(len(chunk.samples), request.short_windows))
+
+    @property
+    def part(self) -> Samples:
+        return self.chunk.samples[self.start : self.start + self.window]
+
+    @property
+    def kind(self) -> Hashable:
+        """Jobs of one kind can be decoded in one call."""
+        options = self.request.options
+        temperature = options.temperatures[self.temperature]
+        return self.window, temperature, options.beam_size, self.request.prompt_length, options.without_timestamps
+
+    def widen(self) -> None:
+        """Decode the same part again in a full window, as the model was trained."""
+        self.window = FULL_WINDOW
+        self.encoded = None
+        self.attempts.clear()
+
+    def advance(self, samples: int) -> None:
+        """Go on with the part of the chunk that starts `samples` later."""
+        self.start += samples
+        self.window = choose_window(len(self.chunk.samples) - self.start, self.request.short_windows)
+        self.encoded = None
+        self.temperature = 0
+        self.attempts.clear()
+
+    def transcript(self) -> ChunkTranscript:
+        return ChunkTranscript(tuple(self.segments), self.request.language, self.request.language_probability)
+
+    def time(self, seconds: float, *, end: bool = False) -> float:
+        """From seconds of the chunk to seconds of the whole; `end`: a seam belongs to what is before it."""
+        spans = self.chunk.spans or ((0, self.chunk.offset),)
+        sample = seconds * RATE
+        place = spans[0]
+        for span in spans[1:]:
+            if span[0] > sample or (end and span[0] >= sample):
+                break
+            place = span
+        return round(place[1] + seconds - place[0] / RATE, 3)
+
+
+def choose_window(samples: int, short_windows: bool) -> int:
+    return SHORT_WINDOW if short_windows and samples + _MARGIN <= SHORT_WINDOW else FULL_WINDOW
+
+
+def is_worth_another(attempt: Attempt) -> bool:
+    """Whisper's own checks: repetition, or words it does not believe itself; silence needs no better words."""
+    if attempt.compression_ratio > 2.4:
+        return True
+    return attempt.avg_logprob < -1.0 and attempt.no_speech_prob <= 0.6
+
+
+def is_silence(attempt: Attempt) -> bool:
+    return attempt.no_speech_prob > 0.6 and attempt.avg_logprob <= -1.0
+
+
+def choose_attempt(attempts: list[Attempt]) -> Attempt:
+    """The likeliest one that does not repeat itself."""
+    sound = [attempt for attempt in attempts if attempt.compression_ratio <= 2.4]
+    return max(sound or attempts, key=lambda attempt: attempt.avg_logprob)
+
+
+Piece = dict[str, Any]  # faster_whisper's own shape for a segment in the making
