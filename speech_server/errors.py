@@ -89,6 +89,14 @@ class ModelGated(SpeechError):
     code = "model_gated"
 
 
+class ModelLoaded(SpeechError):
+    """Asked to load what is in memory already: Speaches' answer is 409."""
+
+    status = 409
+    type = "conflict_error"
+    code = "model_loaded"
+
+
 class ModelInUse(SpeechError):
     status = 409
     type = "conflict_error"

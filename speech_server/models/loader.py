@@ -1,0 +1,237 @@
+"""Brings models into memory on first use, counts who uses them, lets idle ones go."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from speech_server.engines.interfaces import Engine, EngineFactory
+from speech_server.errors import (
+    LoadTimeout,
+    ModelInUse,
+    ModelNotFound,
+    ModelNotInstalled,
+    ShuttingDown,
+    SourceUnavailable,
+    WrongTask,
+)
+from speech_server.models.catalog import Catalog, ModelInfo
+from speech_server.models.info import EngineName, Task
+from speech_server.models.memory import Memory, Resident
+from speech_server.models.store import Store
+from speech_server.models.threads import in_thread
+from speech_server.settings import Settings
+
+log = logging.getLogger(__name__)
+
+_REPORT_EVERY = 5.0  # seconds between log lines about a download
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    info: ModelInfo
+    memory_bytes: int
+    references: int
+    loaded_at: float  # seconds since 1970
+
+
+class Loader:
+    """Belongs to one event loop. Takes ids and aliases.
+
+    There is at most one load per model, whoever asks, and it goes on when those who asked have gone. A load that
+    exceeds MODEL_LOAD_TIMEOUT fails for those who wait; it is not started a second time beside the first.
+    """
+
+    def __init__(
+        self, settings: Settings, catalog: Catalog, store: Store, factories: Mapping[EngineName, EngineFactory]
+    ) -> None:
+        self._settings = settings
+        self._catalog = catalog
+        self._store = store
+        self._factories = factories
+        self._memory = Memory(settings.model_memory_mb * 1_000_000)
+        self._sizes: dict[str, int] = {}  # what models took when they were last loaded
+        self._ttls: Mapping[Task, float] = {
+            "automatic-speech-recognition": settings.stt_model_ttl,
+            "text-to-speech": settings.tts_model_ttl,
+            "voice-activity-detection": settings.vad_model_ttl,
+        }
+        self._closed = False
+
+    def check(self, name: str, task: Task | None = None) -> ModelInfo:
+        """Refuse a model that cannot serve `task`, without loading it or touching a network.
+
+        Raises ModelNotInstalled, WrongTask.
+        """
+        model_id = self._catalog.resolve(name)
+        resident = self._memory.get(model_id)
+        info = resident.info if resident else self._catalog.find(model_id)
+        if info is None:
+            raise ModelNotInstalled(name)
+        if task is not None and info.task != task:
+            raise WrongTask(name, info.task, task)
+        if resident is None and self._store.folder(model_id) is None:
+            if not self._settings.auto_download:
+                raise ModelNotInstalled(name)
+            if not self._store.is_obtainable(model_id):
+                raise ModelNotInstalled(name, "no source offers it")
+        return info
+
+    @asynccontextmanager
+    async def use(self, name: str, task: Task | None = None) -> AsyncIterator[Engine]:
+        """The model's engine, loaded (and downloaded) first when need be; it stays until the block is left.
+
+        Raises what `check` raises; Busy and ModelTooLarge (memory budget), LoadTimeout, ModelBroken, StorageFull.
+        """
+        info = self.check(name, task)
+        if self._closed:
+            raise ShuttingDown("The server is shutting down")
+        resident = self._memory.get(info.id) or self._start(info)
+        resident.references += 1
+        if resident.expiry:
+            resident.expiry.cancel()
+        try:
+            yield await self._loaded(resident)
+        finally:
+            resident.references -= 1
+            self._rest(resident)
+
+    async def load(self, name: str) -> ModelInfo:
+        """Bring a model into memory, where it stays for its idle time."""
+        async with self.use(name):
+            return self.check(name)
+
+    async def unload(self, name: str) -> None:
+        """Raises ModelInUse, and leaves the model alone, when somebody uses or awaits it; ModelNotFound."""
+        resident = self._memory.get(self._catalog.resolve(name))
+        if resident is None:
+            raise ModelNotFound(f"Model '{name}' is not loaded", param="model")
+        if not resident.is_idle:
+            raise ModelInUse(f"Model '{name}' is in use by {resident.references} requests: try again later")
+        await self._memory.evict(resident)
+
+    async def remove(self, name: str) -> None:
+        """Unload a model and delete it from disk. Raises ModelInUse, ModelNotInstalled, ModelNotRemovable."""
+        model_id = self._catalog.resolve(name)
+        if self._memory.get(model_id):
+            await self.unload(model_id)
+        await in_thread(functools.partial(self._store.remove, model_id), f"remove {model_id}")
+
+    def is_loaded(self, name: str) -> bool:
+        resident = self._memory.get(self._catalog.resolve(name))
+        return resident is not None and resident.engine is not None
+
+    def loaded(self) -> list[LoadedModel]:
+        return [
+            LoadedModel(resident.info, resident.memory_bytes, resident.references, resident.loaded_at)
+            for resident in self._memory
+            if resident.engine is not None
+        ]
+
+    async def close(self) -> None:
+        """Free every engine, used or not; loads under way end with the process."""
+        self._closed = True
+        for resident in self._memory:
+            if resident.engine:
+                self._memory.evict(resident)
+            elif resident.loading:
+                resident.loading.cancel()
+        await self._memory.settle()
+
+    def _start(self, info: ModelInfo) -> Resident:
+        resident = Resident(info, self._sizes.get(info.id, info.size_bytes), last_used=time.monotonic())
+        self._memory.admit(resident)
+        resident.deadline = _from_now(self._settings.model_download_timeout)
+        resident.loading = asyncio.create_task(self._bring_in(resident), name=f"load {info.id}")
+        # Everyone who waited may have gone when it fails; the failure is logged, not lost.
+        resident.loading.add_done_callback(lambda task: task.cancelled() or task.exception())
+        return resident
+
+    async def _bring_in(self, resident: Resident) -> None:
+        try:
+            await self._download(resident)
+            await self._memory.settle()
+            await self._load(resident)
+        except BaseException as error:
+            log.warning("model %s did not load: %s", resident.info.id, error or type(error).__name__)
+            self._memory.discard(resident)
+            raise
+        self._memory.trim(resident)
+        self._rest(resident)
+
+    async def _download(self, resident: Resident) -> None:
+        """Install the model unless it is; a thread even finds that out, for disks can be slow."""
+        model_id = resident.info.id
+        pull = functools.partial(self._store.pull, model_id, _LoggedProgress(resident.info))
+        try:
+            resident.info = await in_thread(pull, f"pull {model_id}")
+        except SourceUnavailable as error:
+            raise ModelNotInstalled(model_id, error.message) from error
+        resident.memory_bytes = self._sizes.get(model_id, resident.info.size_bytes)
+        self._memory.make_room(resident)
+
+    async def _load(self, resident: Resident) -> None:
+        info = resident.info
+        resident.deadline = _from_now(self._settings.model_load_timeout)
+        started = time.monotonic()
+        resident.engine = await in_thread(functools.partial(self._open, info), f"load {info.id}")
+        resident.memory_bytes = self._sizes[info.id] = resident.engine.memory_bytes
+        resident.loaded_at = time.time()
+        log.info("model %s loaded in %.2f s, %.0f MB", info.id, time.monotonic() - started, resident.memory_bytes / 1e6)
+
+    def _open(self, info: ModelInfo) -> Engine:
+        folder = self._store.folder(info.id)
+        if folder is None:
+            raise ModelNotInstalled(info.id, "removed while it was loading")
+        return self._factories[info.engine](folder, info.args)
+
+    async def _loaded(self, resident: Resident) -> Engine:
+        """Wait for the one load of a model; being cancelled here does not cancel it."""
+        assert resident.loading is not None
+        while not resident.loading.done():
+            patience = resident.deadline - asyncio.get_running_loop().time()
+            if patience <= 0:
+                raise LoadTimeout(
+                    f"Model '{resident.info.id}' did not load in time: see MODEL_LOAD_TIMEOUT, MODEL_DOWNLOAD_TIMEOUT"
+                )
+            await asyncio.wait({resident.loading}, timeout=patience)
+        if resident.loading.cancelled() or (resident.loading.exception() is None and resident.engine is None):
+            raise ShuttingDown("The server is shutting down")
+        resident.loading.result()
+        assert resident.engine is not None
+        return resident.engine
+
+    def _rest(self, resident: Resident) -> None:
+        """When nobody uses a model any more, its idle time begins."""
+        if not resident.is_idle or self._closed:
+            return
+        resident.last_used = time.monotonic()
+        ttl = resident.info.ttl if resident.info.ttl is not None else self._ttls[resident.info.task]
+        if ttl >= 0:
+            resident.expiry = asyncio.get_running_loop().call_later(ttl, self._expire, resident)
+
+    def _expire(self, resident: Resident) -> None:
+        log.info("model %s leaves memory after %.0f s idle", resident.info.id, time.monotonic() - resident.last_used)
+        self._memory.evict(resident)
+
+
+class _LoggedProgress:
+    """Says at once that a download begins, and every few seconds how far it is; called from threads."""
+
+    def __init__(self, model: ModelInfo) -> None:
+        self._model_id = model.id
+        self._next = 0.0
+
+    def __call__(self, done: int, total: int | None, label: str) -> None:
+        if time.monotonic() >= self._next:
+            self._next = time.monotonic() + _REPORT_EVERY
+            log.info("model %s: %s, %.0f of %.0f MB", self._model_id, label, done / 1e6, (total or 0) / 1e6)
+
+
+def _from_now(seconds: float) -> float:
+    return asyncio.get_running_loop().time() + seconds

@@ -1,0 +1,115 @@
+"""Which models are in memory, what they take, and which of them go when room is needed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from speech_server.engines.interfaces import Engine
+from speech_server.errors import Busy, ModelTooLarge
+from speech_server.models.info import ModelInfo
+from speech_server.models.threads import in_thread
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True, eq=False)
+class Resident:
+    """One model on its way into memory, or there."""
+
+    info: ModelInfo
+    memory_bytes: int  # an estimate until it is loaded
+    deadline: float = 0.0  # until when its users wait for it, on the loop's clock
+    loading: asyncio.Task[None] | None = None
+    engine: Engine | None = None
+    references: int = 0
+    last_used: float = 0.0
+    loaded_at: float = 0.0  # seconds since 1970
+    expiry: asyncio.TimerHandle | None = field(default=None, repr=False)
+
+    @property
+    def is_idle(self) -> bool:
+        return self.engine is not None and self.references == 0
+
+
+class Memory:
+    """Residents by model id, within a budget in bytes (0: none). Belongs to one event loop."""
+
+    def __init__(self, budget: int) -> None:
+        self._budget = budget
+        self._residents: dict[str, Resident] = {}
+        self._leaving: dict[str, asyncio.Task[None]] = {}
+
+    def __iter__(self) -> Iterator[Resident]:
+        return iter(list(self._residents.values()))
+
+    def get(self, model_id: str) -> Resident | None:
+        return self._residents.get(model_id)
+
+    def admit(self, resident: Resident) -> None:
+        """Reserve room for a model that is about to load, evicting idle ones, the least recently used first.
+
+        Raises Busy when it could only fit in the place of models in use, ModelTooLarge when it never could.
+        """
+        self.make_room(resident)
+        self._residents[resident.info.id] = resident
+
+    def make_room(self, resident: Resident) -> None:
+        if not self._budget:
+            return
+        name, needed = resident.info.id, resident.memory_bytes
+        if needed > self._budget:
+            raise ModelTooLarge(
+                f"Model '{name}' needs about {needed / 1e6:.0f} MB of memory, MODEL_MEMORY_MB allows "
+                f"{self._budget / 1e6:.0f}: raise it, or use a smaller model"
+            )
+        victims, excess = self._victims(resident)
+        if excess > 0:
+            raise Busy(f"No memory for model '{name}' while other models are in use: try again later", retry_after=5)
+        self._evict_all(victims, name)
+
+    def trim(self, resident: Resident) -> None:
+        """Like make_room for a model that turned out larger than its estimate: what can go goes."""
+        if self._budget:
+            self._evict_all(self._victims(resident)[0], resident.info.id)
+
+    def _victims(self, resident: Resident) -> tuple[list[Resident], int]:
+        """Idle models that have to go for `resident`, and by how many bytes that is not enough."""
+        others = [other for other in self if other is not resident]
+        excess = sum(other.memory_bytes for other in others) + resident.memory_bytes - self._budget
+        victims = []
+        for other in sorted(others, key=lambda other: other.last_used):
+            if excess > 0 and other.is_idle:
+                victims.append(other)
+                excess -= other.memory_bytes
+        return victims, excess
+
+    def _evict_all(self, victims: list[Resident], name: str) -> None:
+        for victim in victims:
+            log.info("model %s leaves memory to make room for %s", victim.info.id, name)
+            self.evict(victim)
+
+    def discard(self, resident: Resident) -> None:
+        """Forget a model whose load failed."""
+        if self._residents.get(resident.info.id) is resident:
+            del self._residents[resident.info.id]
+
+    def evict(self, resident: Resident) -> asyncio.Task[None]:
+        """Take an idle model away at once; the task ends when its memory is free."""
+        model_id = resident.info.id
+        del self._residents[model_id]
+        if resident.expiry:
+            resident.expiry.cancel()
+        engine, resident.engine = resident.engine, None
+        assert engine is not None
+        task = asyncio.create_task(in_thread(engine.close, f"close {model_id}"), name=f"close {model_id}")
+        self._leaving[model_id] = task
+        task.add_done_callback(lambda _: self._leaving.pop(model_id, None))
+        return task
+
+    async def settle(self) -> None:
+        """Wait until the memory of every model that has left is free."""
+        if self._leaving:
+            await asyncio.wait(self._leaving.values())
