@@ -19,7 +19,12 @@ class Whisper(BaseModel):
         "default", description="CTranslate2 compute type; default is int8 on CPU and float16 on a GPU."
     )
     cpu_threads: int = Field(0, ge=0, description="Threads per worker; 0 means 1 on CPU.")
-    num_workers: int = Field(0, ge=0, description="Parallel workers; 0 means one per core on CPU, 1 on a GPU.")
+    num_workers: int = Field(0, ge=0, description="Parallel workers; 0 means one per core on CPU, 2 on a GPU.")
+    max_batch: int = Field(0, ge=0, description="Most clips decoded together; 0 means 8 on CPU, 32 on a GPU.")
+    max_requests: int = Field(128, gt=0, description="Requests one model takes at a time; more is 429.")
+    short_windows: bool = Field(
+        True, description="Encode clips of up to 11 s in windows of 15 s: faster, and falls back to 30 s when in doubt."
+    )
 
 
 class Settings(BaseSettings):
@@ -79,6 +84,12 @@ class Settings(BaseSettings):
 
     # --- transcription ---
     whisper: Whisper = Whisper()
+    max_audio_seconds: float = Field(
+        6 * 3600, gt=0, description="Longest recording one request may carry, in seconds; more is 413."
+    )
+    tune_allocator: bool = Field(
+        True, description="Have the C library keep freed memory: a third faster on CPU, memory stays at its peak."
+    )
 
     # --- speech ---
     max_input_characters: int = Field(100_000, gt=0, description="Longest text one speech request may carry.")

@@ -24,8 +24,7 @@ def run(args: argparse.Namespace) -> int:
     settings, fault = read_settings({name: value for name, value in given.items() if value is not None})
     fault = fault or (settings and why_unbindable(settings.uvicorn_host, settings.uvicorn_port)) or ""
     if settings is None or fault:
-        print(f"speech server: {fault}", file=sys.stderr)
-        return BAD_SETTINGS
+        return refuse(fault)
     return serve(settings)
 
 
@@ -59,8 +58,18 @@ def serve(settings: Settings) -> int:
     import uvicorn
 
     from speech_server.app import create_app
+    from speech_server.models.aliases import AliasesInvalid
 
-    app = create_app(settings)
+    gave_up = False
+
+    def give_up() -> None:
+        nonlocal gave_up
+        gave_up = server.should_exit = True
+
+    try:
+        app = create_app(settings, stop=give_up)
+    except AliasesInvalid as error:
+        return refuse(f"bad setting: MODEL_ALIASES_FILE: {error}")
     config = uvicorn.Config(
         app,
         host=settings.uvicorn_host,
@@ -73,8 +82,14 @@ def serve(settings: Settings) -> int:
         log_config=log_config(settings.log_level),
         timeout_graceful_shutdown=round(settings.shutdown_timeout),
     )
-    uvicorn.Server(config).run()
-    return 0
+    server = uvicorn.Server(config)
+    server.run()
+    return int(gave_up)
+
+
+def refuse(fault: str) -> int:
+    print(f"speech server: {fault}", file=sys.stderr)
+    return BAD_SETTINGS
 
 
 def log_config(level: str) -> dict[str, Any]:

@@ -41,7 +41,7 @@ class WhisperTranscriber:
             self._step,
             name="whisper",
             workers=workers,
-            max_batch=int(args.extra.get("max_batch", 32 if cuda else 8)),
+            max_batch=int(args.extra.get("max_batch", 0)) or (32 if cuda else 8),
             # Seconds of audio: on a CPU a longer batch would keep others waiting for more than about a second.
             max_cost=960.0 if cuda else 60.0,
             max_lanes=int(args.extra.get("max_requests", 128)),

@@ -41,7 +41,15 @@ class Catalog:
         self._data = _read_data()
         whisper = settings.whisper
         self._whisper_args = EngineArgs(
-            whisper.inference_device, whisper.compute_type, whisper.cpu_threads, whisper.num_workers
+            whisper.inference_device,
+            whisper.compute_type,
+            whisper.cpu_threads,
+            whisper.num_workers,
+            extra={
+                "max_batch": whisper.max_batch,
+                "max_requests": whisper.max_requests,
+                "short_windows": whisper.short_windows,
+            },
         )
         self._preferred = {"whisper": settings.default_stt_model, "kokoro": settings.default_tts_model}
         self._own_aliases = read_aliases(settings.model_aliases_file)
