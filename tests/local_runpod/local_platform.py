@@ -67,7 +67,8 @@ class LocalPlatform:
         try:
             self.base = eventually(self._find_base, 30, "local_runpod's URL")
             self.url = self.base.rsplit("/v2/", 1)[0]
-            self.client = httpx.Client(timeout=120)
+            headers = {"Authorization": f"Bearer {flags.get('api_key', 'any')}"}
+            self.client = httpx.Client(timeout=120, headers=headers)
             eventually(lambda: self.health()["workers"]["ready"] == wanted, ready_seconds, "all workers ready")
         except BaseException:
             self.stop()
