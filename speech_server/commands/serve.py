@@ -58,8 +58,11 @@ def serve(settings: Settings) -> int:
     import uvicorn
 
     from speech_server.app import create_app
+    from speech_server.engines.allocator import keep_memory
     from speech_server.models.aliases import AliasesInvalid
 
+    if settings.tune_allocator:
+        keep_memory()
     gave_up = False
 
     def give_up() -> None:
