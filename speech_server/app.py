@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import functools
+import importlib
+import logging
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -12,43 +16,76 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 
+from speech_server import playground
+from speech_server.engines.interfaces import Engine, EngineArgs, EngineFactory
 from speech_server.errors import SpeechError
-from speech_server.routes import health
+from speech_server.models.catalog import Catalog
+from speech_server.models.info import TASKS, EngineName
+from speech_server.models.loader import Loader
+from speech_server.models.store import Store
+from speech_server.models.threads import in_thread
+from speech_server.routes import health, memory, metrics, models, progress, transcriptions, vad
 from speech_server.routes.auth import Auth
 from speech_server.routes.envelope import envelope, error_reply
-from speech_server.routes.observe import Observe, Traffic
+from speech_server.routes.observe import Observe
 from speech_server.routes.prefixes import Prefixes
+from speech_server.routes.state import Speech
 from speech_server.routes.uploads import Uploads
 from speech_server.settings import Settings, get_settings
 
+log = logging.getLogger(__name__)
 
-def create_app(settings: Settings | None = None) -> FastAPI:
+ROUTES = (playground, health, metrics, models, memory, transcriptions, progress, vad)
+
+
+def create_app(settings: Settings | None = None, stop: Callable[[], None] | None = None) -> FastAPI:
+    """The server. `stop` is called when a model of PRELOAD_MODELS cannot be loaded: a server without the models it
+    was made for should be replaced."""
     settings = settings or get_settings()
-    traffic = Traffic()
+    state = compose(settings)
     app = FastAPI(
         title="runpod-speech",
         description="OpenAI-compatible speech: transcription, translation, speech, voice activity, realtime.",
-        lifespan=lifespan,
-        middleware=middleware(settings, traffic),
+        lifespan=functools.partial(lifespan, stop=stop),
+        middleware=middleware(settings, state.metrics),
         exception_handlers={
             SpeechError: reply_to_speech_error,
             RequestValidationError: reply_to_invalid,
             HTTPException: reply_to_http_exception,
+            ClientDisconnect: reply_to_nobody,
             Exception: reply_to_unexpected,
         },
     )
-    app.state.settings = settings
-    app.state.traffic = traffic
+    app.state.speech = state
     app.state.ready = asyncio.Event()
-    app.include_router(health.router)
+    for module in ROUTES:
+        app.include_router(module.router)
     return app
 
 
-def middleware(settings: Settings, traffic: Traffic) -> list[Middleware]:
+def compose(settings: Settings) -> Speech:
+    catalog = Catalog(settings)
+    store = Store(settings, catalog)
+    loader = Loader(settings, catalog, store, {engine: load_lazily(engine) for engine in TASKS})
+    return Speech(settings, catalog, store, loader, metrics.Metrics(loader.loaded))
+
+
+def load_lazily(engine: EngineName) -> EngineFactory:
+    """A factory that imports its engine's libraries when the first model needs them."""
+
+    def load(folder: Path, args: EngineArgs) -> Engine:
+        loaded: Engine = importlib.import_module(f"speech_server.engines.{engine}").load(folder, args)
+        return loaded
+
+    return load
+
+
+def middleware(settings: Settings, counters: metrics.Metrics) -> list[Middleware]:
     """Outermost first."""
-    stack = [Middleware(Prefixes), Middleware(Observe, traffic=traffic)]
+    stack = [Middleware(Prefixes), Middleware(Observe, metrics=counters)]
     if settings.allow_origins:
         stack.append(
             Middleware(
@@ -65,9 +102,36 @@ def middleware(settings: Settings, traffic: Traffic) -> list[Middleware]:
 
 
 @asynccontextmanager
-async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+async def lifespan(app: FastAPI, stop: Callable[[], None] | None) -> AsyncIterator[None]:
+    """Requests are answered while models are preloaded; /ping says when all are there."""
+    preloading = asyncio.create_task(preload(app, stop))
+    try:
+        yield
+    finally:
+        preloading.cancel()
+        await asyncio.gather(preloading, return_exceptions=True)
+        await app.state.speech.loader.close()
+
+
+async def preload(app: FastAPI, stop: Callable[[], None] | None) -> None:
+    speech: Speech = app.state.speech
+    named = [model.id for model in speech.catalog.named() if model.preload]
+    try:
+        await asyncio.gather(*(fetch_and_load(speech, name) for name in (*speech.settings.preload_models, *named)))
+    except SpeechError as error:
+        log.error("preloading failed: %s", error.message)
+        if stop:
+            stop()
+        return
     app.state.ready.set()
-    yield
+
+
+async def fetch_and_load(speech: Speech, name: str) -> None:
+    model_id = speech.catalog.resolve(name)
+    if speech.store.folder(model_id) is None:
+        await in_thread(functools.partial(speech.store.pull, model_id), f"download {model_id}")
+    await speech.loader.load(model_id)
+    log.info("model %s is in memory", model_id)
 
 
 # --- errors become replies ---
@@ -103,6 +167,11 @@ async def reply_to_invalid(request: Request, error: Exception) -> Response:
     param = str(faults[0]["loc"][-1]) if faults else None
     body = envelope(message, kind="invalid_request_error", param=param, code="invalid_value", detail=faults)
     return JSONResponse(body, 422)
+
+
+async def reply_to_nobody(request: Request, error: Exception) -> Response:
+    """The client went away; the status is for the log (nginx's)."""
+    return Response(status_code=499)
 
 
 async def reply_to_unexpected(request: Request, error: Exception) -> Response:

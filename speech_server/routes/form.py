@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from tempfile import SpooledTemporaryFile
-from typing import IO
+from typing import BinaryIO, cast
 
 import anyio.to_thread
 from python_multipart.exceptions import FormParserError
@@ -20,10 +20,12 @@ IN_MEMORY = 1 << 20  # bytes of an upload kept in memory; more goes to the disk
 LONGEST_FIELD = 1 << 20
 MOST_PARTS = 1000
 
+Check = Callable[[str, str], None]
+
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    file: IO[bytes]  # at its start
+    file: BinaryIO  # at its start
     filename: str
     content_type: str
     size: int
@@ -36,9 +38,7 @@ class Form:
 
 
 @asynccontextmanager
-async def read_form(
-    request: Request, file_fields: frozenset[str], check: Callable[[str, str], None]
-) -> AsyncIterator[Form]:
+async def read_form(request: Request, file_fields: frozenset[str], check: Check) -> AsyncIterator[Form]:
     """The whole form; uploads in `file_fields` live until the block ends, others are read away.
 
     `check(name, value)` sees every field when it is complete and may raise to refuse the request there.
@@ -68,7 +68,7 @@ class Part:
 class FormReader:
     """Callbacks of the parser on one side, a loop over the request's chunks on the other."""
 
-    def __init__(self, file_fields: frozenset[str], check: Callable[[str, str], None]) -> None:
+    def __init__(self, file_fields: frozenset[str], check: Check) -> None:
         self.form = Form([], {})
         self.files: list[SpooledTemporaryFile[bytes]] = []
         self._file_fields = file_fields
@@ -162,7 +162,7 @@ class FormReader:
         part = self._part
         if part.file is not None:
             content_type = part.headers.get(b"content-type", b"").decode("latin-1")
-            self.form.uploads[part.name] = Upload(part.file, part.filename, content_type, part.size)
+            self.form.uploads[part.name] = Upload(cast(BinaryIO, part.file), part.filename, content_type, part.size)
         elif part.text is not None:
             try:
                 value = part.text.decode()

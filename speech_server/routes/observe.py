@@ -5,26 +5,19 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from collections import Counter
-from dataclasses import dataclass, field
+from urllib.parse import quote
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from speech_server.routes.metrics import Metrics
 
 log = logging.getLogger("speech_server.requests")
 
 # Asked every few seconds by a platform: not worth a line, nor work in flight.
 POLLED = frozenset({"/health", "/ping", "/metrics"})
 LONGEST_ID = 128
-
-
-@dataclass
-class Traffic:
-    """What passed so far. `finished` counts by (method, route, status), `seconds` sums by route."""
-
-    in_flight: int = 0
-    finished: Counter[tuple[str, str, int]] = field(default_factory=Counter)
-    seconds: Counter[str] = field(default_factory=Counter)
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "WS"})  # others do not get a counter
 
 
 def request_id_of(scope: Scope) -> str:
@@ -38,9 +31,9 @@ def route_of(scope: Scope) -> str:
 
 
 class Observe:
-    def __init__(self, app: ASGIApp, traffic: Traffic) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self.app = app
-        self.traffic = traffic
+        self.metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket") or scope["path"] in POLLED:
@@ -64,16 +57,16 @@ class Observe:
             sent += len(message.get("body", b""))
             await send(message)
 
-        self.traffic.in_flight += 1
+        self.metrics.in_flight += 1
         try:
             await self.app(scope, counting_receive, counting_send)
         finally:
-            self.traffic.in_flight -= 1
+            self.metrics.in_flight -= 1
             seconds = time.perf_counter() - started
-            method = scope.get("method", "WS")
-            self.traffic.finished[method, route_of(scope), status] += 1
-            self.traffic.seconds[route_of(scope)] += seconds
+            method, route = scope.get("method", "WS"), route_of(scope)
+            self.metrics.requests.labels(method if method in METHODS else "OTHER", route, status).inc()
+            self.metrics.seconds.labels(route).observe(seconds)
             log.info(
                 "%s %s %s in %.3f s, %d B in, %d B out, request %s",
-                method, scope["path"], status, seconds, received, sent, request_id,
+                method, quote(scope["path"]), status, seconds, received, sent, request_id,
             )  # fmt: skip

@@ -1,0 +1,80 @@
+"""GET /metrics for Prometheus: requests, audio, models in memory, their queues, the process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from fastapi import APIRouter, Request, Response
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.metrics_core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+if TYPE_CHECKING:
+    from speech_server.models.loader import LoadedModel
+
+disable_created_metrics()  # one series less for every counter
+
+router = APIRouter(tags=["health"])
+
+SECONDS = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300)
+FACTORS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2)
+
+
+class Metrics:
+    """One registry per app, so that two apps in one process do not share counters."""
+
+    def __init__(self, loaded: Callable[[], list[LoadedModel]]) -> None:
+        self.registry = CollectorRegistry()
+        self.in_flight = 0
+        ProcessCollector(registry=self.registry)
+        self.registry.register(Memory(loaded))
+        self.requests = Counter(
+            "speech_requests", "Requests answered.", ("method", "route", "status"), registry=self.registry
+        )
+        self.seconds = Histogram(
+            "speech_request_seconds", "Time until the last byte.", ("route",), buckets=SECONDS, registry=self.registry
+        )
+        self._audio = Counter(
+            "speech_audio_seconds", "Audio heard or spoken, in seconds.", ("task",), registry=self.registry
+        )
+        self._factor = Histogram(
+            "speech_real_time_factor",
+            "Working time per second of audio, waiting included.",
+            ("task",),
+            buckets=FACTORS,
+            registry=self.registry,
+        )
+        Gauge("speech_requests_in_flight", "Requests being worked on.", registry=self.registry).set_function(
+            lambda: self.in_flight
+        )
+
+    def count_audio(self, task: str, audio_seconds: float, working_seconds: float) -> None:
+        self._audio.labels(task).inc(audio_seconds)
+        if audio_seconds > 0:
+            self._factor.labels(task).observe(working_seconds / audio_seconds)
+
+
+class Memory(Collector):
+    """Asks the loader when Prometheus asks."""
+
+    def __init__(self, loaded: Callable[[], list[LoadedModel]]) -> None:
+        self._loaded = loaded
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        models = self._loaded()
+        yield GaugeMetricFamily("speech_models_loaded", "Models in memory.", value=len(models))
+        memory = GaugeMetricFamily("speech_model_memory_bytes", "Memory a model takes.", labels=["model"])
+        references = GaugeMetricFamily("speech_model_references", "Requests that use a model.", labels=["model"])
+        for model in models:
+            memory.add_metric([model.info.id], model.memory_bytes)
+            references.add_metric([model.info.id], model.references)
+        yield from (memory, references)
+
+
+@router.get("/metrics", response_class=Response)
+async def get_metrics(request: Request) -> Response:
+    """Prometheus' text format."""
+    speech = request.app.state.speech
+    return Response(generate_latest(speech.metrics.registry), media_type=CONTENT_TYPE_LATEST)

@@ -1,0 +1,58 @@
+"""What every route works with, made once by app.py."""
+
+from __future__ import annotations
+
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, cast
+
+from fastapi import Depends
+from starlette.requests import HTTPConnection
+
+from speech_server.models.info import Task
+from speech_server.routes.metrics import Metrics
+from speech_server.settings import Settings
+
+if TYPE_CHECKING:
+    from speech_server.engines.interfaces import Speaker, Transcriber, VoiceDetector
+    from speech_server.models.catalog import Catalog
+    from speech_server.models.loader import Loader
+    from speech_server.models.store import Store
+    from speech_server.speech_to_text import Transcription
+
+
+STT: Task = "automatic-speech-recognition"
+TTS: Task = "text-to-speech"
+VAD: Task = "voice-activity-detection"
+VAD_MODEL = "silero_vad_v5"
+
+
+@dataclass(frozen=True)
+class Speech:
+    """`running` holds the transcriptions in work by request id, for whoever asks how far they are."""
+
+    settings: Settings
+    catalog: Catalog
+    store: Store
+    loader: Loader
+    metrics: Metrics
+    running: dict[str, Transcription] = field(default_factory=dict)
+
+    # A model's task says which of the engine interfaces it has; each stays loaded until the block is left.
+
+    def transcriber(self, name: str) -> AbstractAsyncContextManager[Transcriber]:
+        return cast("AbstractAsyncContextManager[Transcriber]", self.loader.use(name, STT))
+
+    def speaker(self, name: str) -> AbstractAsyncContextManager[Speaker]:
+        return cast("AbstractAsyncContextManager[Speaker]", self.loader.use(name, TTS))
+
+    def detector(self, name: str = VAD_MODEL) -> AbstractAsyncContextManager[VoiceDetector]:
+        return cast("AbstractAsyncContextManager[VoiceDetector]", self.loader.use(name, VAD))
+
+
+def speech_of(connection: HTTPConnection) -> Speech:
+    speech: Speech = connection.app.state.speech
+    return speech
+
+
+SpeechDep = Annotated[Speech, Depends(speech_of)]

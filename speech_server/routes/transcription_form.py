@@ -1,0 +1,109 @@
+"""The form of /v1/audio/transcriptions and /translations: every field parsed and checked."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+
+from speech_server.engines.interfaces import TranscribeOptions, VadOptions
+from speech_server.transcript.languages import language_code
+
+ResponseFormat = Literal["json", "text", "srt", "verbose_json", "vtt"]
+LADDER = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)  # tried in turn when a text repeats itself or is improbable
+
+
+def from_json(value: object) -> object:
+    """Fields of a form are text: a list or an object in one may be JSON."""
+    if isinstance(value, str) and value.lstrip()[:1] in ("{", "["):
+        try:
+            return json.loads(value)
+        except ValueError as error:
+            raise ValueError(f"not valid JSON: {error}") from error
+    return value
+
+
+def as_list(value: object) -> object:
+    if isinstance(value, list):
+        return [item for text in value for item in as_items(text)]
+    return as_items(value)
+
+
+def as_items(value: object) -> list[Any]:
+    value = from_json(value)
+    if isinstance(value, list):
+        return value
+    return [item.strip() for item in value.split(",")] if isinstance(value, str) else [value]
+
+
+class ServerVad(BaseModel):
+    """OpenAI's chunking strategy of one's own."""
+
+    type: Literal["server_vad"]
+    prefix_padding_ms: int = Field(300, ge=0, le=10_000)
+    silence_duration_ms: int = Field(200, ge=0, le=60_000)
+    threshold: float = Field(0.5, gt=0, lt=1)
+
+
+class TranscriptionForm(BaseModel):
+    """Fields beside `file`. A field left empty counts as not sent."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    model: str = Field(min_length=1, description="Id or alias of a speech recognition model.")
+    language: str | None = Field(None, description="Language of the audio: a code or an English name.")
+    prompt: str | None = Field(None, description="Text to guide the style, or the end of what was said before.")
+    response_format: ResponseFormat = Field("json", description="Shape of the reply.")
+    temperature: float = Field(
+        0.0, ge=0, le=1, description="Sampling temperature; 0 tries 0.2 to 1.0 where the text is doubtful."
+    )
+    timestamp_granularities: Annotated[list[Literal["segment", "word"]], BeforeValidator(as_list)] = Field(
+        [], description="Send as timestamp_granularities[]; `word` adds word times to verbose_json."
+    )
+    include: Annotated[list[Literal["logprobs"]], BeforeValidator(as_list)] = Field(
+        [], description="Send as include[]; `logprobs` adds the probability of each token to json."
+    )
+    stream: bool = Field(False, description="Server-sent events while the audio is transcribed.")
+    hotwords: str | None = Field(None, description="Words to expect, such as names.")
+    vad_filter: bool = Field(True, description="Skip what is not speech.")
+    chunking_strategy: Annotated[Literal["auto"] | ServerVad, BeforeValidator(from_json)] | None = Field(
+        None, description='"auto", or {"type": "server_vad", ...} with its own thresholds.'
+    )
+    without_timestamps: bool | None = Field(
+        None, description="Decode without timestamps; by default only where the reply shows none."
+    )
+
+    @field_validator("language")
+    @classmethod
+    def known_language(cls, value: str | None) -> str | None:
+        return language_code(value) if value else None
+
+    @property
+    def wants_words(self) -> bool:
+        """Subtitles are cut at words, so they need their times too unless only segments were asked for."""
+        if self.timestamp_granularities:
+            return "word" in self.timestamp_granularities
+        return self.response_format in ("srt", "vtt")
+
+    def options(self, task: Literal["transcribe", "translate"]) -> TranscribeOptions:
+        timed = self.wants_words or self.response_format in ("srt", "vtt", "verbose_json")
+        return TranscribeOptions(
+            task=task,
+            language=self.language,
+            prompt=self.prompt,
+            hotwords=self.hotwords,
+            temperatures=(self.temperature,) if self.temperature else LADDER,
+            word_timestamps=self.wants_words,
+            without_timestamps=not timed if self.without_timestamps is None else self.without_timestamps,
+            logprobs="logprobs" in self.include,
+        )
+
+    def vad(self) -> VadOptions | None:
+        if isinstance(self.chunking_strategy, ServerVad):
+            return VadOptions(
+                threshold=self.chunking_strategy.threshold,
+                min_silence_duration_ms=self.chunking_strategy.silence_duration_ms,
+                speech_pad_ms=self.chunking_strategy.prefix_padding_ms,
+            )
+        return VadOptions() if self.vad_filter or self.chunking_strategy else None

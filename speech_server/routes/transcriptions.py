@@ -1,0 +1,123 @@
+"""POST /v1/audio/transcriptions and /translations: speech to text, whole or as it is heard."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Depends, Request, Response
+from starlette.responses import JSONResponse
+
+from speech_server.engines.interfaces import Segment
+from speech_server.routes.audio_form import AUDIO, is_pcm, parse_form, require_audio
+from speech_server.routes.form import Upload, read_form
+from speech_server.routes.state import STT, Speech, SpeechDep
+from speech_server.routes.streaming import begin, sse_stream, unless_gone
+from speech_server.routes.transcription_form import TranscriptionForm
+from speech_server.speech_to_text import Transcription, transcribe
+from speech_server.transcript import formats
+
+UNDETERMINED = "und"  # ISO 639's code for no language: silence has none
+
+router = APIRouter(tags=["speech to text"])
+
+Task = Literal["transcribe", "translate"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One checked request."""
+
+    form: TranscriptionForm
+    upload: Upload
+    request_id: str
+
+
+async def read_job(request: Request, speech: SpeechDep) -> AsyncIterator[Job]:
+    def check(name: str, value: str) -> None:
+        if name == "model" and value.strip():
+            speech.loader.check(value.strip(), STT)
+
+    async with read_form(request, AUDIO, check) as form:
+        yield Job(parse_form(TranscriptionForm, form), require_audio(form), request.state.request_id)
+
+
+JobDep = Annotated[Job, Depends(read_job)]
+
+
+@router.post("/v1/audio/transcriptions")
+async def create_transcription(request: Request, speech: SpeechDep, job: JobDep) -> Response:
+    """Transcribes audio, or the sound of a video, into its own language."""
+    return await answer(request, speech, job, "transcribe")
+
+
+@router.post("/v1/audio/translations")
+async def create_translation(request: Request, speech: SpeechDep, job: JobDep) -> Response:
+    """Translates speech in any language into English text."""
+    return await answer(request, speech, job, "translate")
+
+
+async def answer(request: Request, speech: Speech, job: Job, task: Task) -> Response:
+    if job.form.stream:
+        return await begin(request, sse_stream(events(speech, job, task)), "text/event-stream")
+    return await unless_gone(request.receive, whole(speech, job, task))
+
+
+@asynccontextmanager
+async def transcribing(speech: Speech, job: Job, task: Task) -> AsyncIterator[Transcription]:
+    """The transcription in work; all its work stops when the block is left."""
+    vad = job.form.vad()
+    async with AsyncExitStack() as stack:
+        transcriber = await stack.enter_async_context(speech.transcriber(job.form.model))
+        detector = await stack.enter_async_context(speech.detector()) if vad else None
+        transcription = transcribe(
+            job.upload.file, transcriber, detector, job.form.options(task), vad,
+            pcm=is_pcm(job.upload),
+        )  # fmt: skip
+        stack.push_async_callback(transcription.aclose)
+        started = time.perf_counter()
+        stack.callback(lambda: speech.metrics.count_audio(STT, transcription.done, time.perf_counter() - started))
+        speech.running[job.request_id] = transcription
+        stack.callback(speech.running.pop, job.request_id, None)
+        yield transcription
+
+
+async def whole(speech: Speech, job: Job, task: Task) -> Response:
+    async with transcribing(speech, job, task) as transcription:
+        segments = [segment async for segment in transcription]
+    return render(job.form, segments, transcription, task)
+
+
+def render(form: TranscriptionForm, segments: list[Segment], done: Transcription, task: Task) -> Response:
+    if form.response_format == "text":
+        return Response(formats.plain_text(segments), media_type="text/plain")
+    if form.response_format == "srt":
+        return Response(formats.srt(segments), media_type=formats.CONTENT_TYPES["srt"])
+    if form.response_format == "vtt":
+        return Response(formats.vtt(segments), media_type=formats.CONTENT_TYPES["vtt"])
+    if form.response_format == "verbose_json":
+        language = done.language or UNDETERMINED
+        body = formats.verbose(segments, task=task, language=language, duration=done.duration, words=form.wants_words)
+        return JSONResponse(body)
+    body = {"text": formats.plain_text(segments)}
+    if form.include:
+        body["logprobs"] = formats.logprob_entries(entry for segment in segments for entry in segment.logprobs)
+    return JSONResponse({**body, "usage": formats.usage(done.duration)})
+
+
+async def events(speech: Speech, job: Job, task: Task) -> AsyncGenerator[dict[str, Any], None]:
+    """A delta for each segment as soon as it is final, then the whole text: exactly the deltas joined."""
+    text = ""
+    async with transcribing(speech, job, task) as transcription:
+        async for segment in transcription:
+            delta = segment.text if text else segment.text.lstrip()
+            if not delta:
+                continue
+            text += delta
+            logprobs = formats.logprob_entries(segment.logprobs) if job.form.include else None
+            yield {"type": "transcript.text.delta", "delta": delta, "logprobs": logprobs}
+    done = {"type": "transcript.text.done", "text": text, "usage": formats.usage(transcription.duration)}
+    yield {**done, "logprobs": None}

@@ -1,0 +1,80 @@
+"""POST /v1/audio/speech/timestamps: where in an audio file somebody speaks."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request
+from pydantic import BaseModel, ConfigDict, Field
+
+from speech_server.engines.interfaces import RATE, SpeechSpan, VadOptions
+from speech_server.routes.audio_form import AUDIO, is_pcm, parse_form, require_audio
+from speech_server.routes.form import Upload, read_form
+from speech_server.routes.state import VAD, VAD_MODEL, Speech, SpeechDep
+from speech_server.routes.streaming import unless_gone
+from speech_server.speech_to_text import detect_speech
+
+LONGEST_MS = 3_600_000
+
+router = APIRouter(tags=["voice activity"])
+
+
+class VadForm(BaseModel):
+    """Fields beside `file`; the names are Silero's, the defaults Speaches'."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    model: str = Field(VAD_MODEL, description="Any silero_vad name.")
+    threshold: float = Field(0.75, ge=0, le=1, description="Probability above which a frame is speech.")
+    neg_threshold: float | None = Field(
+        None, ge=0, le=1, description="Probability below which speech ends; by default threshold - 0.15."
+    )
+    min_speech_duration_ms: int = Field(0, ge=0, le=LONGEST_MS, description="Shorter speech is left out.")
+    max_speech_duration_s: float | None = Field(None, gt=0, description="Longer speech is split; by default none is.")
+    min_silence_duration_ms: int = Field(1000, ge=0, le=LONGEST_MS, description="Silence that separates two spans.")
+    speech_pad_ms: int = Field(0, ge=0, le=LONGEST_MS, description="Added on both sides of each span.")
+
+    def options(self) -> VadOptions:
+        return VadOptions(**self.model_dump(exclude={"model"}, exclude_none=True))
+
+
+class Span(BaseModel):
+    """Milliseconds from the start of the audio."""
+
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Job:
+    form: VadForm
+    upload: Upload
+
+
+async def read_job(request: Request, speech: SpeechDep) -> AsyncIterator[Job]:
+    def check(name: str, value: str) -> None:
+        if name == "model" and value.strip():
+            speech.loader.check(value.strip(), VAD)
+
+    async with read_form(request, AUDIO, check) as form:
+        yield Job(parse_form(VadForm, form), require_audio(form))
+
+
+@router.post("/v1/audio/speech/timestamps", responses={200: {"model": list[Span]}})
+async def create_timestamps(
+    request: Request, speech: SpeechDep, job: Annotated[Job, Depends(read_job)]
+) -> list[dict[str, int]]:
+    """Detects speech: the spans in which somebody speaks."""
+    spans = await unless_gone(request.receive, detect(speech, job))
+    return [{"start": milliseconds(span.start), "end": milliseconds(span.end)} for span in spans]
+
+
+async def detect(speech: Speech, job: Job) -> list[SpeechSpan]:
+    async with speech.detector(job.form.model) as detector:
+        return await detect_speech(job.upload.file, detector, job.form.options(), pcm=is_pcm(job.upload))
+
+
+def milliseconds(samples: int) -> int:
+    return samples * 1000 // RATE
