@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from speech_server.engines.interfaces import EngineArgs, Voice
+from speech_server.engines.kokoro_voices import describe as kokoro_voice
 from speech_server.errors import ModelNotFound
 from speech_server.models.aliases import read_aliases
 from speech_server.models.cache import open_cache
 from speech_server.models.info import ModelInfo, Task
-from speech_server.models.recognise import describe, kokoro_voices, owner, patterns, spoken
+from speech_server.models.recognise import describe, files_in, owner, spoken, wanted
 from speech_server.settings import Settings
 
 __all__ = ["SILERO", "Catalog", "ModelInfo"]
@@ -102,10 +103,6 @@ class Catalog:
         """The models file's."""
         return list(self._named.values())
 
-    def describe(self, model_id: str, folder: Path) -> ModelInfo | None:
-        """A model by its folder: the catalog's words, the files' own facts."""
-        return self._installed(model_id, folder)
-
     def _installed(self, model_id: str, folder: Path) -> ModelInfo | None:
         found = describe(model_id, folder, self._languages(yue="large-v3" in model_id))
         if found is None:
@@ -115,10 +112,8 @@ class Catalog:
             found = self._configured(replace(found, licence=listed.licence if listed else found.licence))
         else:
             found = listed
-        files = [path for pattern in patterns(found.engine) for path in folder.glob(pattern)]
-        return replace(
-            found, size_bytes=sum(path.stat().st_size for path in files), created=int(folder.stat().st_mtime)
-        )
+        size = sum((folder / name).stat().st_size for name in wanted(files_in(folder)))
+        return replace(found, size_bytes=size, created=int(folder.stat().st_mtime))
 
     def _configured(self, model: ModelInfo) -> ModelInfo:
         return replace(model, args=self._whisper_args) if model.engine == "whisper" else model
@@ -157,7 +152,7 @@ def _list_models(data: Mapping[str, Any]) -> Iterable[ModelInfo]:
             "all+yue": (*data["whisper_languages"], "yue"),
         }[entry["languages"]]
         yield _listed(entry, ModelInfo(entry["id"], "whisper", languages, licence="MIT"))
-    voices = kokoro_voices(data["kokoro_voices"])
+    voices = tuple(kokoro_voice(name) for name in data["kokoro_voices"])
     for entry in data["kokoro"]:
         yield _listed(entry, ModelInfo(entry["id"], "kokoro", spoken(voices), voices, 24_000, "Apache-2.0"))
     for name in data["piper"]:
@@ -167,7 +162,7 @@ def _list_models(data: Mapping[str, Any]) -> Iterable[ModelInfo]:
             f"speaches-ai/piper-{name}",
             "piper",
             (language,),
-            (Voice(voice, voice, language),),
+            (Voice(voice, voice.capitalize(), language),),
             22_050 if quality in ("medium", "high") else 16_000,
         )
         licence = data["piper_licences"].get(name, model.licence)

@@ -148,8 +148,7 @@ class Loader:
         self._memory.admit(resident)
         resident.deadline = _from_now(self._settings.model_download_timeout)
         resident.loading = asyncio.create_task(self._bring_in(resident), name=f"load {info.id}")
-        # Everyone who waited may have gone when it fails; the failure is logged, not lost.
-        resident.loading.add_done_callback(lambda task: task.cancelled() or task.exception())
+        resident.loading.add_done_callback(_report_failure)
         return resident
 
     async def _bring_in(self, resident: Resident) -> None:
@@ -157,10 +156,9 @@ class Loader:
             await self._download(resident)
             await self._memory.settle()
             await self._load(resident)
-        except BaseException as error:
-            log.warning("model %s did not load: %s", resident.info.id, error or type(error).__name__)
-            self._memory.discard(resident)
-            raise
+        finally:
+            if resident.engine is None:
+                self._memory.discard(resident)
         self._memory.trim(resident)
         self._rest(resident)
 
@@ -231,6 +229,12 @@ class _LoggedProgress:
         if time.monotonic() >= self._next:
             self._next = time.monotonic() + _REPORT_EVERY
             log.info("model %s: %s, %.0f of %.0f MB", self._model_id, label, done / 1e6, (total or 0) / 1e6)
+
+
+def _report_failure(loading: asyncio.Task[None]) -> None:
+    """Everyone who waited for a load may have gone when it fails: it is logged, not lost."""
+    if not loading.cancelled() and (error := loading.exception()) is not None:
+        log.warning("%s failed: %s: %s", loading.get_name(), type(error).__name__, error)
 
 
 def _from_now(seconds: float) -> float:

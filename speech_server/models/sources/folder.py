@@ -7,7 +7,7 @@ from pathlib import Path
 
 from speech_server.errors import ModelNotFound
 from speech_server.models.cache import Cache
-from speech_server.models.recognise import patterns, recognise
+from speech_server.models.recognise import files_in, recognise, wanted
 from speech_server.models.sources import Progress
 
 
@@ -19,12 +19,11 @@ class Folder:
         return recognise(self._folder) is not None
 
     def fetch(self, model_id: str, cache: Cache, progress: Progress) -> None:
-        engine = recognise(self._folder)
-        if engine is None:
+        if recognise(self._folder) is None:
             raise ModelNotFound(
                 f"{self._folder} holds no complete model: a CTranslate2 Whisper, Kokoro or Piper folder is needed"
             )
-        files = {path.name: path for pattern in patterns(engine) for path in self._folder.glob(pattern)}
+        files = {name: self._folder / name for name in wanted(files_in(self._folder))}
         total = sum(path.stat().st_size for path in files.values())
         cache.require_space(model_id, total)
         with cache.incoming(model_id) as scratch:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from fnmatch import fnmatch
 from typing import Any
 
 from speech_server.errors import ModelGated, ModelNotFound, SourceUnavailable
 from speech_server.models.cache import Cache, storage_errors
-from speech_server.models.recognise import engine_of, patterns
+from speech_server.models.recognise import engine_of, wanted
 from speech_server.models.sources import Progress
 from speech_server.models.sources.watch import watched
 
@@ -40,12 +39,12 @@ class Hub:
                 "repository is needed",
                 param="model",
             )
-        wanted = [name for name in sizes if any(fnmatch(name, pattern) for pattern in patterns(engine))]
-        total = sum(sizes[name] for name in wanted)
+        names = sorted(wanted(sizes), key=sizes.__getitem__)
+        total = sum(sizes[name] for name in names)
         cache.require_space(model_id, total)
         folder = cache.repository(repository)
         with watched(folder / "blobs", total, progress, "downloading"), storage_errors(folder):
-            for name in sorted(wanted, key=sizes.__getitem__):
+            for name in names:
                 self._download(repository, name, cache)
 
     def _files(self, repository: str) -> dict[str, int]:
