@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
+
+from speech_server.transcript.languages import language_code
 
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=256)]
 Modality = Literal["text", "audio"]
@@ -44,6 +46,11 @@ class Transcription(Strict):
     keywords: tuple[str, ...] | None = None
     languages: tuple[str, ...] | None = None
     delay: str | None = None
+
+    @field_validator("language")
+    @classmethod
+    def _known_language(cls, value: str | None) -> str | None:
+        return language_code(value) if value else None
 
 
 class ServerVad(Strict):

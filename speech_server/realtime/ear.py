@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import soxr
 
+from speech_server.audio.resample import Resampler
 from speech_server.engines.interfaces import RATE, Samples, VoiceStream
 from speech_server.realtime import g711
 from speech_server.realtime.config import AudioFormat
@@ -36,12 +36,7 @@ class Ear:
         """From here on the audio comes in this format."""
         self._format = audio_format
         self._odd = b""  # half a 16-bit sample, waiting for its other half
-        self._resampler = self._new_resampler()
-
-    def _new_resampler(self) -> soxr.ResampleStream | None:
-        if self._format.rate == RATE:
-            return None
-        return soxr.ResampleStream(self._format.rate, RATE, 1, dtype="float32", quality="HQ")
+        self._resampler = Resampler(audio_format.rate, RATE)
 
     def hear(self, appends: Sequence[Append]) -> Heard:
         """A bad append is refused by itself; the others are heard."""
@@ -52,30 +47,25 @@ class Ear:
             except ProtocolError as error:
                 error.event_id = append.event_id
                 refused.append(error)
-        samples = self._decode(b"".join(data))
-        if self._resampler is not None:
-            samples = self._resampler.resample_chunk(samples)
-        return self._heard(samples, tuple(refused))
+        samples, self._odd = decode(self._odd + b"".join(data), self._format)
+        return self._heard(self._resampler.feed(samples), tuple(refused))
 
     def finish(self) -> Heard:
         """The last milliseconds, still inside the resampler; the next audio starts a new stretch."""
-        samples = np.zeros(0, np.float32)
-        if self._resampler is not None:
-            samples = self._resampler.resample_chunk(samples, last=True)
-            self._resampler = self._new_resampler()
-        self._odd = b""
-        return self._heard(samples, ())
+        rest = self._resampler.finish()
+        self.listen_for(self._format)
+        return self._heard(rest, ())
 
     def _heard(self, samples: Samples, refused: tuple[ProtocolError, ...]) -> Heard:
         return Heard(samples, tuple(self._voice.feed(samples).tolist()), refused)
 
-    def _decode(self, data: bytes) -> Samples:
-        if self._format.type != "audio/pcm":
-            return g711.decode(data, self._format.type)
-        data = self._odd + data
-        whole = len(data) & ~1
-        self._odd = data[whole:]
-        return np.frombuffer(data[:whole], "<i2").astype(np.float32) / np.float32(32768)
+
+def decode(data: bytes, audio_format: AudioFormat) -> tuple[Samples, bytes]:
+    """Samples at the format's rate, and the byte left over when a 16-bit sample is cut in two."""
+    if audio_format.type != "audio/pcm":
+        return g711.decode(data, audio_format.type), b""
+    whole = len(data) & ~1
+    return np.frombuffer(data[:whole], "<i2").astype(np.float32) / np.float32(32768), data[whole:]
 
 
 def decode_base64(text: str) -> bytes:

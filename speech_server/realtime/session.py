@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from speech_server.errors import InvalidRequest
 from speech_server.realtime import events
 from speech_server.realtime.config import SessionConfig
 from speech_server.realtime.conversation import Conversation
@@ -25,7 +26,7 @@ from speech_server.realtime.transcripts import Transcripts
 
 
 class Session:
-    """`clock` gives seconds since 1970; `check` raises ProtocolError for a configuration the server cannot serve."""
+    """`clock` gives seconds since 1970; `sessions`, how many the server has open, of at most `max_sessions`."""
 
     def __init__(
         self,
@@ -37,11 +38,9 @@ class Session:
         longest_turn: float = 300,
         max_sessions: int = 64,
         sessions: Callable[[], int] = lambda: 1,
-        check: Callable[[SessionConfig], None] = lambda config: None,
     ) -> None:
         self.config = config
         self._beta = beta
-        self._check = check
         self._sessions = sessions
         self._id = new_id("sess")
         self._expires_at = int(clock() + lifetime)
@@ -178,17 +177,22 @@ class Session:
             case events.OutputClear():
                 self._replies.clear_output()
 
-    def _update(self, event: events.SessionUpdate) -> None:
-        self._beta = self._beta or event.type.startswith("transcription_session") or is_beta_session(event.session)
+    def updated(self, event: events.SessionUpdate) -> SessionConfig:
+        """What the session would become, for who must ask whether it can be. Raises ProtocolError."""
         patch = ga_patch(event.session)
         if event.type == "transcription_session.update":
             patch = {key: patch[key] for key in ("audio", "include") if key in patch}
         try:
-            config = self.config.updated(patch)
+            return self.config.updated(patch)
         except ValidationError as error:
             raise events.invalid(error, event.event_id, event.type) from None
-        self._check(config)
-        before, self.config = self.config, config
+        except InvalidRequest as error:  # a language nobody speaks
+            raise ProtocolError(error.message, code=error.code or "invalid_value", param=error.param) from None
+
+    def _update(self, event: events.SessionUpdate) -> None:
+        self._beta = self._beta or event.type.startswith("transcription_session") or is_beta_session(event.session)
+        before, self.config = self.config, self.updated(event)
+        config = self.config
         self._replies.config = config
         self._listener.configure(config.audio.input)
         if config.audio.input.format != before.audio.input.format:

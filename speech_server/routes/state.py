@@ -29,7 +29,8 @@ VAD_MODEL = "silero_vad_v5"
 
 @dataclass(frozen=True)
 class Speech:
-    """`running` holds the transcriptions in work by request id, for whoever asks how far they are."""
+    """`running` holds the transcriptions in work by request id, for whoever asks how far they are; `sessions` the
+    realtime connections that are open."""
 
     settings: Settings
     catalog: Catalog
@@ -37,6 +38,7 @@ class Speech:
     loader: Loader
     metrics: Metrics
     running: dict[str, Transcription] = field(default_factory=dict)
+    sessions: set[HTTPConnection] = field(default_factory=set)
 
     # A model's task says which of the engine interfaces it has; each stays loaded until the block is left.
 

@@ -1,0 +1,170 @@
+"""Carries out the session's replies: the language model's words, spoken sentence by sentence as they arrive."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from contextlib import aclosing
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, cast
+
+import numpy as np
+
+from speech_server.audio.resample import Resampler
+from speech_server.engines.interfaces import Samples, Speaker, SpeakOptions
+from speech_server.errors import SpeechError
+from speech_server.language_model import LanguageModel
+from speech_server.realtime import g711
+from speech_server.realtime.config import AudioFormat
+from speech_server.realtime.outputs import Generate, Voice
+from speech_server.realtime.pace import Pace
+from speech_server.realtime.threads import in_ear_thread
+from speech_server.text.sentences import complete_sentences, speakable
+
+if TYPE_CHECKING:
+    from speech_server.models.loader import Loader
+
+TTS: Final = "text-to-speech"
+CHUNK_SECONDS = 0.2  # of audio per event
+LONGEST_WAIT = 400  # characters without the end of a sentence after which they are spoken all the same
+AHEAD = 4  # pieces of audio made before they are due
+_SENTENCE_MARKS = frozenset(".!?…。！？।॥:;\n")
+
+
+class Deliver(Protocol):
+    """Where a reply goes; each waits while the client is slow."""
+
+    async def text(self, delta: str) -> None: ...
+
+    async def call(self, index: int, call_id: str | None, name: str | None, arguments: str) -> None: ...
+
+    async def audio(self, data: str, sentence: str, start_ms: float, end_ms: float) -> None: ...
+
+
+class End(NamedTuple):
+    finish_reason: str | None
+    usage: dict[str, Any] | None
+
+
+class Sound(NamedTuple):
+    sentence: str
+    begins: bool  # the first audio of its sentence
+    data: bytes
+    seconds: float
+
+
+async def answer(work: Generate, model: LanguageModel, loader: Loader, deliver: Deliver, *, lead: float) -> End:
+    """Raises SpeechError. Closing or cancelling it stops the language model and the synthesis."""
+    sentences: asyncio.Queue[str | None] = asyncio.Queue(64)
+    failed: SpeechError | None = None
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            reading = tasks.create_task(_read(work, model, deliver, sentences))
+            if work.voice:
+                tasks.create_task(_speak(work.voice, loader, sentences, deliver, lead))
+    except* SpeechError as errors:
+        failed = next(_leaves(errors))
+    if failed is not None:
+        raise failed
+    return reading.result()
+
+
+def _leaves(group: BaseExceptionGroup[Any]) -> Any:
+    for error in group.exceptions:
+        yield from _leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
+
+
+async def _read(work: Generate, model: LanguageModel, deliver: Deliver, sentences: asyncio.Queue[str | None]) -> End:
+    finish_reason, usage, pending = None, None, ""
+    async with aclosing(model.stream({**work.body, "stream_options": {"include_usage": True}})) as chunks:
+        async for chunk in chunks:
+            usage = chunk.get("usage") or usage
+            for choice in chunk.get("choices") or ():
+                finish_reason = choice.get("finish_reason") or finish_reason
+                delta = choice.get("delta") or {}
+                for call in delta.get("tool_calls") or ():
+                    function = call.get("function") or {}
+                    await deliver.call(
+                        call.get("index", 0), call.get("id"), function.get("name"), function.get("arguments") or ""
+                    )
+                if text := delta.get("content"):
+                    await deliver.text(text)
+                    if work.voice:
+                        whole, pending = _cut(pending + text, text)
+                        if whole:
+                            await sentences.put(whole)
+    if work.voice:
+        await sentences.put(pending)
+        await sentences.put(None)
+    return End(finish_reason, _usage(usage))
+
+
+def _cut(pending: str, new: str) -> tuple[str, str]:
+    """(what can be spoken already, what may still grow)."""
+    whole = ""
+    if len(pending) > len(new) and not _SENTENCE_MARKS.isdisjoint(pending):
+        whole, pending = complete_sentences(pending, "en")
+    if not whole and len(pending) > LONGEST_WAIT and (space := pending.rfind(" ")) > 0:
+        whole, pending = pending[: space + 1], pending[space + 1 :]
+    return whole, pending
+
+
+def _usage(usage: dict[str, Any] | None) -> dict[str, Any] | None:
+    """The language model's count of its tokens, as a response's usage; audio has none here."""
+    if usage is None:
+        return None
+    read, written = usage.get("prompt_tokens") or 0, usage.get("completion_tokens") or 0
+    cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
+    return {
+        "total_tokens": read + written,
+        "input_tokens": read,
+        "output_tokens": written,
+        "input_token_details": {"text_tokens": read, "audio_tokens": 0, "cached_tokens": cached},
+        "output_token_details": {"text_tokens": written, "audio_tokens": 0},
+    }
+
+
+async def _speak(
+    voice: Voice, loader: Loader, sentences: asyncio.Queue[str | None], deliver: Deliver, lead: float
+) -> None:
+    sounds: asyncio.Queue[Sound | None] = asyncio.Queue(AHEAD)
+    async with loader.use(voice.model, TTS) as engine, asyncio.TaskGroup() as tasks:
+        tasks.create_task(_synthesize(cast(Speaker, engine), voice, sentences, sounds))
+        await _send(sounds, deliver, Pace(lead))
+
+
+async def _synthesize(
+    speaker: Speaker, voice: Voice, sentences: asyncio.Queue[str | None], sounds: asyncio.Queue[Sound | None]
+) -> None:
+    resampler = Resampler(speaker.sample_rate, voice.format.rate)
+    early = True
+    while (sentence := await sentences.get()) is not None:
+        if not speakable(sentence):
+            continue
+        begins = True
+        async for samples in speaker.speak(sentence, SpeakOptions(voice.name, voice.speed, early=early)):
+            data = await in_ear_thread(partial(_encode, resampler, samples, voice.format))
+            await sounds.put(Sound(sentence, begins, data, len(samples) / speaker.sample_rate))
+            begins = early = False
+    await sounds.put(None)
+
+
+def _encode(resampler: Resampler, samples: Samples, audio_format: AudioFormat) -> bytes:
+    pcm = (resampler.feed(samples) * 32767).clip(-32768, 32767).astype(np.int16)
+    return pcm.tobytes() if audio_format.type == "audio/pcm" else g711.encode(pcm, audio_format.type)
+
+
+async def _send(sounds: asyncio.Queue[Sound | None], deliver: Deliver, pace: Pace) -> None:
+    clock = asyncio.get_running_loop().time
+    start_ms = sent_ms = 0.0
+    while (sound := await sounds.get()) is not None:
+        if sound.begins:
+            start_ms = sent_ms
+        pieces = max(1, round(sound.seconds / CHUNK_SECONDS))
+        size = -(-len(sound.data) // pieces // 2) * 2
+        for at in range(0, len(sound.data), size):
+            piece = sound.data[at : at + size]
+            seconds = sound.seconds * len(piece) / len(sound.data)
+            await asyncio.sleep(pace.wait(seconds, clock()))
+            sent_ms += seconds * 1000
+            await deliver.audio(base64.b64encode(piece).decode(), sound.sentence, start_ms, sent_ms)

@@ -1,0 +1,88 @@
+"""Carries out the session's transcriptions on the speech-to-text engine."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Final, cast
+
+import numpy as np
+
+from speech_server.audio.resample import Resampler
+from speech_server.engines.interfaces import (
+    RATE,
+    Samples,
+    SpeechChunk,
+    TranscribeOptions,
+    Transcriber,
+    VadOptions,
+    VoiceDetector,
+)
+from speech_server.realtime.config import Transcription
+from speech_server.realtime.ear import decode, decode_base64
+from speech_server.realtime.outputs import Transcribe, TranscribeUpload
+from speech_server.realtime.threads import in_ear_thread
+from speech_server.speech_to_text import transcribe
+
+if TYPE_CHECKING:
+    from speech_server.models.loader import Loader
+
+STT: Final = "automatic-speech-recognition"
+VAD: Final = "voice-activity-detection"
+DETECTOR = "silero_vad"
+
+
+async def carry_out(work: Transcribe | TranscribeUpload, loader: Loader) -> tuple[str, float]:
+    """The text and the seconds of audio it is of. Raises SpeechError, and ProtocolError for a bad upload."""
+    async with loader.use(work.settings.model, STT) as engine:
+        transcriber = cast(Transcriber, engine)
+        if isinstance(work, Transcribe):
+            text = await _transcribe_piece(work.samples, transcriber, _options(work.settings, final=work.final))
+            return text, len(work.samples) / RATE
+        samples = await in_ear_thread(partial(_decode_upload, work))
+        async with loader.use(DETECTOR, VAD) as detector:
+            text = await _transcribe_long(
+                samples, transcriber, cast(VoiceDetector, detector), _options(work.settings, final=True)
+            )
+        return text.strip(), len(samples) / RATE
+
+
+def _options(settings: Transcription, *, final: bool) -> TranscribeOptions:
+    """The final text gets the decoder's whole care; a guess is worth one quick pass."""
+    options = TranscribeOptions(
+        language=settings.language,
+        prompt=settings.prompt,
+        hotwords=", ".join(settings.keywords or ()) or None,
+        without_timestamps=True,
+    )
+    return options if final else replace(options, beam_size=1, temperatures=(0.0,))
+
+
+async def _transcribe_piece(samples: Samples, transcriber: Transcriber, options: TranscribeOptions) -> str:
+    """Of one piece, at most 30 s: straight to the engine."""
+
+    async def one() -> AsyncIterator[SpeechChunk]:
+        yield SpeechChunk(samples, 0.0)
+
+    texts = []
+    transcripts = transcriber.transcribe(one(), options)
+    async for transcript in transcripts:
+        texts += [segment.text for segment in transcript.segments]
+    return "".join(texts)
+
+
+async def _transcribe_long(
+    samples: Samples, transcriber: Transcriber, detector: VoiceDetector, options: TranscribeOptions
+) -> str:
+    pcm = io.BytesIO((samples * 32767).clip(-32768, 32767).astype("<i2").tobytes())
+    async with aclosing(transcribe(pcm, transcriber, detector, options, VadOptions(), pcm=True)) as transcription:
+        return "".join([segment.text async for segment in transcription])
+
+
+def _decode_upload(work: TranscribeUpload) -> Samples:
+    samples, _ = decode(decode_base64(work.audio), work.format)
+    resampler = Resampler(work.format.rate, RATE)
+    return np.concatenate((resampler.feed(samples), resampler.finish()))

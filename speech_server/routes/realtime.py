@@ -1,0 +1,101 @@
+"""WS /v1/realtime: a conversation, or a transcription as it is spoken. The protocol itself is in realtime/."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, Literal
+
+from fastapi import APIRouter, WebSocket
+from pydantic import BaseModel, ConfigDict, ValidationError
+from starlette.websockets import WebSocketDisconnect
+
+from speech_server.errors import Busy, InvalidRequest, SpeechError
+from speech_server.routes.envelope import describe, error_reply
+from speech_server.routes.state import SpeechDep
+
+log = logging.getLogger(__name__)
+router = APIRouter(tags=["realtime"])
+
+
+class RealtimeQuery(BaseModel):
+    """`model` is the language model of a conversation, and the transcription model where that is the intent."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    model: str | None = None
+    intent: Literal["conversation", "transcription"] = "conversation"
+    language: str | None = None
+    transcription_model: str | None = None
+    speech_model: str | None = None
+
+    def session(self) -> dict[str, Any]:
+        """As an update of the default session."""
+        transcribes = self.intent == "transcription"
+        model = self.transcription_model or (self.model if transcribes else None)
+        transcription = {"model": model, "language": self.language}
+        listening = {"transcription": {key: value for key, value in transcription.items() if value}}
+        audio = {"input": listening, "output": {"model": self.speech_model} if self.speech_model else {}}
+        kind = "transcription" if transcribes else "realtime"
+        return {"type": kind, "model": None if transcribes else self.model or None, "audio": audio}
+
+
+def read_query(websocket: WebSocket) -> RealtimeQuery:
+    try:
+        return RealtimeQuery.model_validate(dict(websocket.query_params))
+    except ValidationError as error:
+        fault = error.errors()[0]
+        name = str(fault["loc"][0])
+        raise InvalidRequest(f"{name}: {fault['msg']}", param=name) from None
+
+
+class ClientSocket:
+    """What a session sees of the WebSocket."""
+
+    def __init__(self, websocket: WebSocket) -> None:
+        self._websocket = websocket
+
+    async def receive(self) -> str | bytes | None:
+        message = await self._websocket.receive()
+        if message["type"] == "websocket.disconnect":
+            return None
+        text: str | None = message.get("text")
+        return text if text is not None else bytes(message.get("bytes") or b"")
+
+    async def send(self, text: str) -> None:
+        try:
+            await self._websocket.send_text(text)
+        except WebSocketDisconnect:
+            return  # the next receive says so
+
+
+@router.websocket("/v1/realtime")
+async def realtime(websocket: WebSocket, speech: SpeechDep) -> None:
+    """OpenAI's Realtime API over a WebSocket."""
+    # Imported here: a server that is never talked to need not load numpy and what else a session takes.
+    from speech_server.realtime.config import SessionConfig
+    from speech_server.realtime.live import run_session
+
+    settings = speech.settings
+    try:
+        if len(speech.sessions) >= settings.realtime_max_sessions:
+            raise Busy(f"{len(speech.sessions)} realtime sessions are open, no more are taken: try again later")
+        config = SessionConfig().updated(read_query(websocket).session())
+    except SpeechError as error:
+        await websocket.send_denial_response(error_reply(error))
+        return
+    offered = websocket.scope["subprotocols"]
+    speech.sessions.add(websocket)
+    try:
+        await websocket.accept("realtime" if "realtime" in offered else None)
+        beta = websocket.headers.get("openai-beta") == "realtime=v1" or "openai-beta.realtime-v1" in offered
+        reason = await run_session(
+            ClientSocket(websocket), config, settings, speech.loader, beta=beta, sessions=lambda: len(speech.sessions)
+        )
+        log.info("realtime session over: %s", reason)
+        if reason != "client_left":
+            await websocket.close(1000, reason)
+    except SpeechError as error:
+        await websocket.send_json({"type": "error", "event_id": "event_last", **describe(error)})
+        await websocket.close(1011, error.code)
+    finally:
+        speech.sessions.discard(websocket)
