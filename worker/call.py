@@ -22,7 +22,7 @@ from worker.platform_api import REQUEST_TIMEOUT, Jobs, PlatformError
 
 FINAL = {"COMPLETED", "FAILED", "CANCELLED", "TIMED_OUT"}
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 2.0  # seconds between two questions about a job
-BYTES_IN = ("audio_content", "data")  # keys of an output that hold base64
+BYTES_IN = ("audio_content", "audio", "data")  # keys of an output or a piece that hold base64
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,7 +42,8 @@ def run(args: argparse.Namespace) -> int:
     with Jobs(args.endpoint, os.environ.get("RUNPOD_API_KEY")) as jobs:
         job_id = jobs.run(job)["id"]
         try:
-            state = follow(jobs, job_id, stream=args.stream, until=time.monotonic() + args.timeout)
+            follower = Follower(jobs, job_id, args.output, stream=args.stream)
+            state = follower.follow(until=time.monotonic() + args.timeout)
         except KeyboardInterrupt:
             jobs.cancel(job_id)
             tell(f"{job_id} cancelled")
@@ -56,7 +57,8 @@ def run(args: argparse.Namespace) -> int:
     if state["status"] != "COMPLETED":
         tell(reason(state))
         return 1
-    show(state.get("output"), args.output)
+    if not follower.wrote:
+        show(state.get("output"), args.output)
     return 0
 
 
@@ -70,21 +72,30 @@ def read_job(name: str) -> dict[str, Any]:
     return job if "input" in job else {"input": job}
 
 
-def follow(jobs: Jobs, job_id: str, *, stream: bool, until: float) -> dict[str, Any]:
-    """Ask until the job has ended or `until` has come; returns its last status."""
-    pause, shown = FIRST_PAUSE, ""
-    while True:
-        pieces = jobs.stream(job_id)["stream"] if stream else []
-        for piece in pieces:
-            show_piece(piece["output"])
-        state = jobs.status(job_id)
-        if (state["status"] in FINAL and not pieces) or time.monotonic() > until:
-            return state
-        if (line := progress(state)) != shown:
-            tell(f"{job_id} {line}")
-            shown = line
-        pause = FIRST_PAUSE if pieces else min(pause * 1.5, LONGEST_PAUSE)
-        time.sleep(pause)
+class Follower:
+    """Watches one job; `wrote` tells whether its pieces went into the file already."""
+
+    def __init__(self, jobs: Jobs, job_id: str, to: Path | None, *, stream: bool) -> None:
+        self.jobs, self.job_id, self.to, self.stream = jobs, job_id, to, stream
+        self.wrote = False
+
+    def follow(self, *, until: float) -> dict[str, Any]:
+        """Ask until the job has ended or `until` has come; returns its last status."""
+        pause, shown = FIRST_PAUSE, ""
+        if self.stream and self.to:
+            self.to.unlink(missing_ok=True)
+        while True:
+            pieces = self.jobs.stream(self.job_id)["stream"] if self.stream else []
+            for piece in pieces:
+                self.wrote |= show_piece(piece["output"], self.to)
+            state = self.jobs.status(self.job_id)
+            if (state["status"] in FINAL and not pieces) or time.monotonic() > until:
+                return state
+            if (line := progress(state)) != shown:
+                tell(f"{self.job_id} {line}")
+                shown = line
+            pause = FIRST_PAUSE if pieces else min(pause * 1.5, LONGEST_PAUSE)
+            time.sleep(pause)
 
 
 def progress(state: dict[str, Any]) -> str:
@@ -106,9 +117,30 @@ def reason(state: dict[str, Any]) -> str:
     return str(error or state)
 
 
-def show_piece(piece: Any) -> None:
-    text = piece.get("delta") or piece.get("text") if isinstance(piece, dict) else piece
-    print(text if isinstance(text, str) else shortened(piece), end="" if isinstance(text, str) else "\n", flush=True)
+def show_piece(piece: Any, to: Path | None) -> bool:
+    """Text to stdout as it comes, audio to the end of the file; True when it went into the file."""
+    if isinstance(piece, str):
+        print(piece, end="", flush=True)
+    elif isinstance(piece, dict) and (text := piece_text(piece)) is not None:
+        print(text, end="", flush=True)
+    elif isinstance(piece, dict) and to and (sound := next((piece[key] for key in BYTES_IN if key in piece), None)):
+        with to.open("ab") as file:
+            file.write(base64.b64decode(sound))
+        return True
+    else:
+        print(shortened(piece))
+    return False
+
+
+def piece_text(piece: dict[str, Any]) -> str | None:
+    """What a piece adds to the text: a transcript's or a plain text's next words, a chat's next token."""
+    if str(piece.get("type", "")).endswith(".done"):
+        return "\n"
+    if "choices" in piece:
+        delta = piece["choices"][0].get("delta", {}) if piece["choices"] else {}
+        return str(delta.get("content") or (delta.get("audio") or {}).get("transcript") or "")
+    text = piece.get("delta", piece.get("text"))
+    return text if isinstance(text, str) else None
 
 
 def show(output: Any, to: Path | None) -> None:

@@ -164,3 +164,40 @@ def test_the_commands_start_without_the_sdk():
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, env=os.environ
     )
     assert done.stdout.strip() == "False"
+
+
+def test_pieces_of_audio_go_into_the_file_as_they_come(platform: LocalPlatform, job, tmp_path: Path, capsys):
+    parts = [base64.b64encode(AUDIO[:5]).decode(), base64.b64encode(AUDIO[5:]).decode()]
+    pieces = [
+        {"content_type": "audio/mpeg", "audio_content": parts[0]},
+        {"type": "speech.audio.delta", "audio": parts[1]},
+    ]
+    (tmp_path / "sound").write_bytes(b"from an earlier call")
+    assert (
+        main(
+            [
+                "call",
+                platform.base,
+                job({"pieces": pieces, "return": SPOKEN}),
+                "--stream",
+                "--output",
+                str(tmp_path / "sound"),
+            ]
+        )
+        == 0
+    )
+    assert (tmp_path / "sound").read_bytes() == AUDIO
+    assert capsys.readouterr().out == ""
+
+
+def test_a_streamed_chat_is_shown_as_text(platform: LocalPlatform, job, capsys: pytest.CaptureFixture[str]):
+    deltas = [{"content": "Hi"}, {"audio": {"transcript": " you"}}, {}]
+    pieces = [{"choices": [{"delta": delta}]} for delta in deltas]
+    main(["call", platform.base, job({"pieces": pieces, "return": None}), "--stream"])
+    assert capsys.readouterr().out.startswith("Hi you")
+
+
+def test_the_end_of_a_transcript_is_a_new_line(platform: LocalPlatform, job, capsys: pytest.CaptureFixture[str]):
+    pieces = [{"type": "transcript.text.delta", "delta": "Hello"}, {"type": "transcript.text.done", "text": "Hello"}]
+    main(["call", platform.base, job({"pieces": pieces, "return": {"text": "Hello"}}), "--stream"])
+    assert capsys.readouterr().out == 'Hello\n{\n  "text": "Hello"\n}\n'
