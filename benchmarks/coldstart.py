@@ -88,5 +88,3 @@ def _idle_memory(report: Report) -> None:
             report.add("idle memory of worker and server, no model", running.memory_mb(), "MB", at_most=200)
     finally:
         plane.close()
-
-

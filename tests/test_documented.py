@@ -50,7 +50,11 @@ def server_rows(model: type[BaseModel] = ServerSettings, prefix: str = "") -> It
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             yield from server_rows(field.annotation, f"{prefix}{name.upper()}__")
         else:
-            yield f"{prefix}{name.upper()}", written(field.get_default(call_default_factory=True)), field.description or ""
+            yield (
+                f"{prefix}{name.upper()}",
+                written(field.get_default(call_default_factory=True)),
+                field.description or "",
+            )
 
 
 def worker_rows() -> Iterator[tuple[str, str, str]]:
