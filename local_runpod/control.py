@@ -31,6 +31,13 @@ class Control:
         self.stopping = True
         self.signals.wake_all()
 
+    def dismiss(self, worker_id: str) -> None:
+        """This worker gets no more jobs and is replaced."""
+        self.table.hear(worker_id).leaving = True
+        self.signals.wake(QUEUE)
+        self.signals.wake(STOPS)
+        self.replace_worker(worker_id)
+
     def _changed(self, job: Job) -> None:
         self.signals.wake(job.id)
         if job.status is Status.IN_QUEUE:

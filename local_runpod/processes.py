@@ -20,8 +20,8 @@ import psutil
 
 from local_runpod.settings import Settings
 
-BACK_OFF = (0.5, 30.0)  # seconds before a worker that exited is replaced: doubled up to the second
-STEADY = 60.0  # a worker that ran so long starts the back-off again
+FIRST_WAIT = 0.5  # seconds before a worker that exited is replaced; doubled each time
+STEADY = 60.0  # a worker that ran so long starts with that again
 PR_SET_PDEATHSIG = 1
 
 
@@ -54,8 +54,9 @@ class Pool:
                 group.create_task(self._keep_one_running())
 
     def replace(self, worker_id: str) -> None:
-        """Stops this worker; another takes its place (`refresh_worker` of the SDK)."""
+        """Stops this worker as `stop` does; another takes its place."""
         self.kill(worker_id, signal.SIGTERM)
+        asyncio.get_running_loop().call_later(self._settings.stop_seconds, self.kill, worker_id, signal.SIGKILL)
 
     def kill(self, worker_id: str, signum: int, child: str = "") -> int:
         """Signals a worker, or those of its processes whose command line contains `child`; the number signalled."""
@@ -63,7 +64,8 @@ class Pool:
         if worker is None:
             return 0
         if not child:
-            worker.process.send_signal(signum)
+            if worker.process.returncode is None:
+                worker.process.send_signal(signum)
             return 1
         matching = [p for p in members(worker_id) if p.pid != worker.process.pid and child in _command_line(p)]
         for process in matching:
@@ -86,12 +88,13 @@ class Pool:
                     self.kill(worker_id, signal.SIGKILL)
 
     async def _keep_one_running(self) -> None:
-        wait = BACK_OFF[0]
+        wait = FIRST_WAIT
         while not self._stopping.is_set():
             began = time.monotonic()
             ending = await self._run_one()
             lasted = time.monotonic() - began
-            wait = BACK_OFF[0] if lasted > STEADY else min(wait * 2, BACK_OFF[1])
+            if lasted > STEADY:
+                wait = FIRST_WAIT
             if self._stopping.is_set():
                 self._say(f"{ending} after {lasted:.1f} s")
                 return
@@ -99,7 +102,7 @@ class Pool:
             try:
                 await asyncio.wait_for(self._stopping.wait(), wait)
             except TimeoutError:
-                continue
+                wait = min(wait * 2, self._settings.back_off)
 
     async def _run_one(self) -> str:
         worker_id = uuid.uuid4().hex[:14]

@@ -28,7 +28,7 @@ async def serve(settings: Settings, command: list[str], listener: socket.socket)
     stop = _stop_on_signal()
 
     serving = asyncio.create_task(server.serve([listener]))
-    ticking = asyncio.create_task(_tick(control, screen))
+    ticking = asyncio.create_task(_tick(control, pool, screen))
     working = asyncio.create_task(pool.run())
     _introduce(screen, settings, url)
     await asyncio.wait({asyncio.create_task(stop.wait()), serving}, return_when=asyncio.FIRST_COMPLETED)
@@ -52,9 +52,11 @@ def _stop_on_signal() -> asyncio.Event:
     return stop
 
 
-async def _tick(control: Control, screen: Screen) -> None:
+async def _tick(control: Control, pool: Pool, screen: Screen) -> None:
     while True:
-        control.table.expire()
+        for worker_id in control.table.expire():
+            screen.say(f"worker {worker_id} sent no ping for {control.settings.worker_silence:g} s")
+            pool.kill(worker_id, signal.SIGKILL)
         screen.draw(control.table, time.monotonic())
         await asyncio.sleep(TICK)
 

@@ -40,9 +40,10 @@ class Settings:
 
     poll_seconds: float = row(20.0, "how long a worker's job-take and job-stop polls are held")
     ping_interval: float = row(10.0, "RUNPOD_PING_INTERVAL of the workers; the SDK wants whole seconds, 1 or more")
-    worker_silence: float = row(60.0, "a worker that sent nothing for so long is lost")
+    worker_silence: float = row(60.0, "a worker that did not ping for so long is lost, and replaced")
     lost_after: float = row(30.0, "a job its worker's pings stopped listing for so long is lost")
     lost_retries: int = row(1, "how often a lost job is queued again before it fails")
+    back_off: float = row(30.0, "longest time before a worker that exited is replaced")
     webhook_retries: int = row(2, "further attempts of a webhook that was not answered 200")
     webhook_delay: float = row(10.0, "time between them")
     webhook_timeout: float = row(10.0, "time limit of one attempt")

@@ -1,7 +1,7 @@
 """All jobs and workers of one endpoint, and every rule between them. Pure: the clock is passed in, nothing waits.
 
 Where the documentation is silent, this was chosen:
-- A worker that exits, or sends nothing for `worker_silence`, is lost, and so is a job its worker's pings stopped
+- A worker that exits, or does not ping for `worker_silence`, is lost, and so is a job its worker's pings stopped
   listing (its result was refused, or never sent). A lost job is queued again, at the front, `lost_retries` times; then
   it is FAILED with Runpod's words "job timed out after 1 retries".
 - ttl runs from submission, through queue and execution. A job over ttl or executionTimeout is TIMED_OUT, with a reason.
@@ -12,7 +12,7 @@ Where the documentation is silent, this was chosen:
 from __future__ import annotations
 
 import heapq
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,11 +25,12 @@ from local_runpod.settings import Settings
 
 @dataclass
 class Worker:
-    """What the platform knows of a worker: it was heard of, it holds jobs, it should stop some."""
+    """What the platform knows of a worker: it pings, it holds jobs, it should stop some."""
 
     id: str
-    heard_at: float
+    pinged_at: float
     ready: bool = False  # asked for a job at least once
+    leaving: bool = False  # gets no more jobs
     holds: set[str] = field(default_factory=set)
     stops: set[str] = field(default_factory=set)
 
@@ -42,7 +43,7 @@ class JobTable:
         self.workers: dict[str, Worker] = {}
         self.ended = dict.fromkeys(FINAL, 0)
         self.retried = 0
-        self._queue: deque[Job] = deque()
+        self._queue: OrderedDict[str, Job] = OrderedDict()
         self._deadlines: list[tuple[float, str]] = []
         self._clock = clock
         self._changed = changed
@@ -53,8 +54,7 @@ class JobTable:
         now = self._clock()
         job = Job(new_id(sync=sync, region=self.settings.region), request, sync, created=now, queued_at=now)
         self.jobs[job.id] = job
-        self._queue.append(job)
-        self._touch(job)
+        self._enqueue(job)
         return job
 
     def find(self, job_id: str) -> Job:
@@ -79,18 +79,14 @@ class JobTable:
         job.created = self._clock()  # ttl starts again
         job.accepted = job.lost = 0
         job.queue_again(job.created)
-        self._queue.append(job)
-        self._touch(job)
+        self._enqueue(job)
         return job
 
     def purge(self) -> int:
-        purged = list(self.queued())
+        purged = list(self._queue.values())
         for job in purged:
             self._end(job, Status.CANCELLED)
         return len(purged)
-
-    def queued(self) -> Iterable[Job]:
-        return (job for job in self._queue if job.status is Status.IN_QUEUE)
 
     def health(self) -> dict[str, dict[str, int]]:
         running = sum(1 for worker in self.workers.values() if worker.holds)
@@ -100,7 +96,7 @@ class JobTable:
                 "completed": self.ended[Status.COMPLETED],
                 "failed": self.ended[Status.FAILED] + self.ended[Status.TIMED_OUT],
                 "inProgress": sum(len(worker.holds) for worker in self.workers.values()),
-                "inQueue": sum(1 for _ in self.queued()),
+                "inQueue": len(self._queue),
                 "retried": self.retried,
             },
             "workers": {
@@ -116,13 +112,12 @@ class JobTable:
     # What workers do.
 
     def hear(self, worker_id: str) -> Worker:
-        """Any sign of life. Workers started by hand become known by it, unless the endpoint has an API key."""
+        """Who is calling. Workers started by hand become known by it, unless the endpoint has an API key."""
         worker = self.workers.get(worker_id)
         if worker is None:
             if self.settings.api_key:
                 raise Unauthorized(f"no worker {worker_id}")
             worker = self.add_worker(worker_id)
-        worker.heard_at = self._clock()
         return worker
 
     def add_worker(self, worker_id: str) -> Worker:
@@ -130,15 +125,14 @@ class JobTable:
         return self.workers[worker_id]
 
     def has_queued(self) -> bool:
-        while self._queue and self._queue[0].status is not Status.IN_QUEUE:
-            self._queue.popleft()
         return bool(self._queue)
 
     def take(self, worker_id: str, count: int) -> list[dict[str, Any]]:
         worker = self.hear(worker_id)
+        worker.ready = True
         given: list[dict[str, Any]] = []
-        while len(given) < count and self.has_queued():
-            job = self._queue.popleft()
+        while len(given) < count and self._queue:
+            _, job = self._queue.popitem(last=False)
             given.append(job.take(worker_id, self._clock()))
             worker.holds.add(job.id)
             self._touch(job)
@@ -179,7 +173,8 @@ class JobTable:
 
     def ping(self, worker_id: str, listed: Iterable[str]) -> None:
         worker = self.hear(worker_id)
-        now, listed = worker.heard_at, set(listed)
+        worker.pinged_at = now = self._clock()
+        listed = set(listed)
         for job in [self.jobs[job_id] for job_id in worker.holds]:
             if job.id in listed:
                 job.listed_at = now
@@ -204,11 +199,16 @@ class JobTable:
 
     # What time does.
 
-    def expire(self) -> None:
+    def expire(self) -> list[str]:
+        """Lets the clock's time take effect; the workers lost by it, which should be replaced."""
         now = self._clock()
-        for worker in list(self.workers.values()):
-            if now - worker.heard_at > self.settings.worker_silence and (worker.ready or worker.holds):
-                self.remove_worker(worker.id)
+        silent = [w.id for w in self.workers.values() if w.ready and now - w.pinged_at > self.settings.worker_silence]
+        for worker_id in silent:
+            self.remove_worker(worker_id)
+        self._expire_jobs(now)
+        return silent
+
+    def _expire_jobs(self, now: float) -> None:
         while self._deadlines and self._deadlines[0][0] <= now:
             _, job_id = heapq.heappop(self._deadlines)
             job = self.jobs.get(job_id)
@@ -245,8 +245,8 @@ class JobTable:
         else:
             self.retried += 1
             job.queue_again(self._clock())
-            self._queue.appendleft(job)
-            self._touch(job)
+            self._enqueue(job)
+            self._queue.move_to_end(job.id, last=False)
 
     def _end(self, job: Job, status: Status, error: str | None = None) -> None:
         self._release(job)
@@ -258,7 +258,12 @@ class JobTable:
         if (worker := self.workers.get(job.worker_id or "")) and job.id in worker.holds:
             worker.stops.add(job.id)
 
+    def _enqueue(self, job: Job) -> None:
+        self._queue[job.id] = job
+        self._touch(job)
+
     def _release(self, job: Job) -> None:
+        self._queue.pop(job.id, None)
         if worker := self.workers.get(job.worker_id or ""):
             worker.holds.discard(job.id)
 

@@ -48,13 +48,18 @@ class WorkerApi:
 
     async def _wait_for_jobs(self, request: Request, count: int) -> list[dict[str, object]]:
         worker_id = request.path_params["worker_id"]
-        self.table.hear(worker_id).ready = True
+        worker = self.table.hear(worker_id)
+        worker.ready = True
+
+        def leaves() -> bool:
+            return self.control.stopping or worker.leaving
+
         queued = self.control.signals.wait(
-            QUEUE, lambda: self.control.stopping or self.table.has_queued(), self.settings.poll_seconds
+            QUEUE, lambda: leaves() or self.table.has_queued(), self.settings.poll_seconds
         )
         await while_connected(request, queued)
         # Only now, and without another await: a job is never given to a caller that has gone meanwhile.
-        return [] if self.control.stopping else self.table.take(worker_id, count)
+        return [] if leaves() else self.table.take(worker_id, count)
 
     async def done(self, request: Request) -> Response:
         worker_id, job_id = request.path_params["worker_id"], request.path_params["job_id"]
@@ -63,7 +68,7 @@ class WorkerApi:
         streamed = request.query_params.get("isStream") == "true"
         self.table.finish(worker_id, job_id, result, size=len(body), streamed=streamed)
         if result.get("stopPod"):
-            self.control.replace_worker(worker_id)
+            self.control.dismiss(worker_id)
         return answer({})
 
     async def stream(self, request: Request) -> Response:
@@ -75,7 +80,7 @@ class WorkerApi:
     async def stop(self, request: Request) -> Response:
         worker = self.table.hear(request.path_params["worker_id"])
         told = self.control.signals.wait(
-            STOPS, lambda: bool(worker.stops) or self.control.stopping, self.settings.poll_seconds
+            STOPS, lambda: bool(worker.stops) or worker.leaving or self.control.stopping, self.settings.poll_seconds
         )
         await while_connected(request, told)
         stops = self.table.drain_stops(worker.id)
