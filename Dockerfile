@@ -54,7 +54,7 @@ FROM server-${SERVER} AS models
 ARG MODELS=""
 WORKDIR /app
 COPY speech_server/__init__.py speech_server/__main__.py speech_server/errors.py speech_server/settings.py speech_server/
-COPY speech_server/engines/__init__.py speech_server/engines/interfaces.py speech_server/engines/
+COPY speech_server/engines/__init__.py speech_server/engines/interfaces.py speech_server/engines/kokoro_voices.py speech_server/engines/
 COPY speech_server/commands/__init__.py speech_server/commands/models.py speech_server/commands/
 COPY speech_server/models speech_server/models
 # Splitting MODELS into words is the point.
@@ -87,5 +87,6 @@ LABEL org.opencontainers.image.title="runpod-speech" \
 EXPOSE 80 8000
 HEALTHCHECK --interval=30s --timeout=5s --start-period=120s CMD ["/app/image/health"]
 # tini reaps what a crashed server leaves and hands signals on; start.sh execs, so they reach Python.
-ENTRYPOINT ["tini", "--"]
+# An HTTP server that shut down on SIGTERM ends by that signal (143): for a container that is a clean stop.
+ENTRYPOINT ["tini", "-e", "143", "--"]
 CMD ["/app/start.sh"]

@@ -8,7 +8,7 @@ cd "$(dirname "$0")"
 
 # Models are written to the network volume where there is one, and found there, in the platform's own model cache
 # (one cached model per endpoint) and in the image; the last two may be read-only.
-volume=/runpod-volume
+volume=${WORKER_VOLUME:-/runpod-volume}
 if [ -z "${HF_HOME:-}" ]; then
   HF_HOME=$HOME/.cache/huggingface
   if [ -d "$volume" ]; then

@@ -1,0 +1,216 @@
+"""What can be known of the image without building it: its files, its pins, and start.sh run for real.
+
+`make image` builds it and runs image/check in it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.local_runpod.local_platform import eventually
+
+ROOT = Path(__file__).parent.parent
+BIN = Path(sys.executable).parent
+SCRIPTS = ("start.sh", "image/install", "image/health")
+
+
+def copied(stage: str = "") -> list[tuple[list[str], str]]:
+    """(sources, target) of each COPY from the build's own folder, in one stage or in all."""
+    found, current = [], ""
+    for line in (ROOT / "Dockerfile").read_text().splitlines():
+        if line.startswith("FROM "):
+            current = line.split(" AS ")[-1]
+        elif line.startswith("COPY ") and "--from" not in line and stage in ("", current):
+            *sources, target = line.split()[1:]
+            found.append((sources, target))
+    return found
+
+
+def pins(name: str) -> set[tuple[str, str]]:
+    """(package, version), more than one version where Python's own decides."""
+    text = (ROOT / "requirements" / name).read_text()
+    return set(re.findall(r"^([a-z0-9][a-z0-9._-]*)==([^ ;]+)", text, re.MULTILINE))
+
+
+def test_everything_the_dockerfile_copies_is_there():
+    assert [source for sources, _ in copied() for source in sources if not (ROOT / source).exists()] == []
+
+
+def test_the_build_sees_what_the_dockerfile_copies_and_nothing_else():
+    shown = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    wanted = [Path(source) for sources, _ in copied() for source in sources]
+    assert [path for path in wanted if path.parts[0] not in shown and not any(map(path.match, shown))] == []
+    assert not shown & {"tests", "benchmarks", "local_runpod", "docs", ".git", ".venv"}
+
+
+def test_the_stage_that_bakes_models_in_has_all_the_code_it_needs(tmp_path: Path):
+    """It copies only a part of the server, so that other changes do not download the models again."""
+    for sources, target in copied("models"):
+        for source in sources:
+            to = tmp_path / target
+            if (ROOT / source).is_dir():
+                shutil.copytree(ROOT / source, to, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                to.mkdir(parents=True, exist_ok=True)
+                shutil.copy(ROOT / source, to)
+    command = [sys.executable, "-m", "speech_server", "models", "list", "--known"]
+    done = subprocess.run(
+        command, cwd=tmp_path, env={**os.environ, "HF_HOME": str(tmp_path)}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Systran/faster-whisper-base" in done.stdout
+
+
+@pytest.mark.parametrize("name", ["worker.txt", "gpu.txt"])
+def test_one_environment_holds_all_pins(name: str):
+    """The image installs the worker's and the GPU's requirements on top of the server's."""
+    server, added = pins("server.txt"), pins(name)
+    shared = {package for package, _ in server} & {package for package, _ in added}
+    assert shared
+    assert {pin for pin in added if pin[0] in shared} == {pin for pin in server if pin[0] in shared}
+
+
+def test_no_requirement_names_an_index():
+    assert [path.name for path in (ROOT / "requirements").glob("*.txt") if "://" in path.read_text()] == []
+
+
+def test_the_dockerfile_is_hadolint_clean():
+    done = subprocess.run([BIN / "hadolint", "Dockerfile"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
+def test_the_scripts_are_shellcheck_clean():
+    done = subprocess.run([BIN / "shellcheck", *SCRIPTS], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+    assert [name for name in SCRIPTS if not os.access(ROOT / name, os.X_OK)] == []
+
+
+# --- start.sh ---
+
+
+@pytest.fixture
+def probe(tmp_path: Path) -> dict[str, str]:
+    """An environment in which `python` says what it was started with: start.sh's whole effect."""
+    python = tmp_path / "bin" / "python"
+    python.parent.mkdir()
+    python.write_text('#!/bin/bash\necho "pid $$"; echo "run python $*"; env\n')
+    python.chmod(0o755)
+    return {"PATH": f"{python.parent}:/usr/bin:/bin", "HOME": str(tmp_path), "WORKER_VOLUME": str(tmp_path / "volume")}
+
+
+def start(env: dict[str, str]) -> tuple[str, dict[str, str], str]:
+    """What start.sh became, in which environment, and what it said."""
+    process = subprocess.Popen(
+        [ROOT / "start.sh"], env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd="/"
+    )
+    out, _ = process.communicate(timeout=20)
+    assert f"pid {process.pid}\n" in out, f"not exec'd, so signals would not arrive:\n{out}"
+    said, _, seen = out.partition(f"pid {process.pid}\n")
+    command, *rest = seen.splitlines()
+    return command.removeprefix("run "), dict(line.split("=", 1) for line in rest if "=" in line), said
+
+
+def test_a_queue_worker_becomes_the_handler(probe: dict[str, str]):
+    assert start(probe)[0] == "python handler.py"
+
+
+def test_a_load_balancing_worker_becomes_the_server_on_its_port(probe: dict[str, str]):
+    command, _, _ = start({**probe, "MODE_TO_RUN": "lb", "PORT": "18000"})
+    assert command == "python -m speech_server --host 0.0.0.0 --port 18000"
+
+
+def test_a_pod_says_how_to_try_it(probe: dict[str, str]):
+    command, _, said = start({**probe, "MODE_TO_RUN": "pod", "RUNPOD_POD_ID": "abc123"})
+    assert command == "python -m speech_server --host 0.0.0.0 --port 8000"
+    assert "https://abc123-8000.proxy.runpod.net/v1/audio/transcriptions -F model=whisper-1" in said
+    assert "set API_KEY" in said
+
+
+def test_a_pod_with_a_key_does_not_warn(probe: dict[str, str]):
+    assert "set API_KEY" not in start({**probe, "MODE_TO_RUN": "pod", "API_KEY": "k"})[2]
+
+
+def test_without_a_volume_models_go_to_the_home_folder(probe: dict[str, str]):
+    _, env, said = start(probe)
+    assert env["HF_HOME"] == f"{probe['HOME']}/.cache/huggingface"
+    assert said == ""
+
+
+def test_a_volume_takes_the_models_and_all_caches_are_read(probe: dict[str, str], tmp_path: Path):
+    volume = tmp_path / "volume"
+    volume.mkdir()
+    _, env, _ = start(probe)
+    assert env["HF_HOME"] == f"{volume}/huggingface"
+    assert env["MODEL_READ_CACHES"] == f"{volume}/huggingface-cache/hub,/opt/models/hub"
+
+
+def test_a_volume_that_cannot_be_written_is_said_and_still_read(probe: dict[str, str], tmp_path: Path):
+    volume = tmp_path / "volume"
+    volume.mkdir()
+    (volume / "huggingface").write_text("in the way: root, whom tests may run as, can write to any folder")
+    _, env, said = start(probe)
+    assert env["HF_HOME"] == f"{probe['HOME']}/.cache/huggingface"
+    assert "cannot write to" in said
+    assert env["MODEL_READ_CACHES"].startswith(str(volume))
+
+
+def test_what_the_user_sets_wins(probe: dict[str, str]):
+    _, env, _ = start({**probe, "HF_HOME": "/elsewhere", "MODEL_READ_CACHES": "/a,/b"})
+    assert (env["HF_HOME"], env["MODEL_READ_CACHES"]) == ("/elsewhere", "/a,/b")
+
+
+def test_an_unknown_mode_is_refused_by_name(probe: dict[str, str]):
+    done = subprocess.run([ROOT / "start.sh"], env={**probe, "MODE_TO_RUN": "dance"}, capture_output=True, text=True)
+    assert done.returncode == 64
+    assert "queue, lb or pod, not 'dance'" in done.stderr
+
+
+def test_a_port_the_user_may_not_have_is_explained(probe: dict[str, str]):
+    """`id` answers for a user who is not root, whoever runs the tests."""
+    fake = Path(probe["HOME"], "bin", "id")
+    fake.write_text("#!/bin/bash\necho 1000\n")
+    fake.chmod(0o755)
+    lowest = int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text())
+    env = {**probe, "MODE_TO_RUN": "lb", "PORT": str(lowest - 1)}
+    done = subprocess.run([ROOT / "start.sh"], env=env, capture_output=True, text=True)
+    assert done.returncode == 64
+    assert f"may not listen on port {lowest - 1} here: set PORT to {lowest} or more" in done.stderr
+
+
+def test_load_balancing_serves_and_stops_on_sigterm():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    env = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", "MODE_TO_RUN": "lb", "PORT": str(port)}
+    process = subprocess.Popen([ROOT / "start.sh"], env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        eventually(lambda: answers(f"http://127.0.0.1:{port}/ping"), 60, "the server answers")
+        assert subprocess.run([ROOT / "image" / "health"], env=env).returncode == 0
+        process.send_signal(signal.SIGTERM)
+        # uvicorn ends by its signal once it has shut down; in the image tini makes a 0 of that.
+        assert process.wait(30) == -signal.SIGTERM
+        assert subprocess.run([ROOT / "image" / "health"], env=env, stderr=subprocess.DEVNULL).returncode != 0
+    finally:
+        process.kill()
+        process.wait()
+
+
+def answers(url: str) -> bool:
+    try:
+        return httpx.get(url).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+def test_a_queue_worker_has_no_port_to_ask_after():
+    assert subprocess.run([ROOT / "image" / "health"], env={"PATH": "/usr/bin:/bin"}).returncode == 0
