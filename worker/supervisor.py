@@ -229,7 +229,7 @@ def _forward_line(line: str) -> None:
     found = _LEVEL.match(line)
     level = found[1].upper() if found else "INFO"
     write = {"D": log.debug, "I": log.info, "W": log.warn}.get(level[0], log.error)
-    write(f"server | {line}")
+    write(f"server | {line[found.end() :].lstrip(': ') if found else line}")
 
 
 def _is_traceback(line: str) -> bool:

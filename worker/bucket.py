@@ -1,0 +1,139 @@
+"""Puts a result that is too large for the platform into an S3 bucket, and makes a link to it."""
+
+from __future__ import annotations
+
+import asyncio
+import mimetypes
+import re
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from typing import IO, Any
+from urllib.parse import urlsplit
+
+from worker.download import resolve_public
+from worker.errors import BucketUnavailable
+from worker.job import Bucket, JobInput
+from worker.reply import Link, Store
+from worker.settings import Settings
+
+_CONNECT_SECONDS = 10
+_READ_SECONDS = 60
+_PART = 8 << 20
+
+
+def bucket_of(settings: Settings) -> Bucket | None:
+    """The endpoint's own bucket; all four settings or none."""
+    values = (
+        settings.bucket_endpoint_url,
+        settings.bucket_name,
+        settings.bucket_access_key_id,
+        settings.bucket_secret_access_key,
+    )
+    return Bucket(*values, where="BUCKET_*", trusted=True) if all(values) else None
+
+
+def store_for(job: JobInput, job_id: str, settings: Settings) -> Store | None:
+    """How this job's result is stored, if it can be: the job's own bucket comes before the endpoint's."""
+    bucket = job.bucket or bucket_of(settings)
+    if bucket is None:
+        return None
+
+    async def store(body: IO[bytes], content_type: str) -> Link:
+        return await _upload(bucket, body, content_type, _key(job_id, content_type), settings)
+
+    return store
+
+
+def _key(job_id: str, content_type: str) -> str:
+    folder = re.sub(r"[^\w.-]", "_", job_id)[:100] or "job"
+    return f"{folder}/{uuid.uuid4().hex[:12]}{mimetypes.guess_extension(content_type) or '.bin'}"
+
+
+async def _upload(bucket: Bucket, body: IO[bytes], content_type: str, key: str, settings: Settings) -> Link:
+    url = urlsplit(bucket.endpoint_url)
+    if not bucket.trusted:
+        # botocore looks the name up again, so this keeps honest mistakes and simple attacks out, not a rebinding DNS.
+        port = url.port or (443 if url.scheme == "https" else 80)
+        where = f"{bucket.where}.endpointUrl"
+        await resolve_public(url.hostname or "", port, where, allow_private=settings.allow_private_urls)
+    given_up = threading.Event()
+
+    def check(_: int) -> None:
+        if given_up.is_set():
+            raise _GivenUp
+
+    try:
+        return await asyncio.to_thread(_put, bucket, body, content_type, key, settings.bucket_link_expiry, check)
+    finally:
+        given_up.set()  # cancelled: the thread stops at its next block
+
+
+class _GivenUp(Exception):
+    pass
+
+
+def _put(
+    bucket: Bucket, body: IO[bytes], content_type: str, key: str, expiry: int, check: Callable[[int], None]
+) -> Link:
+    # Half a second and 30 MB to import: only when a result is really too large.
+    import boto3.session
+    from boto3.exceptions import Boto3Error
+    from boto3.s3.transfer import TransferConfig
+    from botocore.config import Config
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        client: Any = boto3.session.Session().client(
+            "s3",
+            endpoint_url=bucket.endpoint_url,
+            aws_access_key_id=bucket.access_key_id,
+            aws_secret_access_key=bucket.secret_access_key,
+            region_name=region_of(bucket.endpoint_url),
+            config=Config(
+                signature_version="s3v4",
+                connect_timeout=_CONNECT_SECONDS,
+                read_timeout=_READ_SECONDS,
+                retries={"max_attempts": 3, "mode": "standard"},
+                # R2, MinIO and older Ceph refuse the checksums that botocore adds since 1.36.
+                request_checksum_calculation="when_required",
+                response_checksum_validation="when_required",
+            ),
+        )
+        client.upload_fileobj(
+            body,
+            bucket.name,
+            key,
+            ExtraArgs={"ContentType": content_type},
+            Callback=check,
+            Config=TransferConfig(multipart_threshold=_PART, multipart_chunksize=_PART, use_threads=False),
+        )
+        link: str = client.generate_presigned_url(
+            "get_object", Params={"Bucket": bucket.name, "Key": key}, ExpiresIn=expiry
+        )
+    except (BotoCoreError, ClientError, Boto3Error, ValueError) as error:
+        raise BucketUnavailable(
+            f"the result is too large for the platform, and bucket {bucket.name!r} ({bucket.where}) did not take it: "
+            f"{_reason(error)}"
+        ) from None
+    return Link(link, int(time.time()) + expiry)
+
+
+def _reason(error: Exception) -> str:
+    # upload_fileobj hides S3's answer in a message of its own.
+    cause = error.__context__ or error
+    response = getattr(cause, "response", None)
+    if isinstance(response, dict) and (said := response.get("Error", {}).get("Code")):
+        return f"S3 said {said}"
+    return type(cause).__name__
+
+
+def region_of(endpoint_url: str) -> str:
+    """https://s3.eu-west-1.amazonaws.com, https://ams3.digitaloceanspaces.com; most others take any."""
+    host = urlsplit(endpoint_url).hostname or ""
+    if found := re.search(r"(?:^|\.)s3[.-]([a-z0-9-]+)\.", host):
+        return found[1] if found[1] != "amazonaws" else "us-east-1"
+    if host.endswith(".digitaloceanspaces.com"):
+        return host.split(".")[-3]
+    return "us-east-1"
