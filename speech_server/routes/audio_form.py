@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from fastapi.exceptions import RequestValidationError
@@ -18,13 +20,13 @@ LISTS = ("timestamp_granularities", "include")
 Fields = TypeVar("Fields", bound=BaseModel)
 
 
-def parse_form(kind: type[Fields], form: Form) -> Fields:
+def parse_form(kind: type[Fields], form: Form, defaults: Mapping[str, Any] = MappingProxyType({})) -> Fields:
     """The fields, all faults at once, as FastAPI would report them."""
     faults: list[dict[str, Any]] = []
     if "file" not in form.uploads:
         faults.append({"type": "missing", "loc": ("body", "file"), "msg": "Field required"})
     try:
-        fields = kind(**collect(form.fields))
+        fields = kind(**{**defaults, **collect(form.fields)})
     except ValidationError as error:
         faults += [{**fault, "loc": ("body", *fault["loc"])} for fault in error.errors(include_url=False)]
         raise RequestValidationError(faults) from error

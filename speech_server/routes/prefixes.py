@@ -8,6 +8,7 @@ from __future__ import annotations
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 PREFIXES = ("/v3/", "/openai/v1/", "/api/v1/")
+ONE_MODEL = "/api/v1/"  # a Hugging Face endpoint serves one model, and its clients do not name it
 # KubeAI's document leaves the /audio out.
 SHORT_FORMS = {"/v1/transcriptions": "/v1/audio/transcriptions", "/v1/translations": "/v1/audio/translations"}
 
@@ -28,5 +29,6 @@ class Prefixes:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] in ("http", "websocket") and (path := rewrite(scope["path"])) != scope["path"]:
-            scope = {**scope, "path": path, "raw_path": path.encode()}
+            state = {**scope.get("state", {}), "one_model": scope["path"].startswith(ONE_MODEL)}
+            scope = {**scope, "path": path, "raw_path": path.encode(), "state": state}
         await self.app(scope, receive, send)

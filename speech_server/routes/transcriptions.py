@@ -20,6 +20,7 @@ from speech_server.routes.transcription_form import TranscriptionForm
 from speech_server.speech_to_text import Transcription, transcribe
 from speech_server.transcript import formats
 
+DEFAULT_MODEL = "whisper-1"
 UNDETERMINED = "und"  # ISO 639's code for no language: silence has none
 
 router = APIRouter(tags=["speech to text"])
@@ -42,7 +43,8 @@ async def read_job(request: Request, speech: SpeechDep) -> AsyncIterator[Job]:
             speech.loader.check(value.strip(), STT)
 
     async with read_form(request, AUDIO, check) as form:
-        yield Job(parse_form(TranscriptionForm, form), require_audio(form), request.state.request_id)
+        defaults = {"model": DEFAULT_MODEL} if getattr(request.state, "one_model", False) else {}
+        yield Job(parse_form(TranscriptionForm, form, defaults), require_audio(form), request.state.request_id)
 
 
 JobDep = Annotated[Job, Depends(read_job)]
