@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 from collections import deque
@@ -11,7 +12,13 @@ from local_runpod.jobs import Job, Status
 from local_runpod.table import JobTable
 
 ROWS = 12
-COLOURS = {Status.COMPLETED: 32, Status.FAILED: 31, Status.TIMED_OUT: 31, Status.CANCELLED: 33, Status.IN_PROGRESS: 36}
+COLOURS: dict[str, int] = {
+    Status.COMPLETED: 32,
+    Status.FAILED: 31,
+    Status.TIMED_OUT: 31,
+    Status.CANCELLED: 33,
+    Status.IN_PROGRESS: 36,
+}
 
 
 class Screen:
@@ -19,7 +26,8 @@ class Screen:
         self._out = out or sys.stderr
         self._live = self._out.isatty()
         self._latest: deque[Job] = deque(maxlen=ROWS)
-        self._drawn = 0
+        self._drawn = 0  # rows of the table on the screen now
+        self._text = ""
 
     def say(self, line: str) -> None:
         self._clear()
@@ -35,13 +43,17 @@ class Screen:
         """The table again, in place. Nothing when this is no terminal."""
         if not self._live:
             return
-        self._clear()
         health = table.health()
         counts = "  ".join(f"{name} {count}" for name, count in health["jobs"].items())
         rows = [f"workers {health['workers']['ready']}  {counts}", *(_row(job, now) for job in self._latest)]
-        self._out.write("".join(f"{row}\n" for row in rows))
+        width = shutil.get_terminal_size().columns
+        text = "".join(f"{_coloured(row[: width - 1])}\n" for row in rows)
+        if self._drawn and text == self._text:
+            return
+        self._clear()
+        self._out.write(text)
         self._out.flush()
-        self._drawn = len(rows)
+        self._drawn, self._text = len(rows), text
 
     def _clear(self) -> None:
         if self._drawn:
@@ -52,9 +64,13 @@ class Screen:
 def _row(job: Job, now: float) -> str:
     began = job.taken_at or job.queued_at
     seconds = (job.ended_at if job.ended else now) - began
-    status = f"\x1b[{COLOURS.get(job.status, 0)}m{job.status:<11}\x1b[0m"
-    reason = str(job.answer.get("error", ""))[:60].replace("\n", " ")
-    return f"{job.id:<46} {status} {seconds:8.2f} s  {job.worker_id or '':<14} {reason}"
+    reason = str(job.answer.get("error", "")).replace("\n", " ")
+    return f"{job.status:<11} {seconds:8.2f} s  {job.id}  {job.worker_id or ''}  {reason}"
+
+
+def _coloured(row: str) -> str:
+    status = row.split(" ", 1)[0]
+    return f"\x1b[{COLOURS[status]}m{status}\x1b[0m{row[len(status) :]}" if status in COLOURS else row
 
 
 def _describe(job: Job) -> str:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import pty
+import re
 import signal
 import sys
 import threading
@@ -167,3 +171,29 @@ def test_a_taken_port_is_a_plain_message(platform: LocalPlatform) -> None:
     port = httpx.URL(platform.url).port
     with pytest.raises(AssertionError, match=f"cannot listen on 127.0.0.1:{port}: Address already in use"):
         LocalPlatform(ECHO, port=port)
+
+
+def test_on_a_terminal_there_is_a_live_table_of_jobs() -> None:
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.environ["COLUMNS"] = "100"
+        arguments = ["-m", "local_runpod", "--port=0", "--quiet", "--ping-interval=1", "--", *map(str, ECHO)]
+        os.execv(sys.executable, [sys.executable, *arguments])
+    seen: list[str] = []
+    reader = threading.Thread(target=_read_terminal, args=(terminal, seen), daemon=True)
+    reader.start()
+    found = eventually(lambda: re.search(r"Runpod on this machine: (\S+)", "".join(seen)), what="URL")
+    done = httpx.post(f"{found[1]}/runsync", json={"input": {"return": 1}}, timeout=60).json()
+    eventually(lambda: re.search(rf"COMPLETED\x1b\[0m +\d+\.\d\d s  {done['id']}", "".join(seen)), what="a row")
+    os.write(terminal, b"\x03")
+    eventually(lambda: os.waitpid(pid, os.WNOHANG)[0], what="Ctrl-C")
+    reader.join(5)
+    os.close(terminal)
+    assert "completed 1  failed 0" in "".join(seen)
+    assert "stopped" in "".join(seen)
+
+
+def _read_terminal(terminal: int, seen: list[str]) -> None:
+    with contextlib.suppress(OSError):  # the other end is closed
+        while block := os.read(terminal, 65536):
+            seen.append(block.decode(errors="replace"))
