@@ -27,7 +27,7 @@ from speech_server.models.info import TASKS, EngineName
 from speech_server.models.loader import Loader
 from speech_server.models.store import Store
 from speech_server.models.threads import in_thread
-from speech_server.routes import health, memory, metrics, models, progress, realtime, transcriptions, vad
+from speech_server.routes import chat, health, memory, metrics, models, progress, realtime, transcriptions, vad
 from speech_server.routes.auth import Auth
 from speech_server.routes.envelope import envelope, error_reply
 from speech_server.routes.observe import Observe
@@ -38,7 +38,7 @@ from speech_server.settings import Settings, get_settings
 
 log = logging.getLogger(__name__)
 
-ROUTES = (playground, health, metrics, models, memory, transcriptions, progress, vad, realtime)
+ROUTES = (playground, health, metrics, models, memory, transcriptions, progress, vad, chat, realtime)
 
 
 def create_app(settings: Settings | None = None, stop: Callable[[], None] | None = None) -> FastAPI:

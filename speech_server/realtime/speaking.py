@@ -19,16 +19,15 @@ from speech_server.realtime.config import AudioFormat
 from speech_server.realtime.outputs import Generate, Voice
 from speech_server.realtime.pace import Pace
 from speech_server.realtime.threads import in_ear_thread
-from speech_server.text.sentences import complete_sentences, speakable
+from speech_server.text.growing import GrowingText
+from speech_server.text.sentences import speakable
 
 if TYPE_CHECKING:
     from speech_server.models.loader import Loader
 
 TTS: Final = "text-to-speech"
 CHUNK_SECONDS = 0.2  # of audio per event
-LONGEST_WAIT = 400  # characters without the end of a sentence after which they are spoken all the same
 AHEAD = 4  # pieces of audio made before they are due
-_SENTENCE_MARKS = frozenset(".!?…。！？।॥:;\n")
 
 
 class Deliver(Protocol):
@@ -75,7 +74,7 @@ def _leaves(group: BaseExceptionGroup[Any]) -> Any:
 
 
 async def _read(work: Generate, model: LanguageModel, deliver: Deliver, sentences: asyncio.Queue[str | None]) -> End:
-    finish_reason, usage, pending = None, None, ""
+    finish_reason, usage, growing = None, None, GrowingText()
     async with aclosing(model.stream({**work.body, "stream_options": {"include_usage": True}})) as chunks:
         async for chunk in chunks:
             usage = chunk.get("usage") or usage
@@ -89,24 +88,12 @@ async def _read(work: Generate, model: LanguageModel, deliver: Deliver, sentence
                     )
                 if text := delta.get("content"):
                     await deliver.text(text)
-                    if work.voice:
-                        whole, pending = _cut(pending + text, text)
-                        if whole:
-                            await sentences.put(whole)
+                    if work.voice and (whole := growing.add(text)):
+                        await sentences.put(whole)
     if work.voice:
-        await sentences.put(pending)
+        await sentences.put(growing.finish())
         await sentences.put(None)
     return End(finish_reason, _usage(usage))
-
-
-def _cut(pending: str, new: str) -> tuple[str, str]:
-    """(what can be spoken already, what may still grow)."""
-    whole = ""
-    if len(pending) > len(new) and not _SENTENCE_MARKS.isdisjoint(pending):
-        whole, pending = complete_sentences(pending, "en")
-    if not whole and len(pending) > LONGEST_WAIT and (space := pending.rfind(" ")) > 0:
-        whole, pending = pending[: space + 1], pending[space + 1 :]
-    return whole, pending
 
 
 def _usage(usage: dict[str, Any] | None) -> dict[str, Any] | None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 from fastapi import Depends
 from starlette.requests import HTTPConnection
 
+from speech_server.chat.answers import Answers
 from speech_server.models.info import Task
 from speech_server.routes.metrics import Metrics
 from speech_server.settings import Settings
@@ -30,7 +31,7 @@ VAD_MODEL = "silero_vad_v5"
 @dataclass(frozen=True)
 class Speech:
     """`running` holds the transcriptions in work by request id, for whoever asks how far they are; `sessions` the
-    realtime connections that are open."""
+    realtime connections that are open, `answers` what voice chat has said."""
 
     settings: Settings
     catalog: Catalog
@@ -39,6 +40,7 @@ class Speech:
     metrics: Metrics
     running: dict[str, Transcription] = field(default_factory=dict)
     sessions: set[HTTPConnection] = field(default_factory=set)
+    answers: Answers = field(default_factory=Answers)
 
     # A model's task says which of the engine interfaces it has; each stays loaded until the block is left.
 

@@ -1,0 +1,103 @@
+"""Makes messages of text out of messages with audio: what was said, transcribed."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import io
+from collections.abc import Mapping
+from contextlib import aclosing
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, cast
+
+from speech_server.chat.answers import Answers
+from speech_server.chat.request import ChatRequest
+from speech_server.engines.interfaces import TranscribeOptions, Transcriber, VadOptions, VoiceDetector
+from speech_server.errors import InvalidRequest
+from speech_server.models.info import Task
+from speech_server.speech_to_text import transcribe
+
+if TYPE_CHECKING:
+    from speech_server.models.loader import Loader
+
+STT: Task = "automatic-speech-recognition"
+VAD: Task = "voice-activity-detection"
+DETECTOR = "silero_vad"
+
+
+async def hear(request: ChatRequest, loader: Loader, answers: Answers) -> list[dict[str, Any]]:
+    """The request's messages, audio replaced by its text, spoken answers by what was said in them.
+
+    Raises InvalidRequest, AudioUnreadable, and what the loader raises.
+    """
+    clips = {
+        (m, p): _audio(part, f"messages[{m}].content[{p}].input_audio")
+        for m, message in enumerate(request.messages)
+        for p, part in enumerate(_parts(message))
+        if part.get("type") == "input_audio"
+    }
+    texts = dict(zip(clips, await _transcribe_all(list(clips.values()), request, loader), strict=True))
+    return [_as_text(message, m, texts, answers) for m, message in enumerate(request.messages)]
+
+
+def _parts(message: Mapping[str, Any]) -> list[dict[str, Any]]:
+    content = message.get("content")
+    return [part for part in content if isinstance(part, dict)] if isinstance(content, list) else []
+
+
+def _audio(part: Mapping[str, Any], where: str) -> bytes:
+    audio = part.get("input_audio")
+    data = audio.get("data") if isinstance(audio, dict) else None
+    if not isinstance(data, str) or not data:
+        raise InvalidRequest(f"{where}.data is missing: give the audio as base64", param=f"{where}.data")
+    if data.startswith("data:"):
+        data = data.partition(",")[2]
+    try:
+        return base64.b64decode(data, validate=True)
+    except (binascii.Error, ValueError):
+        raise InvalidRequest(f"{where}.data is not valid base64", param=f"{where}.data") from None
+
+
+async def _transcribe_all(clips: list[bytes], request: ChatRequest, loader: Loader) -> list[str]:
+    if not clips:
+        return []
+    extras = request.transcription_extra_body
+    options = TranscribeOptions(
+        language=extras.language,
+        prompt=extras.prompt,
+        hotwords=extras.hotwords,
+        without_timestamps=True,
+    )
+    if extras.temperature:
+        options = replace(options, temperatures=(extras.temperature,))
+    async with loader.use(request.transcription_model, STT) as engine, loader.use(DETECTOR, VAD) as detector:
+        transcriber, voice = cast(Transcriber, engine), cast(VoiceDetector, detector)
+        tasks = [asyncio.create_task(_transcribe(clip, transcriber, voice, options)) for clip in clips]
+        try:
+            return [await task for task in tasks]
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _transcribe(
+    clip: bytes, transcriber: Transcriber, detector: VoiceDetector, options: TranscribeOptions
+) -> str:
+    async with aclosing(transcribe(io.BytesIO(clip), transcriber, detector, options, VadOptions())) as transcription:
+        return "".join([segment.text async for segment in transcription]).strip()
+
+
+def _as_text(message: dict[str, Any], m: int, texts: Mapping[tuple[int, int], str], answers: Answers) -> dict[str, Any]:
+    if message.get("role") == "assistant" and isinstance(message.get("audio"), dict):
+        said = answers.said(message["audio"], f"messages[{m}].audio.id")
+        return {key: value for key, value in message.items() if key != "audio"} | {"content": said}
+    parts = _parts(message)
+    if not any((m, p) in texts for p in range(len(parts))):
+        return message
+    replaced = [{"type": "text", "text": texts[m, p]} if (m, p) in texts else part for p, part in enumerate(parts)]
+    if all(part.get("type") == "text" for part in replaced):
+        # Plain text wherever it can be: many servers know no other content.
+        return {**message, "content": "\n".join(str(part.get("text", "")) for part in replaced)}
+    return {**message, "content": replaced}

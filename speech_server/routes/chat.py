@@ -1,0 +1,50 @@
+"""POST /v1/chat/completions: voice chat in front of any OpenAI-compatible language model."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from starlette.responses import JSONResponse
+
+from speech_server.chat.request import ChatRequest
+from speech_server.routes.state import Speech, SpeechDep
+from speech_server.routes.streaming import begin, sse_stream, unless_gone
+
+router = APIRouter(tags=["voice chat"])
+
+
+@router.post("/v1/chat/completions", response_class=JSONResponse)
+async def create_chat_completion(request: Request, speech: SpeechDep, chat: ChatRequest) -> Response:
+    """Audio in messages is transcribed, the rest goes to the language model of CHAT_COMPLETION_BASE_URL, and with
+    `modalities` of `["text", "audio"]` its answer is spoken; streamed, sentence by sentence."""
+    if chat.stream:
+        return await begin(request, done_at_the_end(sse_stream(chunks(speech, chat))), "text/event-stream")
+    return JSONResponse(await unless_gone(request.receive, whole_answer(speech, chat)))
+
+
+async def whole_answer(speech: Speech, request: ChatRequest) -> dict[str, Any]:
+    from speech_server.chat.answering import open_chat, whole
+
+    async with open_chat(request, speech.settings, speech.loader, speech.answers) as chat:
+        return await whole(chat)
+
+
+async def chunks(speech: Speech, request: ChatRequest) -> AsyncGenerator[dict[str, Any], None]:
+    from speech_server.chat.answering import open_chat, stream
+
+    async with (
+        open_chat(request, speech.settings, speech.loader, speech.answers) as chat,
+        aclosing(stream(chat)) as events,
+    ):
+        async for event in events:
+            yield event
+
+
+async def done_at_the_end(events: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    async with aclosing(events):
+        async for event in events:
+            yield event
+    yield b"data: [DONE]\n\n"
