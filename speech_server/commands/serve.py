@@ -59,7 +59,7 @@ def serve(settings: Settings) -> int:
 
     from speech_server.app import create_app
     from speech_server.engines.allocator import keep_memory
-    from speech_server.models.aliases import AliasesInvalid
+    from speech_server.errors import ConfigurationInvalid
 
     if settings.tune_allocator:
         keep_memory()
@@ -71,8 +71,8 @@ def serve(settings: Settings) -> int:
 
     try:
         app = create_app(settings, stop=give_up)
-    except AliasesInvalid as error:
-        return refuse(f"bad setting: MODEL_ALIASES_FILE: {error}")
+    except ConfigurationInvalid as error:
+        return refuse(error.message)
     config = uvicorn.Config(
         app,
         host=settings.uvicorn_host,
