@@ -15,16 +15,19 @@ from speech_server.routes.envelope import error_reply
 PUBLIC = frozenset({"/", "/health", "/ping", "/docs", "/redoc", "/openapi.json", "/favicon.ico"})
 
 
-def presented_keys(scope: Scope) -> list[str]:
+def presented_keys(scope: Scope) -> list[bytes]:
     headers = Headers(scope=scope)
     scheme, _, token = headers.get("authorization", "").partition(" ")
     keys = [token.strip()] if scheme.lower() == "bearer" else []
     keys += headers.getlist("x-api-key")
+    in_address: list[bytes] = []
     if scope["type"] == "websocket":  # a browser cannot set headers on a WebSocket
-        keys += parse_qs(scope["query_string"].decode("latin-1")).get("api_key", [])
+        query = parse_qs(scope["query_string"].decode("latin-1"))
+        in_address = [key.encode() for key in query.get("api_key", [])]
         offered = headers.get("sec-websocket-protocol", "").split(",")  # nor OpenAI's own browser client
         keys += [name.strip().removeprefix("openai-insecure-api-key.") for name in offered if "api-key." in name]
-    return keys
+    # Header bytes were read as Latin-1; this gives back what was sent.
+    return [key.encode("latin-1") for key in keys] + in_address
 
 
 class Auth:
@@ -42,4 +45,4 @@ class Auth:
         await error_reply(refusal)(scope, receive, send)
 
     def admits(self, scope: Scope) -> bool:
-        return any(compare_digest(key.encode(), self.key) for key in presented_keys(scope))
+        return any(compare_digest(key, self.key) for key in presented_keys(scope))

@@ -1,0 +1,52 @@
+"""/metrics is Prometheus' text, and counts what happened."""
+
+from __future__ import annotations
+
+import httpx
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.conftest import WHISPER
+from tests.speech_server.routes.conftest import silence
+
+
+def scrape(client: httpx.Client) -> dict[tuple[str, tuple[str, ...]], float]:
+    families = text_string_to_metric_families(client.get("/metrics").text)
+    return {
+        (sample.name, tuple(sample.labels.values())): sample.value for family in families for sample in family.samples
+    }
+
+
+def test_requests_audio_and_models_are_counted(client: httpx.Client):
+    before = scrape(client)
+    client.post("/v1/audio/transcriptions", files={"file": silence(3)}, data={"model": WHISPER})
+    client.get("/v1/models/nobody/nothing")
+    after = scrape(client)
+
+    def grew(name: str, *labels: str) -> float:
+        return after[name, labels] - before.get((name, labels), 0)
+
+    assert grew("speech_requests_total", "POST", "/v1/audio/transcriptions", "200") == 1
+    assert grew("speech_requests_total", "GET", "/v1/models/{model_id:path}", "404") == 1
+    assert grew("speech_request_seconds_count", "/v1/audio/transcriptions") == 1
+    assert round(grew("speech_audio_seconds_total", "automatic-speech-recognition"), 3) == 3
+    assert grew("speech_real_time_factor_count", "automatic-speech-recognition") == 1
+    assert after["speech_models_loaded", ()] >= 2
+    assert after["speech_model_memory_bytes", (WHISPER,)] > 50e6
+    assert after["speech_model_references", (WHISPER,)] == 0
+    assert after["speech_requests_in_flight", ()] == 0
+    assert after["process_resident_memory_bytes", ()] > 50e6
+
+
+def test_being_asked_is_not_counted(client: httpx.Client):
+    for path in ("/health", "/ping", "/metrics"):
+        client.get(path)
+    assert not any(path in labels for _, labels in scrape(client) for path in ("/health", "/ping", "/metrics"))
+
+
+def test_strangers_cannot_make_the_counters_grow(client: httpx.Client):
+    client.request("PROPFIND", "/v1/models")
+    for number in range(3):
+        client.get(f"/strange/{number}")
+    labels = [labels for name, labels in scrape(client) if name == "speech_requests_total"]
+    assert not any("strange" in part for parts in labels for part in parts)
+    assert not any("PROPFIND" in parts for parts in labels)
