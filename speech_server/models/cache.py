@@ -112,8 +112,11 @@ class Cache:
             finally:
                 shutil.rmtree(scratch, ignore_errors=True)
 
-    def publish(self, model_id: str, scratch: Path, digests: Mapping[str, str]) -> Path:
-        """Make the files of `scratch` (name -> digest) the model's current revision."""
+    def publish(self, model_id: str, scratch: Path, digests: dict[str, str], texts: Mapping[str, str] = {}) -> None:
+        """Make the files of `scratch` (name -> SHA-256), and `texts` beside or over them, the current revision."""
+        for name, text in texts.items():
+            (scratch / name).write_text(text, "utf-8")
+            digests[name] = hashlib.sha256(text.encode()).hexdigest()
         repository = self.repository(model_id)
         blobs = repository / "blobs"
         blobs.mkdir(exist_ok=True)
@@ -132,7 +135,6 @@ class Cache:
         reference.write_text(revision)
         (repository / "refs").mkdir(exist_ok=True)
         reference.replace(repository / "refs" / "main")
-        return snapshot
 
     def delete(self, model_id: str) -> None:
         """Remove the model; after the first step it is no longer installed, whatever happens then."""

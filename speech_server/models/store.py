@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,9 +9,13 @@ from pathlib import Path
 from speech_server.errors import ModelNotInstalled, ModelNotRemovable, SourceUnavailable
 from speech_server.models.cache import open_cache
 from speech_server.models.catalog import SILERO, Catalog, ModelInfo
+from speech_server.models.folders import cache_id
 from speech_server.models.int8_cache import Int8Cache
+from speech_server.models.models_file import local_path
 from speech_server.models.sources import Progress, Source
+from speech_server.models.sources.folder import Folder
 from speech_server.models.sources.hub import Hub
+from speech_server.models.sources.s3 import S3
 from speech_server.models.sources.wheels import Wheels
 from speech_server.settings import Settings
 
@@ -39,15 +42,14 @@ class Store:
         self._sources = offered if chosen == "auto" else {chosen: offered[chosen]}
 
     def installed(self) -> list[ModelInfo]:
-        """Every complete model there is: the cache's, and Silero."""
-        found = [self._catalog.find(model_id) for model_id in self._cache.ids() if self._cache.folder(model_id)]
-        return [model for model in (*found, self._catalog.find(SILERO)) if model]
+        """Every complete model there is: the cache's, the models file's, and Silero."""
+        ids = dict.fromkeys([*self._cache.ids(), *(model.id for model in self._catalog.named()), SILERO])
+        found = (self._catalog.find(model_id) for model_id in ids if self.folder(model_id))
+        return [model for model in found if model]
 
     def folder(self, model_id: str) -> Path | None:
         """The model's folder; None when the model is not installed, or not completely."""
-        if model_id == SILERO:
-            return _silero_folder()
-        return self._cache.folder(model_id)
+        return self._catalog.folder(model_id)
 
     def loadable_folder(self, model: ModelInfo) -> Path | None:
         """Like `folder`, with Whisper's weights in the precision a CPU wants; converting takes a while, once."""
@@ -56,19 +58,21 @@ class Store:
 
     def is_obtainable(self, model_id: str) -> bool:
         """Whether some source may have the model; answered from memory, without a network."""
-        return any(source.offers(model_id) for source in self._sources.values())
+        cached, sources = self._plan(model_id)
+        return any(source.offers(cached) for source in sources)
 
-    def pull(self, model_id: str, progress: Progress = in_silence, source: Source | None = None) -> ModelInfo:
+    def pull(self, model_id: str, progress: Progress = in_silence) -> ModelInfo:
         """Install a model unless it is installed; no network is touched then.
 
         Raises ModelNotFound, ModelNotInstalled (nobody offers it), ModelGated, SourceUnavailable, StorageFull.
         """
         if self.folder(model_id) is None:
-            with self._cache.locked(model_id, self._timeout):
+            with self._cache.locked(self._cached(model_id), self._timeout):
                 if self.folder(model_id) is None:  # else another process was faster
-                    self._fetch(model_id, progress, [source] if source else list(self._sources.values()))
+                    self._install(model_id, progress)
         model = self._catalog.find(model_id)
-        assert model is not None
+        if model is None or self.folder(model_id) is None:
+            raise SourceUnavailable(f"What was fetched as '{model_id}' is no complete model")
         return model
 
     def remove(self, model_id: str) -> None:
@@ -78,33 +82,54 @@ class Store:
             raise ModelNotInstalled(model_id)
         if not folder.is_relative_to(self._cache.root):
             raise ModelNotRemovable(f"Model '{model_id}' lies in {folder}, which this server does not own")
-        with self._cache.locked(model_id, self._timeout):
-            self._cache.delete(model_id)
+        cached = self._cached(model_id)
+        with self._cache.locked(cached, self._timeout):
+            self._cache.delete(cached)
         self._int8.remove(model_id)
 
-    def _fetch(self, model_id: str, progress: Progress, sources: list[Source]) -> None:
+    def _named(self, model_id: str) -> ModelInfo | None:
+        return next((model for model in self._catalog.named() if model.id == model_id), None)
+
+    def _cached(self, model_id: str) -> str:
+        """The name a model has in the cache."""
+        model = self._named(model_id)
+        return cache_id(model) if model else model_id
+
+    def _plan(self, model_id: str) -> tuple[str, list[Source]]:
+        """What to ask for, and whom, in this order."""
+        model = self._named(model_id)
+        if model is None or model.url is None:
+            return model_id, list(self._sources.values())
+        if model.url.startswith("s3://"):
+            return model_id, [S3(model.url, model.env, model.files)]
+        if model.url.startswith("file://"):
+            return model_id, [Folder(local_path(model.url), model.files)]
+        hub = Hub(model.env, model.files)
+        sources = [hub if name == "hub" else source for name, source in self._sources.items()]
+        return model.url.removeprefix("hf://"), sources
+
+    def _install(self, model_id: str, progress: Progress) -> None:
+        wanted, sources = self._plan(model_id)
+        cached = self._cached(model_id)
+        if wanted == cached:
+            return self._fetch(wanted, sources, progress)
+        # A hub repository with files of the user's: as it is under its own name, with the files under the model's.
+        with self._cache.locked(wanted, self._timeout):
+            self._fetch(wanted, sources, progress)
+        named = self._named(model_id)
+        assert named
+        return Folder(next(self._cache.snapshots(wanted)), named.files).fetch(cached, self._cache, progress)
+
+    def _fetch(self, model_id: str, sources: list[Source], progress: Progress) -> None:
         failures = []
         for source in sources:
             if not source.offers(model_id):
                 continue
             try:
-                source.fetch(model_id, self._cache, progress)
+                return source.fetch(model_id, self._cache, progress)
             except SourceUnavailable as error:
-                log.warning("model %s: %s", model_id, error.message)
+                log.info("model %s: %s", model_id, error.message)
                 failures.append(error.message)
-                continue
-            if self.folder(model_id) is None:
-                raise SourceUnavailable(f"What was fetched as '{model_id}' is no complete model")
-            return
         if failures:
             raise SourceUnavailable(f"Model '{model_id}' could not be fetched: " + "; ".join(failures))
         raise ModelNotInstalled(model_id, "no source offers it; is HF_HUB_OFFLINE set?")
-
-
-def _silero_folder() -> Path | None:
-    found = importlib.util.find_spec("faster_whisper")  # finds, does not import
-    for location in (found and found.submodule_search_locations) or []:
-        assets = Path(location) / "assets"
-        if any(assets.glob("silero_vad_v6*.onnx")):
-            return assets
-    return None

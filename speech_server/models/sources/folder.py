@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 
 from speech_server.errors import ModelNotFound
 from speech_server.models.cache import Cache
-from speech_server.models.recognise import files_in, recognise, wanted
+from speech_server.models.recognise import engine_of, files_in, wanted
 from speech_server.models.sources import Progress
 
 
 class Folder:
-    def __init__(self, folder: Path) -> None:
+    """`files` are texts to put beside, or over, what the folder holds."""
+
+    def __init__(self, folder: Path, files: Mapping[str, str] = {}) -> None:
         self._folder = folder
+        self._files = files
 
     def offers(self, model_id: str) -> bool:
-        return recognise(self._folder) is not None
+        return True
 
     def fetch(self, model_id: str, cache: Cache, progress: Progress) -> None:
-        if recognise(self._folder) is None:
+        names = files_in(self._folder)
+        if engine_of({*names, *self._files}) is None:
             raise ModelNotFound(
                 f"{self._folder} holds no complete model: a CTranslate2 Whisper, Kokoro or Piper folder is needed"
             )
-        files = {name: self._folder / name for name in wanted(files_in(self._folder))}
+        files = {name: self._folder / name for name in wanted({*names, *self._files}) if name in names}
         total = sum(path.stat().st_size for path in files.values())
         cache.require_space(model_id, total)
         with cache.incoming(model_id) as scratch:
@@ -38,4 +43,4 @@ class Folder:
                         done += len(block)
                         progress(done, total, f"copying {name}")
                 digests[name] = digest.hexdigest()
-            cache.publish(model_id, scratch, digests)
+            cache.publish(model_id, scratch, digests, self._files)

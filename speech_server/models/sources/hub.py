@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,37 +15,35 @@ from speech_server.models.sources.watch import watched
 
 
 class Hub:
-    """`repository` differs from the model's id for a models file's hf:// URL; `env` are that model's variables."""
+    """`env` holds a models file's HF_ENDPOINT and HF_TOKEN; `given` names files the repository need not have."""
 
-    def __init__(self, repository: str | None = None, env: Mapping[str, str] | None = None) -> None:
-        self._repository = repository
-        env = env or {}
-        # Both None for huggingface_hub's own: HF_ENDPOINT, HF_TOKEN or the token file, as they were at its import.
+    def __init__(self, env: Mapping[str, str] = {}, given: Collection[str] = ()) -> None:
+        # None for huggingface_hub's own: HF_ENDPOINT, HF_TOKEN or the token file, as they were at its import.
         self._endpoint = env.get("HF_ENDPOINT")
         self._token = env.get("HF_TOKEN")
+        self._given = given
 
     def offers(self, model_id: str) -> bool:
-        offline = os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
-        return not offline and "/" in (self._repository or model_id)
+        return os.environ.get("HF_HUB_OFFLINE", "").upper() not in ("1", "ON", "YES", "TRUE") and "/" in model_id
 
     def fetch(self, model_id: str, cache: Cache, progress: Progress) -> None:
         """The files an engine needs, one after another: a file cut off is continued by the next attempt."""
-        repository = self._repository or model_id
-        sizes = self._files(repository)
-        engine = engine_of(sizes)
-        if engine is None or (engine == "piper" and "piper" not in repository.lower()):
+        sizes = self._files(model_id)
+        names = {*sizes, *self._given}
+        engine = engine_of(names)
+        if engine is None or (engine == "piper" and "piper" not in model_id.lower()):
             raise ModelNotFound(
-                f"'{repository}' holds no model this server can run: a CTranslate2 Whisper, a Kokoro or a Piper "
+                f"'{model_id}' holds no model this server can run: a CTranslate2 Whisper, a Kokoro or a Piper "
                 "repository is needed",
                 param="model",
             )
-        names = sorted(wanted(sizes), key=sizes.__getitem__)
-        total = sum(sizes[name] for name in names)
+        fetched = sorted(set(wanted(names)) & sizes.keys(), key=sizes.__getitem__)
+        total = sum(sizes[name] for name in fetched)
         cache.require_space(model_id, total)
-        folder = cache.repository(repository)
+        folder = cache.repository(model_id)
         with watched(folder / "blobs", total, progress, "downloading"), storage_errors(folder):
-            for name in names:
-                self._download(repository, name, cache)
+            for name in fetched:
+                self._download(model_id, name, cache)
 
     def _files(self, repository: str) -> dict[str, int]:
         from huggingface_hub import HfApi
