@@ -42,7 +42,7 @@ class Settings(BaseSettings):
     allow_origins: Annotated[list[str], NoDecode] = Field(
         [], description="Origins allowed by CORS: a JSON list or comma separated."
     )
-    log_level: str = Field("info", description="debug, info, warning or error.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="How much is logged.")
     max_upload_mb: int = Field(1024, gt=0, description="Largest request body in MB; more is 413.")
     shutdown_timeout: float = Field(30.0, ge=0, description="Seconds that requests in flight get after SIGTERM.")
 
