@@ -116,3 +116,11 @@ class WorkerStopping(WorkerError):
     status = 503
     type = "service_unavailable_error"
     code = "worker_stopping"
+
+
+class RealtimeUnavailable(WorkerError):
+    """This worker cannot take a realtime session: no port, or one that cannot be opened."""
+
+    status = 501
+    type = "not_implemented_error"
+    code = "realtime_unavailable"

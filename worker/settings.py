@@ -169,6 +169,30 @@ class Settings:
         0,
         65535,
     )
+    realtime_host: str = _row(
+        "WORKER_REALTIME_HOST",
+        "",
+        "Address the realtime port listens on; empty means all where RUNPOD_PUBLIC_IP is set, else 127.0.0.1.",
+    )
+    public_ip: str = _row("RUNPOD_PUBLIC_IP", "", "Address clients reach the realtime port at; Runpod sets it.")
+    realtime_connect_timeout: float = _seconds(
+        "WORKER_REALTIME_CONNECT_TIMEOUT",
+        60,
+        "Seconds a realtime session waits for its client; then its token expires.",
+        1,
+    )
+    realtime_idle_timeout: float = _seconds(
+        "WORKER_REALTIME_IDLE_TIMEOUT", 300, "Seconds without a message either way that end a realtime session.", 1
+    )
+    realtime_max_seconds: float = _seconds(
+        "WORKER_REALTIME_MAX_SECONDS", 3600, "Seconds a realtime session may last; its job's own limit counts too.", 1
+    )
+    realtime_certificate: str = _row(
+        "WORKER_REALTIME_CERTIFICATE", "", "File of a TLS certificate (PEM, with its chain) for the realtime port."
+    )
+    realtime_private_key: str = _row(
+        "WORKER_REALTIME_PRIVATE_KEY", "", "File of its private key; empty where the certificate's file has it."
+    )
 
 
 def read_settings(environ: Mapping[str, str]) -> Settings:
