@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
@@ -24,6 +25,8 @@ CONTAINERS = (
     "nistsphere,nsv,nut,ogg,oma,qoa,rm,sbc,shn,sln,sox,tak,truehd,tta,voc,w64,wav,wsd,wtv,wv,xwma"
 )
 _OPTIONS = {"format_whitelist": CONTAINERS, "protocol_whitelist": "file"}
+_MAX_ALLOCATION = 64 << 20  # bytes: an index of five hours fits
+_RATES = range(4_000, 384_001)  # a damaged rate would make hours of seconds
 _UNREADABLE = "the audio cannot be decoded: send wav, mp3, flac, ogg, opus, m4a, webm, mp4 or another common format"
 _EMPTY = "the audio holds no samples: send a recording that is longer than zero seconds"
 
@@ -117,15 +120,13 @@ def _read_container(source: Path | BinaryIO, rate: int) -> Iterator[NDArray[np.i
             _refuse()
 
 
-def _frames(
-    container: av.container.InputContainer, track: av.AudioStream
-) -> Iterator[av.AudioFrame | av.FFmpegError | ValueError]:
+def _frames(container: av.container.InputContainer, track: av.AudioStream) -> Iterator[av.AudioFrame | Exception]:
     """The frames in order; a damaged packet comes as its error, and a damaged container ends the audio."""
     packets = container.demux(track)
     while True:
         try:
             packet = next(packets, None)
-        except (av.FFmpegError, ValueError) as error:
+        except (av.FFmpegError, ValueError, IndexError) as error:  # IndexError: a track nobody announced
             yield error
             return
         if packet is None:
@@ -148,6 +149,8 @@ class _Mixer:
         if frame is None:
             yield from self._convert(None)
             return
+        if frame.sample_rate not in _RATES:
+            return
         shape = (frame.format.name, frame.layout.name, frame.sample_rate)
         if shape != self._shape:
             yield from self._convert(None)
@@ -168,5 +171,16 @@ class _Mixer:
             yield part.to_ndarray().reshape(-1).astype(np.int16, copy=False)
 
 
+def _bound_allocations() -> None:
+    """FFmpeg believes the sizes a file claims, up to 2 GB. Only PyAV's wheels bring a library to tell so."""
+    for library in (Path(av.__file__).parent.parent / "av.libs").glob("libavutil*"):
+        limit = ctypes.CDLL(str(library)).av_max_alloc
+        limit.argtypes, limit.restype = [ctypes.c_size_t], None
+        limit(_MAX_ALLOCATION)
+
+
 def _refuse(cause: Exception | None = None) -> NoReturn:
     raise AudioUnreadable(_UNREADABLE, param="file") from cause
+
+
+_bound_allocations()

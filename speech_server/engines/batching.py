@@ -117,7 +117,7 @@ class Batcher(Generic[T, R]):
         """A place for one request. Raises Busy when too many requests are here already."""
         with self._lock:
             if self._closed:
-                raise ShuttingDown("the model is being unloaded: send the request again")
+                raise _unloaded()
             if len(self._lanes) >= self._max_lanes:
                 wait = max(1.0, self._lane_seconds)
                 raise Busy(f"{len(self._lanes)} requests are already waiting: try again later", retry_after=wait)
@@ -127,11 +127,13 @@ class Batcher(Generic[T, R]):
 
     def put(self, work: Work[T, R]) -> None:
         with self._lock:
-            if work.lane.closed or self._closed:
-                work.future.cancel()
-                return
-            work.lane.waiting.append(work)
-        self._wake()
+            closed = work.lane.closed
+            if not closed:
+                work.lane.waiting.append(work)
+        if closed:
+            work.future.set_exception(_unloaded())
+        else:
+            self._wake()
 
     def put_back(self, work: Work[T, R]) -> None:
         """For a step: this work needs another turn, before what its request sent later."""
@@ -151,22 +153,28 @@ class Batcher(Generic[T, R]):
         return joined
 
     def leave(self, lane: Lane[T, R]) -> None:
+        for work in self._shut(lane):
+            work.future.cancel()
+
+    def close(self) -> None:
+        """Wait for the steps under way; what waits fails with ShuttingDown."""
+        with self._lock:
+            self._closed = True
+            lanes = list(self._lanes)
+        for lane in lanes:
+            for work in self._shut(lane):
+                if work.start():
+                    work.future.set_exception(_unloaded())
+        self._pool.shutdown(wait=True)
+
+    def _shut(self, lane: Lane[T, R]) -> deque[Work[T, R]]:
+        """Take a lane out; returns what waited in it."""
         with self._lock:
             lane.closed = True
             self._lanes.discard(lane)
             self._lane_seconds += 0.2 * (time.monotonic() - lane.opened - self._lane_seconds)
             dropped, lane.waiting = lane.waiting, deque()
-        for work in dropped:
-            work.future.cancel()
-
-    def close(self) -> None:
-        """Wait for the steps under way; what waits is cancelled."""
-        with self._lock:
-            self._closed = True
-            lanes = list(self._lanes)
-        for lane in lanes:
-            self.leave(lane)
-        self._pool.shutdown(wait=True)
+        return dropped
 
     def _count_waiting(self) -> int:
         return sum(len(lane.waiting) for lane in self._lanes)
@@ -241,3 +249,7 @@ class Batcher(Generic[T, R]):
                 if not work.future.done():
                     work.future.set_exception(error)
         self._wake()
+
+
+def _unloaded() -> ShuttingDown:
+    return ShuttingDown("the model is being unloaded: send the request again")

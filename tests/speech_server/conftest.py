@@ -1,0 +1,71 @@
+"""Real engines and real speech for the tests below: each made once per test process, when first asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import soxr
+
+from speech_server.engines.interfaces import RATE, EngineArgs, Samples
+from speech_server.models.catalog import SILERO, Catalog
+from speech_server.models.store import Store
+from speech_server.settings import Settings
+from tests.conftest import PIPER, ROOT, WHISPER
+
+if TYPE_CHECKING:
+    from speech_server.engines.silero import Detector
+    from speech_server.engines.whisper import WhisperTranscriber
+
+ENGLISH = ROOT / "examples/clips/english.opus"
+SPANISH = ROOT / "examples/clips/spanish.opus"
+ENGLISH_WORDS = "the quick brown fox jumps over the lazy dog speech on demand paid by the second"
+
+Say = Callable[[str], Samples]
+
+
+@cache
+def model_folder(model_id: str) -> Path:
+    settings = Settings()
+    folder = Store(settings, Catalog(settings)).folder(model_id)
+    if folder is None:
+        pytest.fail(f"{model_id} is not installed: run `make models`")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def transcriber() -> Iterator[WhisperTranscriber]:
+    from speech_server.engines import whisper
+
+    engine = whisper.load(model_folder(WHISPER), EngineArgs())
+    yield engine
+    engine.close()
+
+
+@pytest.fixture(scope="session")
+def detector() -> Iterator[Detector]:
+    from speech_server.engines import silero
+
+    engine = silero.load(model_folder(SILERO), EngineArgs())
+    yield engine
+    engine.close()
+
+
+@pytest.fixture(scope="session")
+def say() -> Say:
+    """Text -> speech at 16 kHz, by the Piper library itself."""
+    from piper import PiperVoice
+
+    folder = model_folder(PIPER)
+    voice = PiperVoice.load(folder / "model.onnx", folder / "config.json")
+
+    @cache
+    def speak(text: str) -> Samples:
+        spoken = np.concatenate([chunk.audio_float_array for chunk in voice.synthesize(text)])
+        return soxr.resample(spoken, voice.config.sample_rate, RATE).astype(np.float32)
+
+    return speak
