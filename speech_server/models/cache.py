@@ -111,6 +111,8 @@ class Cache:
                 yield scratch
             finally:
                 shutil.rmtree(scratch, ignore_errors=True)
+                with suppress(OSError):  # not empty unless nothing came of it
+                    repository.rmdir()
 
     def publish(self, model_id: str, scratch: Path, digests: dict[str, str], texts: Mapping[str, str] = {}) -> None:
         """Make the files of `scratch` (name -> SHA-256), and `texts` beside or over them, the current revision."""
@@ -176,3 +178,8 @@ def storage_errors(where: Path) -> Iterator[None]:
                 f"No space left for models in {where}: remove models, or point HF_HOME at a larger disk"
             ) from error
         raise
+
+
+def sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

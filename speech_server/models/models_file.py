@@ -28,7 +28,7 @@ from speech_server.settings import Settings
 
 # Only what reaching the weights needs: a model's variables must not change the server around it.
 _ENV = re.compile(r"AWS_[A-Z0-9_]+|HF_TOKEN|HF_ENDPOINT")
-_URL = r"(hf://[\w.-]+/[\w.-]+|s3://[\w.-]+(/.*)?|file:///.+)"
+_URL = re.compile(r"hf://[\w.-]+/[\w.-]+|s3://[\w.-]+(/.*)?|file:///.+")
 _Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?$", max_length=96)]
 _FileName = Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
 
@@ -52,7 +52,7 @@ class Args(_Strict):
 
 class NamedModel(_Strict):
     name: _Name
-    url: str = Field(pattern=f"^{_URL}$")
+    url: str
     task: Literal["automatic-speech-recognition", "text-to-speech"] = "automatic-speech-recognition"
     args: Args = Args()
     env: dict[str, str] = {}
@@ -60,6 +60,13 @@ class NamedModel(_Strict):
     ttl: float | None = Field(None, ge=-1)
     preload: bool = False
     owner: str = "runpod-speech"
+
+    @field_validator("url")
+    @classmethod
+    def known_place(cls, value: str) -> str:
+        if not _URL.fullmatch(value):
+            raise ValueError("must be hf://owner/name, s3://bucket/prefix or file:///folder")
+        return value
 
     @field_validator("task", mode="before")
     @classmethod

