@@ -5,21 +5,8 @@
 #   SERVER=embedded|none    none brings the worker alone, for a BASE_IMAGE that has a speech server of its own
 #   USER_ID=1000            whom the container runs as
 ARG BASE_IMAGE=debian:bookworm-slim
-ARG SERVER=embedded
 
-# --- the installer: stays out of the image ---
-FROM ${BASE_IMAGE} AS uv
-# hadolint ignore=DL3002
-USER 0
-# hadolint ignore=DL3008
-RUN apt-get update && apt-get install -y --no-install-recommends python3-pip ca-certificates
-COPY requirements/dev.txt /tmp/
-# The same pinned and hashed uv that `make setup` uses.
-RUN sed -n '/^uv==/,/[^\\]$/p' /tmp/dev.txt >/tmp/uv.txt \
- && PIP_BREAK_SYSTEM_PACKAGES=1 python3 -m pip install --no-cache-dir --require-hashes --no-deps -r /tmp/uv.txt \
- && cp "$(command -v uv)" /uv
-
-# --- system ---
+# --- system: what every stage and the image itself stand on ---
 FROM ${BASE_IMAGE} AS system
 # hadolint ignore=DL3002
 USER 0
@@ -28,29 +15,37 @@ USER 0
 RUN apt-get update \
  && apt-get install -y --no-install-recommends ca-certificates python3 tini \
  && rm -rf /var/lib/apt/lists/* /var/cache/* /var/log/*
-ARG USER_ID=1000
-RUN test "$USER_ID" = 0 || useradd --uid "$USER_ID" --non-unique --create-home --home-dir /home/speech speech
-RUN --mount=from=uv,source=/uv,target=/usr/local/bin/uv \
-    UV_NO_CACHE=1 uv venv --no-project --python /usr/bin/python3 /opt/venv
 ENV PATH=/opt/venv/bin:$PATH VIRTUAL_ENV=/opt/venv
 
-# --- the server's dependencies ---
-FROM system AS server-none
-
-FROM system AS server-embedded
+# --- the server's dependencies, installed by a uv that stays behind ---
+FROM system AS server
+# hadolint ignore=DL3008,DL3009
+RUN apt-get update && apt-get install -y --no-install-recommends python3-pip
+COPY requirements/dev.txt /install/
+# The same pinned and hashed uv that `make setup` uses.
+RUN sed -n '/^uv==/,/[^\\]$/p' /install/dev.txt >/install/uv.txt \
+ && PIP_BREAK_SYSTEM_PACKAGES=1 /usr/bin/python3 -m pip install --no-cache-dir --require-hashes --no-deps -r /install/uv.txt \
+ && uv venv --no-project --python /usr/bin/python3 /opt/venv
+ARG SERVER=embedded
 ARG DEVICE=gpu
-COPY requirements/server.txt requirements/gpu.txt image/install /tmp/install/
-# onnxruntime-gpu is the same package under another name: it takes onnxruntime's place.
-RUN --mount=from=uv,source=/uv,target=/usr/local/bin/uv \
-    case "$DEVICE" in \
-      cpu) /tmp/install/install /tmp/install/server.txt ;; \
-      gpu) /tmp/install/install /tmp/install/server.txt /tmp/install/gpu.txt ;; \
-      *) echo "DEVICE is gpu or cpu, not '$DEVICE'" >&2; exit 1 ;; \
+COPY requirements/server.txt requirements/gpu.txt image/install /install/
+RUN case "$SERVER $DEVICE" in \
+      "none "*) ;; \
+      "embedded cpu") /install/install /install/server.txt ;; \
+      # onnxruntime-gpu is the same package under another name: it takes onnxruntime's place.
+      "embedded gpu") /install/install /install/server.txt /install/gpu.txt ;; \
+      *) echo "SERVER is embedded or none and DEVICE is gpu or cpu, not '$SERVER' and '$DEVICE'" >&2; exit 1 ;; \
     esac
 
+# --- the worker's: only what they add, so that a change there does not move the server's gigabytes ---
+FROM server AS worker
+COPY requirements/worker.txt /install/
+RUN /install/install /install/worker.txt \
+ && mkdir /added \
+ && find /opt/venv -cnewer /install/began \( -type f -o -type l \) -exec cp -a --parents {} /added \;
+
 # --- models: only the part of the server that fetches them, so that other changes keep this layer ---
-# hadolint ignore=DL3006
-FROM server-${SERVER} AS models
+FROM server AS models
 ARG MODELS=""
 WORKDIR /app
 COPY speech_server/__init__.py speech_server/__main__.py speech_server/errors.py speech_server/settings.py speech_server/
@@ -63,10 +58,11 @@ RUN mkdir -p /opt/models \
  && if [ -n "$MODELS" ]; then HF_HOME=/opt/models python -m speech_server models pull $MODELS; fi
 
 # --- the image ---
-# hadolint ignore=DL3006
-FROM server-${SERVER}
-COPY requirements/worker.txt image/install /tmp/install/
-RUN --mount=from=uv,source=/uv,target=/usr/local/bin/uv /tmp/install/install /tmp/install/worker.txt
+FROM system
+ARG USER_ID=1000
+RUN test "$USER_ID" = 0 || useradd --uid "$USER_ID" --non-unique --create-home --home-dir /home/speech speech
+COPY --from=server /opt/venv /opt/venv
+COPY --from=worker /added /
 COPY --from=models /opt/models /opt/models
 WORKDIR /app
 COPY handler.py start.sh LICENSE ./
@@ -75,7 +71,6 @@ COPY worker worker
 COPY speech_server speech_server
 RUN python -m compileall -q --invalidation-mode unchecked-hash /app
 ENV PYTHONUNBUFFERED=1 PYTHONPATH=/app
-ARG USER_ID=1000
 USER ${USER_ID}
 ARG VERSION=0.1.0
 ARG REVISION=""
@@ -88,5 +83,4 @@ EXPOSE 80 8000
 HEALTHCHECK --interval=30s --timeout=5s --start-period=120s CMD ["/app/image/health"]
 # tini reaps what a crashed server leaves and hands signals on; start.sh execs, so they reach Python.
 # An HTTP server that shut down on SIGTERM ends by that signal (143): for a container that is a clean stop.
-ENTRYPOINT ["tini", "-e", "143", "--"]
-CMD ["/app/start.sh"]
+ENTRYPOINT ["tini", "-e", "143", "--", "/app/start.sh"]

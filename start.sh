@@ -3,6 +3,7 @@
 #   queue  takes jobs from Runpod's queue (default)
 #   lb     answers HTTP on $PORT (80), for a load-balancing endpoint
 #   pod    answers HTTP on $PORT (8000) and says how to try it
+# With arguments it becomes those instead: start.sh python handler.py --test_input ...
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -26,6 +27,8 @@ export MODEL_READ_CACHES="${MODEL_READ_CACHES:-$volume/huggingface-cache/hub,/op
 for folder in /opt/venv/lib/python3*/site-packages/nvidia/*/lib; do
   [ -d "$folder" ] && export LD_LIBRARY_PATH=${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}$folder
 done
+
+[ $# -gt 0 ] && exec "$@"
 
 serve() {
   local port=$1 lowest

@@ -214,3 +214,8 @@ def answers(url: str) -> bool:
 
 def test_a_queue_worker_has_no_port_to_ask_after():
     assert subprocess.run([ROOT / "image" / "health"], env={"PATH": "/usr/bin:/bin"}).returncode == 0
+
+
+def test_start_sh_becomes_what_it_is_given(probe: dict[str, str]):
+    done = subprocess.run([ROOT / "start.sh", "env"], env=probe, capture_output=True, text=True, check=True)
+    assert f"HF_HOME={probe['HOME']}/.cache/huggingface\n" in done.stdout
