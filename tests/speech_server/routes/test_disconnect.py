@@ -1,0 +1,113 @@
+"""A client that goes away stops the work done for it, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+from tests.conftest import PIPER, WHISPER, ServerProcess
+from tests.speech_server.routes.conftest import CLIPS, wav
+
+ABORTS = 25
+PATIENCE = 20.0  # seconds for the server to have let go of everything
+
+
+@pytest.fixture(scope="module")
+def lone_server() -> Iterator[ServerProcess]:
+    """Its own, so that what is left behind is ours."""
+    server = ServerProcess()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def speech() -> bytes:
+    """Ten minutes with words in them."""
+    import av
+
+    with av.open(str(CLIPS / "english.opus")) as container:
+        resampler = av.AudioResampler("s16", "mono", 16_000)
+        frames = [part for frame in container.decode(audio=0) for part in resampler.resample(frame)]
+    return wav(b"".join(bytes(frame.planes[0])[: frame.samples * 2] for frame in frames) * 110)
+
+
+async def hear(client: httpx.AsyncClient, speech: bytes, **form: str) -> None:
+    files = {"file": ("long.wav", speech)}
+    async with client.stream(
+        "POST", "/v1/audio/transcriptions", files=files, data={"model": WHISPER, **form}
+    ) as answer:
+        await anext(answer.aiter_bytes())
+
+
+async def speak(client: httpx.AsyncClient, speech: bytes, **body: str) -> None:
+    order = {"model": PIPER, "input": "This is one of many sentences. " * 300, **body}
+    async with client.stream("POST", "/v1/audio/speech", json=order) as answer:
+        await anext(answer.aiter_bytes())
+
+
+async def detect(client: httpx.AsyncClient, speech: bytes) -> None:
+    await client.post("/v1/audio/speech/timestamps", files={"file": ("long.wav", speech)})
+
+
+Ask = Callable[..., Any]
+WAYS: dict[str, tuple[Ask, dict[str, str], float]] = {
+    # what is asked, and after how many seconds the client leaves; those that stream leave after their first bytes
+    "a whole transcription": (hear, {}, 0.5),
+    "a streamed transcription": (hear, {"stream": "true"}, 30),
+    "a whole wav": (speak, {"response_format": "wav"}, 0.3),
+    "streamed audio": (speak, {"response_format": "mp3"}, 30),
+    "spoken events": (speak, {"stream_format": "sse"}, 30),
+    "voice activity": (detect, {}, 0.1),
+}
+
+
+async def leave_early(server: ServerProcess, ask: Ask, options: dict[str, str], after: float, speech: bytes) -> None:
+    async with httpx.AsyncClient(base_url=server.url, timeout=60) as client:
+        try:
+            async with asyncio.timeout(after):
+                await ask(client, speech, **options)
+        except TimeoutError:
+            pass
+
+
+def resources(server: ServerProcess) -> dict[str, int]:
+    process = psutil.Process(server.process.pid)
+    deleted = [file for file in process.open_files() if "deleted" in file.path]
+    return {"files": len(deleted), "processes": len(process.children()), "threads": process.num_threads()}
+
+
+async def until_idle(client: httpx.AsyncClient) -> AsyncIterator[None]:
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            health = (await client.get("/health")).json()
+            details = (await client.get("/api/ps")).json()["details"]
+            if health["in_flight"] <= 1 and not any(model["references"] for model in details):
+                return
+            yield
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("way", WAYS)
+async def test_the_work_stops_and_everything_is_given_back(way: str, lone_server: ServerProcess, speech: bytes):
+    ask, options, after = WAYS[way]
+    await leave_early(lone_server, ask, options, after, speech)
+    async with httpx.AsyncClient(base_url=lone_server.url, timeout=30) as client:
+        async for _ in until_idle(client):
+            await asyncio.sleep(0.05)
+    before = resources(lone_server)
+    for _ in range(3):
+        await asyncio.gather(*(leave_early(lone_server, ask, options, after, speech) for _ in range(3)))
+    async with httpx.AsyncClient(base_url=lone_server.url, timeout=30) as client:
+        async for _ in until_idle(client):
+            await asyncio.sleep(0.05)
+        assert (await client.get("/health")).json()["in_flight"] == 0
+    after_all = resources(lone_server)
+    assert after_all["files"] == 0
+    assert after_all["processes"] == before["processes"] == 0
+    # Pools grow to their size with use; nine requests more must not mean nine threads more.
+    assert after_all["threads"] <= before["threads"] + 4
