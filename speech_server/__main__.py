@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import sys
 
 COMMANDS = ("serve", "models", "client")
@@ -12,12 +13,7 @@ def main(argv: list[str] | None = None) -> int:
     argv = list(sys.argv[1:] if argv is None else argv)
     command = argv.pop(0) if argv and argv[0] in COMMANDS else "serve"
     # Imported by name so that `models` never pays for the web framework, and `serve` never for the client.
-    if command == "models":
-        from speech_server.commands import models as module
-    elif command == "client":
-        from speech_server.commands import client as module
-    else:
-        from speech_server.commands import serve as module
+    module = importlib.import_module(f"speech_server.commands.{command}")
     parser = argparse.ArgumentParser(
         prog=f"python -m speech_server {command}" if command != "serve" else "python -m speech_server",
         description=module.__doc__,
@@ -27,7 +23,8 @@ def main(argv: list[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     module.add_arguments(parser)
-    return module.run(parser.parse_args(argv))
+    status: int = module.run(parser.parse_args(argv))
+    return status
 
 
 if __name__ == "__main__":
