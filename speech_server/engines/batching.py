@@ -244,10 +244,10 @@ class Batcher(Generic[T, R]):
     def _finished(self, number: int, batch: list[Work[T, R]], turn: Future[None]) -> None:
         with self._lock:
             del self._running[number]
-        if error := turn.exception():
-            for work in batch:
-                if not work.future.done():
-                    work.future.set_exception(error)
+        error = turn.exception()
+        for work in batch:
+            if not work.future.done() and (error or work.lane.closed):
+                work.future.set_exception(error or _unloaded())
         self._wake()
 
 

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from speech_server.engines.interfaces import EngineArgs, Samples
-from speech_server.engines.onnx import open_session
+from speech_server.engines.onnx import Session
 from speech_server.errors import ModelBroken
-
-if TYPE_CHECKING:
-    from onnxruntime import InferenceSession
 
 FRAME = 512  # samples per probability, at 16 kHz
 CONTEXT = 64  # samples of the frame before that the network sees again
@@ -25,7 +21,7 @@ class Detector:
     """One session, one thread: the network is too small for more, and is called from many threads at once."""
 
     def __init__(self, model: Path) -> None:
-        self._session = open_session(model, threads=1, device="cpu")
+        self._session = Session(model, threads=1, device="cpu")
         self.memory_bytes = 4 * model.stat().st_size
 
     def stream(self) -> ProbabilityStream:
@@ -38,7 +34,7 @@ class Detector:
 class ProbabilityStream:
     """The probabilities of one recording; state and context are kept between calls, so each frame costs the same."""
 
-    def __init__(self, session: InferenceSession) -> None:
+    def __init__(self, session: Session) -> None:
         self._session = session
         self._h = np.zeros(_STATE, np.float32)
         self._c = np.zeros(_STATE, np.float32)
