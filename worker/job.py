@@ -20,6 +20,10 @@ The platform's OpenAI route (a GET has no openai_input; `file` is a URL, a data 
 in `files`, and makes the request a form):
 
     {"openai_route": "/v1/audio/speech", "openai_input": {...}, "headers", "stream", "timeout", "s3Config"}
+
+A job of worker-faster_whisper (legacy.py):
+
+    {"audio": "https://..." | "audio_base64": "...", "model": "base", "transcription": "srt", ...}
 """
 
 from __future__ import annotations
@@ -32,6 +36,7 @@ from urllib.parse import parse_qsl
 
 from worker.address import Pairs, check_headers, check_method, check_path, check_query, json_kind
 from worker.errors import InvalidJob
+from worker.legacy import is_legacy, translate_legacy
 
 MAX_DEPTH = 64  # levels of nesting in a body
 MAX_FILES = 16
@@ -88,6 +93,8 @@ def parse_job(job: Mapping[str, Any]) -> JobInput:
     raw = job.get("input")
     if not isinstance(raw, dict):
         raise InvalidJob(f'input: must be an object like {{"path": "/v1/models"}}, not {json_kind(raw)}')
+    if is_legacy(raw):
+        raw = translate_legacy(raw, _SHARED_KEYS)
     is_openai = "openai_route" in raw or "openai_input" in raw
     known = _OPENAI_KEYS if is_openai else _REQUEST_KEYS
     if unknown := [key for key in raw if key not in known]:
