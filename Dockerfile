@@ -55,7 +55,7 @@ COPY speech_server/models speech_server/models
 # Splitting MODELS into words is the point.
 # hadolint ignore=SC2086
 RUN mkdir -p /opt/models \
- && if [ -n "$MODELS" ]; then HF_HOME=/opt/models python -m speech_server models pull $MODELS; fi
+ && if [ -n "$MODELS" ]; then env -u MODELS HF_HOME=/opt/models python -m speech_server models pull $MODELS; fi
 
 # --- the image ---
 FROM system

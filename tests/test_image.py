@@ -69,6 +69,10 @@ def test_the_stage_that_bakes_models_in_has_all_the_code_it_needs(tmp_path: Path
     )
     assert done.returncode == 0, done.stderr
     assert "Systran/faster-whisper-base" in done.stdout
+    names = [f"speech_server.models.{path.stem}" for path in (ROOT / "speech_server" / "models").glob("[a-z]*.py")]
+    every = f"import {', '.join(names)}"
+    done = subprocess.run([sys.executable, "-c", every], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("name", ["worker.txt", "gpu.txt"])
