@@ -144,7 +144,7 @@ class Speaker(Engine, Protocol):
         """Raise InvalidRequest for a voice, blend, language or speed this engine cannot do."""
         ...
 
-    def speak(self, text: str, options: SpeakOptions) -> AsyncIterator[Samples]:
+    def speak(self, text: str, options: SpeakOptions) -> AsyncGenerator[Samples, None]:
         """Samples at `sample_rate`, one array per piece of text, in order. Raises what `check` raises, at once;
         InvalidRequest on the first step when the text holds nothing this voice can say."""
         ...

@@ -1,0 +1,115 @@
+"""Kokoro speech synthesis with kokoro-onnx: many voices, nine languages, blends."""
+
+from __future__ import annotations
+
+import threading
+import zipfile
+from collections.abc import AsyncGenerator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from speech_server.engines import phonemes
+from speech_server.engines.interfaces import EngineArgs, Samples, SpeakOptions, Voice
+from speech_server.engines.kokoro_voices import Blend, describe, parse_blend, resolve_language
+from speech_server.engines.onnx import Session, core_count, has_cuda, open_session
+from speech_server.engines.speaking import SpeechQueue, check_speed
+from speech_server.errors import ModelBroken
+from speech_server.text.sentences import cut, speakable
+
+if TYPE_CHECKING:
+    from kokoro_onnx import Kokoro as Library
+    from onnxruntime import InferenceSession
+
+RATE = 24_000
+SPEEDS = (0.5, 2.0)  # outside, the model drops or drawls sounds
+
+
+def load(folder: Path, args: EngineArgs) -> KokoroSpeaker:
+    """The model in `folder` (model.onnx, voices.bin). Raises ModelBroken."""
+    model = folder / "model.onnx"
+    if not model.exists():
+        model = next(iter(sorted(folder.glob("*.onnx"))), model)
+    return KokoroSpeaker(model, folder / "voices.bin", args)
+
+
+class KokoroSpeaker:
+    """A loaded Kokoro. One session with one thread is called from as many threads as there are cores: several
+    pieces side by side beat one piece on all cores. A second session on all cores speaks what comes alone."""
+
+    sample_rate = RATE
+    speed_range = SPEEDS
+
+    def __init__(self, model: Path, voices: Path, args: EngineArgs) -> None:
+        cores = args.threads or core_count()
+        on_gpu = args.device != "cpu" and has_cuda()
+        workers = args.workers or (2 if on_gpu else cores)
+        self._library = _open(model, voices, 1, args)
+        self._wide = self._library
+        self._opening: threading.Thread | None = None
+        if cores > 1 and not on_gpu:
+            # In the background: the model is ready without it.
+            self._opening = threading.Thread(target=self._widen, args=(model, voices, cores, args), name="kokoro-wide")
+            self._opening.start()
+        self.memory_bytes = model.stat().st_size * (2 if self._opening else 1) + voices.stat().st_size
+        self._styles: Any = np.load(voices)
+        self._styles_lock = threading.Lock()  # they are read from one open file
+        self.voices: Mapping[str, Voice] = {name: describe(name) for name in sorted(self._styles.files)}
+        self._queue = SpeechQueue("kokoro", workers, args)
+        self.batcher = self._queue.batcher
+
+    def check(self, options: SpeakOptions) -> None:
+        self._read(options)
+
+    def speak(self, text: str, options: SpeakOptions) -> AsyncGenerator[Samples, None]:
+        blend, language = self._read(options)
+
+        def say(piece: str, alone: bool) -> Samples:
+            return self._say(self._wide if alone else self._library, piece, language, blend, options.speed)
+
+        pieces = cut(text, language, early=options.early)
+        return self._queue.speak(pieces, say, rate=RATE, pause_scale=1 / options.speed)
+
+    def close(self) -> None:
+        self._queue.close()
+        if self._opening:
+            self._opening.join()
+        self._styles.close()
+        del self._library, self._wide
+
+    def _widen(self, model: Path, voices: Path, cores: int, args: EngineArgs) -> None:
+        self._wide = _open(model, voices, cores, args)
+
+    def _read(self, options: SpeakOptions) -> tuple[Blend, str]:
+        check_speed(options.speed, SPEEDS)
+        blend = parse_blend(options.voice, self.voices)
+        language = resolve_language(options.language, blend[0][0])
+        phonemes.check(language)
+        return blend, language
+
+    def _say(self, library: Library, text: str, language: str, blend: Blend, speed: float) -> Samples:
+        spoken = phonemes.for_kokoro(text, language, library.tokenizer.vocab)
+        if not speakable(spoken):
+            return np.zeros(0, np.float32)
+        style: Samples = np.sum(
+            [self._style(name) * np.float32(weight) for name, weight in blend], axis=0, dtype=np.float32
+        )
+        samples, _ = library.create(spoken, style, speed, is_phonemes=True, trim=False)
+        return np.asarray(samples, np.float32)
+
+    def _style(self, name: str) -> Samples:
+        with self._styles_lock:
+            return np.asarray(self._styles[name], np.float32)
+
+
+def _open(model: Path, voices: Path, threads: int, args: EngineArgs) -> Library:
+    from kokoro_onnx import Kokoro as Library
+
+    try:
+        # It only calls the session's run and asks for its inputs.
+        session = cast("InferenceSession", Session(open_session(model, threads, args.device)))
+        library: Library = Library.from_session(session, str(voices))
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise ModelBroken(f"{voices.parent} is no Kokoro model this server can read: {error}") from error
+    return library

@@ -1,0 +1,98 @@
+"""The queue speech engines share: pieces of all requests side by side on worker threads, each request's in order."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+
+from speech_server.audio.joins import trim, with_pause
+from speech_server.engines.batching import Batcher, Work
+from speech_server.engines.interfaces import EngineArgs, Samples
+from speech_server.engines.onnx import Stop
+from speech_server.errors import InvalidRequest
+from speech_server.text.sentences import Piece
+
+# Speaks one text on a worker thread; told whether it is the only work there is.
+Say = Callable[[str, bool], Samples]
+
+_LETTERS_PER_SECOND = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Utterance:
+    piece: Piece
+    say: Say
+    stop: Stop = field(default_factory=Stop)
+
+
+class SpeechQueue:
+    """Threads that speak pieces, one each; `close` waits for those under way."""
+
+    def __init__(self, name: str, workers: int, args: EngineArgs) -> None:
+        self._ahead = workers + 1  # pieces of one request in work or waiting: bounds memory, keeps all workers busy
+        self._running = 0
+        self._lock = threading.Lock()
+        self.batcher: Batcher[_Utterance, Samples] = Batcher(
+            self._step, name=name, workers=workers, max_lanes=int(args.extra.get("max_requests", 128))
+        )
+
+    async def speak(
+        self, pieces: Iterator[Piece], say: Say, *, rate: int, pause_scale: float
+    ) -> AsyncGenerator[Samples, None]:
+        """Samples of each piece with the pause after it. Closing it stops the work, that under way included.
+
+        The first piece goes alone: whoever waits for the first sound has all cores.
+        """
+        waiting: deque[tuple[_Utterance, Future[Samples]]] = deque()
+        spoken = False
+        with self.batcher.lane() as lane:
+
+            async def top_up(count: int) -> None:
+                while len(waiting) < count:
+                    # Reading signs and splitting takes milliseconds per paragraph: not on the event loop.
+                    piece = await asyncio.to_thread(next, pieces, None)
+                    if piece is None:
+                        return
+                    utterance = _Utterance(piece, say)
+                    waiting.append((utterance, lane.submit(utterance, len(piece.text) / _LETTERS_PER_SECOND)))
+
+            try:
+                await top_up(1)
+                while waiting:
+                    utterance, future = waiting[0]
+                    samples = trim(await asyncio.wrap_future(future), rate)
+                    waiting.popleft()
+                    spoken = spoken or len(samples) > 0
+                    await top_up(self._ahead if spoken else 1)
+                    if len(samples):
+                        yield with_pause(samples, utterance.piece.pause * pause_scale, rate)
+            finally:
+                for utterance, _ in waiting:
+                    utterance.stop.set()
+        if not spoken:
+            raise InvalidRequest("input has nothing that this voice can say: give it words", param="input")
+
+    def close(self) -> None:
+        self.batcher.close()
+
+    def _step(self, batch: list[Work[_Utterance, Samples]]) -> None:
+        with self._lock:
+            self._running += len(batch)
+            alone = self._running == 1 and self.batcher.waiting == 0
+        try:
+            for work in batch:
+                with work.payload.stop:
+                    work.future.set_result(work.payload.say(work.payload.piece.text, alone))
+        finally:
+            with self._lock:
+                self._running -= len(batch)
+
+
+def check_speed(speed: float, allowed: tuple[float, float]) -> None:
+    low, high = allowed
+    if not low <= speed <= high:
+        raise InvalidRequest(f"speed {speed:g} is outside what this voice can do: {low:g} to {high:g}", param="speed")

@@ -1,0 +1,75 @@
+"""Takes Markdown, HTML and emoji away and leaves the words, with a blank line where a block ends."""
+
+from __future__ import annotations
+
+import html
+import re
+import unicodedata
+from functools import cache
+
+_UNREAD_ELEMENT = re.compile(r"<(script|style)\b[^>]*>.*?</\1\s*>", re.IGNORECASE | re.DOTALL)
+_COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
+_BLOCK_TAG = re.compile(
+    r"</?(?:p|div|h[1-6]|li|ul|ol|tr|table|blockquote|section|article|header|footer|pre|hr|title)\b[^<>]{0,500}>",
+    re.IGNORECASE,
+)
+_LINE_TAG = re.compile(r"<br\s*/?>", re.IGNORECASE)
+_TAG = re.compile(r"</?[A-Za-z][A-Za-z0-9:-]*(?:\s[^<>]{0,500})?/?>")
+_IMAGE_OR_LINK = re.compile(r"!?\[([^\[\]]{0,500})\]\([^()\s]{0,2000}(?:\s[^()]{0,200})?\)")
+_REFERENCE = re.compile(r"^\s{0,3}\[[^\[\]]{1,100}\]:\s.*$", re.MULTILINE)
+_FENCE = re.compile(r"^\s{0,3}(?:```|~~~).*$", re.MULTILINE)
+_RULE = re.compile(r"^[ \t]*(?:[-*_=][ \t]*){3,}$", re.MULTILINE)
+_TABLE_RULE = re.compile(r"^[ \t]*\|?[ \t]*:?-{2,}[-:| \t]*$", re.MULTILINE)
+_TABLE_ROW = re.compile(r"^[ \t]*\|(.*)\|[ \t]*$", re.MULTILINE)
+# A line that is a block of its own: heading, list item, quotation.
+_BLOCK_START = re.compile(
+    r"^[ \t]*(?:#{1,6}[ \t]+|>[ \t]?|[-*+•‣◦][ \t]+|(?P<number>\d{1,3})[.)][ \t]+)+", re.MULTILINE
+)
+_EMPHASIS = re.compile(r"(?<![\w*_~])[*_~]{1,3}(?=[^\s*_~])|(?<=[^\s*_~])[*_~]{1,3}(?![\w*_~])|\*\*|~~|`+")
+_JOINERS = "‍︎️⃣"  # parts of emoji: joiner, variation selectors, keycap
+_PICTURES = ("So", "Sk", "Cs", "Co", "Cn", "Cf", "Cc")  # Unicode categories
+_KEPT_SYMBOLS = frozenset("°№§©®™℃℉←→↑↓")  # symbols that are read, or dropped, elsewhere
+
+
+def plain(text: str) -> str:
+    """`text` without markup. Markup is recognised with care: "2 * 3", "a < b" and "snake_case" stay."""
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    if "<" in text:
+        text = _strip_html(text)
+    if "&" in text:
+        text = html.unescape(text)
+    return "".join(filter(_is_spoken, _strip_markdown(text)))
+
+
+def _strip_html(text: str) -> str:
+    text = _UNREAD_ELEMENT.sub(" ", _COMMENT.sub(" ", text))
+    return _TAG.sub("", _LINE_TAG.sub("\n", _BLOCK_TAG.sub("\n\n", text)))
+
+
+def _strip_markdown(text: str) -> str:
+    text = _IMAGE_OR_LINK.sub(r"\1", _REFERENCE.sub("", _FENCE.sub("", text)))
+    text = _TABLE_RULE.sub("", _RULE.sub("\n", text))
+    text = _TABLE_ROW.sub(lambda row: "\n" + ", ".join(cell.strip() for cell in row[1].split("|")) + ".\n", text)
+    return _EMPHASIS.sub("", _end_blocks(text))
+
+
+def _end_blocks(text: str) -> str:
+    """Headings, list items and other short lines become paragraphs; the lines of wrapped prose stay together."""
+    lines: list[str] = []
+    for line in text.split("\n"):
+        start = _BLOCK_START.match(line)
+        if start:
+            number = start["number"]
+            line = "\n" + (f"{number}. " if number else "") + line[start.end() :] + "\n"
+        lines.append(line)
+    return "\n".join(lines)
+
+
+@cache
+def _is_spoken(character: str) -> bool:
+    """False for emoji and other pictures, which a voice would read out by name."""
+    if character in _KEPT_SYMBOLS:
+        return True
+    if character in _JOINERS:
+        return False
+    return character in "\n\t`^" or unicodedata.category(character) not in _PICTURES
