@@ -74,11 +74,10 @@ async def whole(chat: Chat) -> dict[str, Any]:
 
 
 async def _spoken(chat: Chat, speaker: Speaker, text: str) -> dict[str, Any]:
-    audio_format = chat.request.voice.format
-    raw = audio_format in ("pcm16", "pcm")
-    rate = chat.request.speech_extra_body.sample_rate or (STREAM_RATE if raw else None)
-    audio = speak(speaker, text, chat.voice, "pcm" if raw else audio_format, rate, streaming=False)
-    async with aclosing(audio):
+    encoding = chat.request.voice.encoding
+    rate = chat.request.speech_extra_body.sample_rate or (STREAM_RATE if encoding == "pcm" else None)
+    whole_at_once = replace(chat.voice, early=False)
+    async with aclosing(speak(speaker, text, whole_at_once, encoding, rate, streaming=False)) as audio:
         data = b"".join([chunk async for chunk in audio])
     answer_id, expires_at = chat.answers.new()
     chat.answers.remember(answer_id, text)

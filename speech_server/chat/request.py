@@ -44,6 +44,10 @@ class AudioOutput(Lenient):
     voice: str = "alloy"
     format: Literal["wav", "mp3", "flac", "opus", "aac", "pcm16", "pcm"] = "wav"
 
+    @property
+    def encoding(self) -> Literal["wav", "mp3", "flac", "opus", "aac", "pcm"]:
+        return "pcm" if self.format == "pcm16" else self.format
+
     @field_validator("voice", mode="before")
     @classmethod
     def _by_id(cls, value: Any) -> Any:
