@@ -144,8 +144,14 @@ class Proxy:
             error = WorkerError(f"the worker failed ({type(unknown).__name__}); its log says where")
         finally:
             self._running.discard(task)
-        log.warn(f"FAILED in {time.monotonic() - began:.2f} s: {error.code} {error.status} ({error.source})", job_id)
+        # The server's words may quote what it was sent; ours never do.
+        reason = error.message if error.source == "worker" else f"the server's {error.status}"
+        log.warn(f"FAILED in {time.monotonic() - began:.2f} s: {error.code}: {reason}", job_id)
         return {"error": encode_error(error, job_id)}
+
+    async def close(self) -> None:
+        if self._client is not None:
+            await self._client.aclose()
 
     def end_jobs(self) -> None:
         """Makes every job that still runs fail at once."""
@@ -203,6 +209,7 @@ def main(argv: list[str]) -> int:
     except BadSetting as error:
         print(f"error: {error.message}", file=sys.stderr)
         return 2
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a terminal's own encoding may be small
     # runpod 1.12 logs at DEBUG by default, which prints every output: transcripts in logs.
     os.environ.setdefault("RUNPOD_LOG_LEVEL", "INFO")
     supervisor = Supervisor(settings)
@@ -229,6 +236,7 @@ def _serve(proxy: Proxy, settings: Settings, supervisor: Supervisor) -> None:
         shutdown_timeout=settings.shutdown_timeout,
         delivery_timeout=settings.delivery_timeout,
         end_jobs=proxy.end_jobs,
+        close=proxy.close,
         gave_up=supervisor.gave_up,
     )
     runpod.serverless.start(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import mimetypes
 import re
 import threading
 import time
@@ -15,6 +14,7 @@ from urllib.parse import urlsplit
 from worker.download import resolve_public
 from worker.errors import BucketUnavailable
 from worker.job import Bucket, JobInput
+from worker.media import suffix_of
 from worker.reply import Link, Store
 from worker.settings import Settings
 
@@ -48,7 +48,7 @@ def store_for(job: JobInput, job_id: str, settings: Settings) -> Store | None:
 
 def _key(job_id: str, content_type: str) -> str:
     folder = re.sub(r"[^\w.-]", "_", job_id)[:100] or "job"
-    return f"{folder}/{uuid.uuid4().hex[:12]}{mimetypes.guess_extension(content_type) or '.bin'}"
+    return f"{folder}/{uuid.uuid4().hex[:12]}{suffix_of(content_type) or '.bin'}"
 
 
 async def _upload(bucket: Bucket, body: IO[bytes], content_type: str, key: str, settings: Settings) -> Link:

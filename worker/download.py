@@ -122,6 +122,8 @@ class Download:
             url = base.join(text) if base else httpx.URL(text)
         except (httpx.InvalidURL, ValueError):
             raise InvalidJob(f"{self.where}: not a URL") from None
+        if url.port is not None and not 0 < url.port < 65536:
+            raise InvalidJob(f"{self.where}: {url.port} is not a port")
         if url.scheme not in ("http", "https") or not url.host:
             raise InvalidJob(f"{self.where}: only http and https URLs with a host are fetched, not {shown(url)!r}")
         return url

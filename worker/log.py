@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from contextlib import suppress
 
 _LEVELS = ("DEBUG", "INFO", "WARN", "ERROR")
 
@@ -20,9 +21,10 @@ def _write(level: str, message: str, job_id: str | None) -> None:
         line = json.dumps({"requestId": job_id, "message": message, "level": level})
     else:
         line = f"{level:<7}| {job_id} | {message}" if job_id else f"{level:<7}| {message}"
-    # One write per line: the server's log is forwarded from another thread.
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()
+    # One write per line: the server's log is forwarded from another thread. A log nobody reads must not stop the work.
+    with suppress(OSError, ValueError):
+        sys.stdout.write(line + "\n")
+        sys.stdout.flush()
 
 
 def debug(message: str, job_id: str | None = None) -> None:

@@ -30,6 +30,18 @@ from worker.settings import Settings
 
 _BLOCK = 1 << 20
 _DATA_URI = re.compile(r"data:([\w.+-]+/[\w.+-]+)?((?:;[\w.+-]+=[^;,]*)*)(;base64)?,", re.IGNORECASE)
+# The standard table lacks these, or has other names for them, depending on the system.
+_SUFFIXES = {
+    "audio/wav": ".wav",
+    "audio/mpeg": ".mp3",
+    "audio/mp4": ".m4a",
+    "audio/ogg": ".ogg",
+    "audio/opus": ".opus",
+    "audio/webm": ".webm",
+    "audio/flac": ".flac",
+    "audio/aac": ".aac",
+    "audio/pcm": ".pcm",
+}
 _MAX_NAME = 100  # characters
 
 
@@ -152,9 +164,14 @@ def _describe(source: MediaSource, file: IO[bytes]) -> MediaFile:
 def _name_in(source: MediaSource) -> str:
     if source.kind == "base64" or source.value[:5].lower() == "data:":
         kind = _DATA_URI.match(source.value)
-        return "file" + ((kind and kind[1] and mimetypes.guess_extension(kind[1])) or "")
+        return "file" + (suffix_of(kind[1]) if kind and kind[1] else "")
     path = source.value if source.kind == "path" else unquote(urlsplit(source.value).path, errors="replace")
     return PurePosixPath(path).name
+
+
+def suffix_of(content_type: str) -> str:
+    """audio/wav -> .wav; empty where there is none."""
+    return _SUFFIXES.get(content_type.lower()) or mimetypes.guess_extension(content_type) or ""
 
 
 def safe_name(name: str) -> str:

@@ -50,11 +50,17 @@ _in_passing: ContextVar[bool] = ContextVar("in_passing", default=False)
 
 
 def correct(
-    *, shutdown_timeout: float, delivery_timeout: float, end_jobs: Callable[[], None], gave_up: Future[str]
+    *,
+    shutdown_timeout: float,
+    delivery_timeout: float,
+    end_jobs: Callable[[], None],
+    close: Callable[[], Awaitable[None]],
+    gave_up: Future[str],
 ) -> bool:
     """Puts the corrections in place for this process; False when this SDK is another one, which then works as it is.
 
-    `end_jobs` makes the handlers that still run return at once; `gave_up` is done when there will be no server.
+    `end_jobs` makes the handlers that still run return at once, `close` ends what they shared, `gave_up` is done when
+    there will be no server.
     """
     if not runpod.__version__.startswith(_KNOWN_VERSION):
         log.warn(f"runpod {runpod.__version__} is not {_KNOWN_VERSION}x: its job loop is used as it is")
@@ -65,7 +71,7 @@ def correct(
 
     class Loop(JobLoop):
         def __init__(self, config: dict[str, Any]) -> None:
-            super().__init__(config, shutdown_timeout, end_jobs, gave_up)
+            super().__init__(config, shutdown_timeout, end_jobs, close, gave_up)
 
     async def transmit(client_session: aiohttp.ClientSession, url: str, job_data: str) -> None:
         await _deliver(client_session, url, job_data, delivery_timeout)
@@ -108,11 +114,17 @@ async def send_progress(job: dict[str, Any], output: dict[str, Any]) -> None:
 
 class JobLoop(rp_scale.JobScaler):  # type: ignore[misc]  # runpod has no types
     def __init__(
-        self, config: dict[str, Any], shutdown_timeout: float, end_jobs: Callable[[], None], gave_up: Future[str]
+        self,
+        config: dict[str, Any],
+        shutdown_timeout: float,
+        end_jobs: Callable[[], None],
+        close: Callable[[], Awaitable[None]],
+        gave_up: Future[str],
     ) -> None:
         super().__init__(config)
         self._shutdown_timeout = shutdown_timeout
         self._end_jobs = end_jobs
+        self._close = close
         self._gave_up = gave_up
         self.current_concurrency = self.concurrency_modifier(1)
         self.jobs_queue: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue(maxsize=self.current_concurrency)
@@ -132,6 +144,7 @@ class JobLoop(rp_scale.JobScaler):  # type: ignore[misc]  # runpod has no types
             for watcher in watchers:
                 watcher.cancel()
             await asyncio.wait(watchers)
+            await self._close()
 
     def current_occupancy(self) -> int:
         count: int = self.job_progress.get_job_count()  # jobs that were taken, those in the queue included

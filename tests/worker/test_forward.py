@@ -1,0 +1,183 @@
+"""Requests arrive at a real server as the job says, and its answers become the job's output."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import email
+import email.policy
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.worker.conftest import Jobs, stand_in_settings
+from worker.supervisor import Supervisor
+
+pytestmark = pytest.mark.anyio
+
+
+def b64(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+def form_of(echo: dict[str, Any]) -> list[tuple[str, str | None, bytes]]:
+    """(field, file name, content) of each part that arrived."""
+    kind = dict(echo["headers"])["content-type"]
+    raw = f"Content-Type: {kind}\r\n\r\n".encode() + echo["body"].encode("latin-1")
+    message = email.message_from_bytes(raw, policy=email.policy.HTTP)
+    return [
+        (
+            str(part.get_param("name", header="content-disposition")),
+            part.get_filename(),
+            part.get_payload(decode=True),
+        )
+        for part in message.iter_parts()  # type: ignore[attr-defined]
+    ]
+
+
+async def test_method_path_query_headers_and_json_arrive(jobs: Jobs):
+    echo = await jobs(
+        method="PUT", path="/echo/a b?x=1", query={"y": ["2", 3]}, headers={"X-A": "b"}, body={"text": "é", "n": None}
+    )
+    assert (echo["method"], echo["path"]) == ("PUT", "/echo/a%20b?x=1&y=2&y=3")
+    headers = dict(echo["headers"])
+    assert headers["x-a"] == "b"
+    assert headers["content-type"] == "application/json"
+    assert headers["accept-encoding"] == "identity"
+    assert headers["x-request-id"] == "job-1"
+    assert json.loads(echo["body"].encode("latin-1")) == {"text": "é", "n": None}
+
+
+async def test_the_server_key_is_sent_unless_the_job_brings_its_own(jobs: Jobs):
+    keyed = jobs.with_settings(server_api_key="k")
+    assert dict((await keyed(path="/echo"))["headers"])["authorization"] == "Bearer k"
+    assert (
+        dict((await keyed(path="/echo", headers={"Authorization": "Bearer j"}))["headers"])["authorization"]
+        == "Bearer j"
+    )
+    await keyed.proxy.close()
+
+
+async def test_a_file_makes_a_form_whose_lists_repeat_and_booleans_are_words(jobs: Jobs):
+    echo = await jobs(
+        path="/echo",
+        file_base64=b64(b"sound"),
+        file_name="../ta lk é.wav",
+        body={"model": "m", "stream": False, "g[]": ["word", "segment"], "none": None, "n": 1.5, "o": {"a": [1]}},
+    )
+    assert form_of(echo) == [
+        ("model", None, b"m"),
+        ("stream", None, b"false"),
+        ("g[]", None, b"word"),
+        ("g[]", None, b"segment"),
+        ("n", None, b"1.5"),
+        ("o", None, b'{"a": [1]}'),
+        ("file", "ta lk é.wav", b"sound"),
+    ]
+    assert "transfer-encoding" not in dict(echo["headers"])
+
+
+async def test_several_files_of_all_kinds_arrive_in_order(jobs: Jobs, tmp_path: Path):
+    (tmp_path / "c.mp3").write_bytes(b"C")
+    here = jobs.with_settings(volume=str(tmp_path))
+    echo = await here(
+        path="/echo",
+        files=[
+            {"field": "a", "base64": b64(b"A")},
+            {"field": "b", "url": "data:audio/flac;base64," + b64(b"B"), "name": "b.flac"},
+            {"field": "c", "path": str(tmp_path / "c.mp3")},
+        ],
+    )
+    await here.proxy.close()
+    assert form_of(echo) == [("a", "file", b"A"), ("b", "b.flac", b"B"), ("c", "c.mp3", b"C")]
+
+
+async def test_the_openai_route_sends_its_file_as_a_form(jobs: Jobs):
+    echo = await jobs(openai_route="/echo", openai_input={"model": "m", "file": "data:audio/wav;base64," + b64(b"W")})
+    assert form_of(echo) == [("model", None, b"m"), ("file", "file.wav", b"W")]
+
+
+async def test_a_large_file_arrives_whole(jobs: Jobs, tmp_path: Path):
+    content = bytes(range(256)) * 20_000
+    (tmp_path / "a.wav").write_bytes(content)
+    here = jobs.with_settings(volume=str(tmp_path))
+    echo = await here(path="/echo", method="POST", file_path="a.wav")
+    await here.proxy.close()
+    assert echo["size"] > len(content)
+    assert echo["body"] is None
+
+
+async def test_what_the_server_says_becomes_the_error(jobs: Jobs):
+    said = {"error": {"message": "no such voice", "type": "invalid_request_error", "code": "voice"}}
+    output = await jobs("id-7", path="/give?status=400&type=application/json", method="POST", body=said)
+    assert json.loads(output["error"]) == {
+        "type": "invalid_request_error",
+        "code": "voice",
+        "status": 400,
+        "message": "no such voice",
+        "request_id": "id-7",
+        "source": "server",
+    }
+
+
+async def test_a_redirect_is_not_followed(jobs: Jobs):
+    output = await jobs(path="/give?status=302&location=http://example.com/", method="POST")
+    assert json.loads(output["error"])["status"] == 302
+
+
+async def test_a_job_that_takes_too_long_fails_and_its_work_ends(jobs: Jobs):
+    output = await jobs(path="/sleep?seconds=60", timeout=0.3)
+    assert json.loads(output["error"])["code"] == "job_timeout"
+    await jobs.until_in_flight(0, seconds=1)
+
+
+async def test_a_cancelled_job_posts_nothing_and_its_work_ends(jobs: Jobs):
+    task = asyncio.create_task(jobs(path="/sleep?seconds=60"))
+    await jobs.until_in_flight(1, seconds=5)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await jobs.until_in_flight(0, seconds=1)
+
+
+async def test_many_jobs_run_at_once(jobs: Jobs):
+    async with asyncio.timeout(8):  # one after the other they would take 24 s
+        outputs = await asyncio.gather(*(jobs(f"j{i}", path="/sleep?seconds=3") for i in range(8)))
+    assert outputs == [{"slept": 3.0}] * 8
+
+
+async def test_the_death_of_the_server_fails_its_jobs_and_the_next_job_succeeds(supervise: Callable[..., Supervisor]):
+    jobs = Jobs(supervise(), stand_in_settings())
+    sleeping = asyncio.create_task(jobs("sleeping", path="/sleep?seconds=60"))
+    await jobs.until_in_flight(1, seconds=10)
+    async with asyncio.timeout(2):
+        crashed = await jobs("crashing", path="/crash?status=7")
+        slept = await sleeping
+    for output in (crashed, slept):
+        error = json.loads(output["error"])
+        assert error["code"] == "server_died"
+        assert "exit status 7" in error["message"]
+        assert "CUDA error in x.cu" in error["message"]
+        assert "/srv" not in output["error"]
+        assert "Traceback" not in output["error"]
+    assert (await jobs(path="/echo"))["method"] == "GET"
+    await jobs.proxy.close()
+
+
+async def test_a_request_that_was_not_sent_goes_to_the_next_server(supervise: Callable[..., Supervisor]):
+    supervisor = supervise()
+    jobs = Jobs(supervisor, stand_in_settings())
+    server = supervisor.wait_ready()
+    crash = asyncio.create_task(jobs("crashing", path="/crash?signal=9"))
+    outputs = []
+    async with asyncio.timeout(10):
+        while not server.died.done():
+            outputs.append(await jobs("other", path="/echo", method="POST", file_base64=b64(b"x" * 1000)))
+        await crash
+        outputs.append(await jobs("last", path="/echo", method="POST", file_base64=b64(b"x" * 1000)))
+    assert outputs[-1]["method"] == "POST"
+    assert supervisor.wait_ready().url != server.url
+    await jobs.proxy.close()
