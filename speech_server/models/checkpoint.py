@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import mmap
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _TYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+_LANGUAGE_TOKEN = re.compile(r"<\|[a-z]{2,3}\|>")  # the others are longer, <|transcribe|>
 _DECODER_INPUT = "model.decoder.embed_tokens.weight"
 _DECODER_OUTPUT = "proj_out.weight"
 
@@ -44,11 +46,11 @@ def convert_checkpoint(folder: Path, into: Path) -> None:
     if not (folder / "tokenizer.json").is_file():
         raise ModelBroken(f"{folder} has no tokenizer.json: save the checkpoint with a fast tokenizer")
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    special = _read_json(folder / "special_tokens_map.json").get("additional_special_tokens", [])
+    vocabulary = tokenizer.get_vocab()
     names = SimpleNamespace(
-        get_vocab=tokenizer.get_vocab,
-        convert_tokens_to_ids=tokenizer.token_to_id,
-        additional_special_tokens=[token if isinstance(token, str) else token["content"] for token in special],
+        get_vocab=lambda: vocabulary,
+        convert_tokens_to_ids=vocabulary.__getitem__,
+        additional_special_tokens=sorted(filter(_LANGUAGE_TOKEN.fullmatch, vocabulary), key=vocabulary.__getitem__),
     )
     try:
         spec = Loader()(_model(folder), names)

@@ -112,7 +112,7 @@ class S3:
 
     def _download(self, client: S3Client, item: _Object, partial: Path) -> Iterator[int]:
         """Append to `partial` until it has all bytes; yields how many it has."""
-        from botocore.exceptions import HTTPClientError
+        from botocore.exceptions import HTTPClientError, IncompleteReadError
 
         failures = 0
         while (have := partial.stat().st_size if partial.exists() else 0) < item.size:
@@ -127,7 +127,7 @@ class S3:
                         have += len(block)
                         failures = 0
                         yield have
-            except HTTPClientError:  # the connection broke: go on where it stopped
+            except (HTTPClientError, IncompleteReadError):  # the connection broke: go on where it stopped
                 failures += 1
                 if failures == _ATTEMPTS:
                     raise

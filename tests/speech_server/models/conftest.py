@@ -1,0 +1,90 @@
+"""A cache of the test's own, and model folders small enough to make by the dozen."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from speech_server.models.cache import Cache, default_root
+from speech_server.models.catalog import Catalog
+from speech_server.models.store import Store
+from speech_server.settings import Settings
+
+REAL_CACHE = Cache(default_root())
+PIPER_CONFIG = json.dumps(
+    {
+        "audio": {"sample_rate": 22050, "quality": "medium"},
+        "phoneme_id_map": {"_": [0]},
+        "language": {"code": "de_DE"},
+        "dataset": "tester",
+        "speaker_id_map": {},
+    }
+)
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cache:
+    """An empty hub cache; everything made in this test uses it, child processes too."""
+    monkeypatch.delenv("HF_HUB_CACHE", raising=False)
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    monkeypatch.chdir(tmp_path)  # no models.yaml or model_aliases.json of anybody's
+    return Cache(tmp_path / "hf" / "hub")
+
+
+@pytest.fixture
+def settings(cache: Cache) -> Settings:
+    return Settings(model_read_caches=[])
+
+
+@pytest.fixture
+def catalog(settings: Settings) -> Catalog:
+    return Catalog(settings)
+
+
+@pytest.fixture
+def store(settings: Settings, catalog: Catalog) -> Store:
+    return Store(settings, catalog)
+
+
+def whisper_folder(folder: Path) -> Path:
+    """The right files with nothing sensible inside: enough for everything but loading."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in ("model.bin", "config.json", "tokenizer.json", "vocabulary.txt"):
+        (folder / name).write_text("{}")
+    return folder
+
+
+def piper_folder(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "model.onnx").write_bytes(b"onnx")
+    (folder / "config.json").write_text(PIPER_CONFIG)
+    return folder
+
+
+def kokoro_folder(folder: Path, voices: tuple[str, ...] = ("af_heart", "zm_yunyang")) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "model.onnx").write_bytes(b"onnx")
+    with (folder / "voices.bin").open("wb") as file:
+        np.savez(file, **{name: np.zeros((1, 1, 2), np.float32) for name in voices})  # type: ignore[arg-type]
+    return folder
+
+
+def install(
+    cache: Cache, model_id: str, make: Callable[[Path], Path] = whisper_folder, revision: str = "0" * 40
+) -> Path:
+    """A model as huggingface_hub lays it out."""
+    repository = cache.repository(model_id)
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text(revision)
+    return make(repository / "snapshots" / revision)
+
+
+def real_folder(model_id: str) -> Path:
+    """The folder of a model that `make models` pulled, whatever cache the test uses itself."""
+    folder = REAL_CACHE.folder(model_id)
+    assert folder, f"{model_id} is not installed: make models"
+    return folder
