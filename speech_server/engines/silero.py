@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from speech_server.engines.interfaces import EngineArgs, Samples
-from speech_server.engines.onnx import Session
+from speech_server.engines.onnx import Session, open_session
 from speech_server.errors import ModelBroken
 
 FRAME = 512  # samples per probability, at 16 kHz
@@ -21,7 +21,7 @@ class Detector:
     """One session, one thread: the network is too small for more, and is called from many threads at once."""
 
     def __init__(self, model: Path) -> None:
-        self._session = Session(model, threads=1, device="cpu")
+        self._session = Session(open_session(model, threads=1, device="cpu"))
         self.memory_bytes = 4 * model.stat().st_size
 
     def stream(self) -> ProbabilityStream:
