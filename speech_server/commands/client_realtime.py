@@ -1,0 +1,184 @@
+"""Talk to a server in real time: words appear while they are spoken, and a conversation is answered aloud."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import base64
+import json
+import os
+import sys
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+from speech_server.commands.client_job import RealtimeJob
+from speech_server.commands.client_sound import MICROPHONE, Sink, open_sink, read_file, read_microphone
+
+if TYPE_CHECKING:
+    from websockets.asyncio.client import ClientConnection
+
+SERVER = "http://127.0.0.1:8000"
+ANSWER = "answer"  # the one that is due to a turn
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "source", nargs="?", default=MICROPHONE, metavar="FILE", help="audio or video file; without one, the microphone"
+    )
+    parser.add_argument("--server", default=os.environ.get("SPEECH_SERVER_URL", SERVER), help=f"({SERVER})")
+    parser.add_argument(
+        "--endpoint",
+        metavar="URL",
+        help="a Runpod queue endpoint instead: https://api.runpod.ai/v2/ENDPOINT_ID",
+    )
+    parser.add_argument(
+        "--api-key", default=os.environ.get("API_KEY"), help="the server's key (API_KEY), or Runpod's for --endpoint"
+    )
+    parser.add_argument("--intent", choices=("transcription", "conversation"), default="transcription")
+    parser.add_argument("--model", help="what transcribes (whisper-1), or the language model of a conversation")
+    parser.add_argument("--language", help="language of the speech; detected by default")
+    parser.add_argument("--voice", help="voice of the answers")
+    parser.add_argument("--fast", action="store_true", help="send the file as fast as the server takes it")
+    parser.add_argument("--output", "-o", metavar="FILE.wav", help="write the answers' sound here")
+
+
+def run(args: argparse.Namespace) -> int:
+    if args.source != MICROPHONE and not Path(args.source).is_file():
+        raise FileNotFoundError(f"no such file: {args.source}")
+    return asyncio.run(talk(args))
+
+
+async def talk(args: argparse.Namespace) -> int:
+    from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+    try:
+        async with connection(args) as socket:
+            with open_sink(args.output, args.source) as sink:
+                return await converse(socket, args, sink)
+    except InvalidStatus as refusal:
+        reason = (refusal.response.body or b"").decode(errors="replace")
+        raise OSError(f"the server refused the session ({refusal.response.status_code}): {reason[:300]}") from None
+    except ConnectionClosed as closed:
+        raise OSError(f"the session was closed: {closed.rcvd.reason if closed.rcvd else 'connection lost'}") from None
+
+
+@asynccontextmanager
+async def connection(args: argparse.Namespace) -> AsyncIterator[ClientConnection]:
+    """A WebSocket to the server itself, or to a worker that holds a job open for it."""
+    import httpx
+    from websockets.asyncio.client import connect
+
+    default = "whisper-1" if args.intent == "transcription" else "gpt-4o-mini"
+    query = {"model": args.model or default, "intent": args.intent, "language": args.language}
+    query = {name: value for name, value in query.items() if value}
+    key = args.api_key
+    async with AsyncExitStack() as stack:
+        if args.endpoint:
+            headers = {"Authorization": f"Bearer {key}"} if key else {}
+            http = await stack.enter_async_context(httpx.AsyncClient(headers=headers, timeout=30))
+            job = RealtimeJob(http, args.endpoint)
+            stack.push_async_exit(partial(finish, job))
+            url, key = await job.start(query)
+        else:
+            url = f"ws{args.server.rstrip('/').removeprefix('http')}/v1/realtime?{urlencode(query)}"
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        yield await stack.enter_async_context(connect(url, additional_headers=headers, max_size=None))
+
+
+async def finish(job: RealtimeJob, kind: type[BaseException] | None, *_: object) -> None:
+    """How the job ended; one that was interrupted, or never had a client, is cancelled."""
+    if kind is not None:
+        await job.cancel()
+    print(json.dumps(await job.summary()), file=sys.stderr)
+
+
+async def converse(socket: ClientConnection, args: argparse.Namespace, sink: Sink | None) -> int:
+    if args.voice:
+        await send(socket, "session.update", session={"type": "realtime", "audio": {"output": {"voice": args.voice}}})
+    speaking = asyncio.create_task(speak(socket, args))
+    try:
+        return await Screen(sink, answers=args.intent == "conversation").show(socket)
+    finally:
+        speaking.cancel()
+        await asyncio.gather(speaking, return_exceptions=True)
+
+
+async def speak(socket: ClientConnection, args: argparse.Namespace) -> None:
+    microphone = args.source == MICROPHONE
+    frames = read_microphone() if microphone else read_file(Path(args.source), fast=args.fast)
+    async with aclosing(frames):  # type: ignore[type-var]  # async generators, as read_* are written
+        async for frame in frames:
+            await send(socket, "input_audio_buffer.append", audio=base64.b64encode(frame).decode())
+    # Events are obeyed in order: once the buffer is cleared, all that was said has been heard.
+    await send(socket, "input_audio_buffer.clear")
+
+
+async def send(socket: ClientConnection, kind: str, **fields: Any) -> None:
+    await socket.send(json.dumps({"type": kind, **fields}))
+
+
+class Screen:
+    """Prints words as they come, a line per turn; the answers' lines begin with >."""
+
+    def __init__(self, sink: Sink | None, *, answers: bool) -> None:
+        self._sink = sink
+        self._answers = answers
+        self._line = ""
+        self._open: set[str] = set()  # turns and answers that are not done
+        self._all_heard = False
+        self._faults = 0
+
+    async def show(self, socket: ClientConnection) -> int:
+        """Until everything that was said is answered; 1 when something failed."""
+        async for message in socket:
+            self._take(json.loads(message))
+            if self._all_heard and not self._open:
+                break
+        return 1 if self._faults else 0
+
+    def _take(self, event: dict[str, Any]) -> None:
+        match event["type"]:
+            case "conversation.item.input_audio_transcription.delta":
+                self._print(event["delta"])
+            case "conversation.item.input_audio_transcription.completed":
+                self._end_line(event["transcript"])
+                if self._answers and event["transcript"]:
+                    self._open.add(ANSWER)
+            case "input_audio_buffer.committed":
+                self._open.add(event["item_id"])
+            case "conversation.item.done":
+                self._open.discard(event["item"]["id"])
+            case "response.created":
+                self._open = self._open - {ANSWER} | {event["response"]["id"]}
+            case "response.output_audio_transcript.delta" | "response.output_text.delta":
+                self._print(event["delta"] if self._line else f"> {event['delta']}")
+            case "response.output_audio.delta" if self._sink:
+                self._sink.write(base64.b64decode(event["delta"]))
+            case "response.done":
+                self._end_line(self._line)
+                self._open.discard(event["response"]["id"])
+            case "input_audio_buffer.speech_started" if self._sink:
+                self._sink.interrupt()
+            case "input_audio_buffer.cleared":
+                self._all_heard = True
+            case "conversation.item.input_audio_transcription.failed" | "error":
+                self._faults += 1
+                print(f"error: {event['error']['message']}", file=sys.stderr)
+
+    def _print(self, text: str) -> None:
+        self._line += text
+        print(text, end="", flush=True)
+
+    def _end_line(self, final: str) -> None:
+        """The final text stands where it differs from what was printed word by word."""
+        if final != self._line and self._line:
+            print("\r\033[K" if sys.stdout.isatty() else "\n= ", end="")
+        if final != self._line:
+            print(final, end="")
+        if final or self._line:
+            print(flush=True)
+        self._line = ""
