@@ -89,6 +89,7 @@ def test_broad_excepts_stand_only_at_the_two_edges():
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.ExceptHandler)
         and (node.type is None or (isinstance(node.type, ast.Name) and node.type.id in {"Exception", "BaseException"}))
+        and not (isinstance(last := node.body[-1], ast.Raise) and last.exc is None)  # tidies up and lets it pass
     ]
     assert set(broad) <= {"handler.py", "speech_server/app.py"}, broad
 

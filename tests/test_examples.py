@@ -47,6 +47,7 @@ def test_speech_comes_back_as_audio_that_says_the_input(platform: LocalPlatform,
     assert {key: output[key] for key in ("status", "content_type")} == {"status": "success", "content_type": kind}
     base64.b64decode(output["audio_content"], validate=True)
     said = words(JOBS[name]["body"]["input"].replace("-", " "))
+    # Whisper base has its own ideas about how the name is written.
     assert heard(platform, output["audio_content"]).replace("run pod", "runpod") == said
 
 
@@ -72,7 +73,7 @@ def test_subtitles_come_back_as_text(platform: LocalPlatform):
 def test_spanish_speech_becomes_english_text(platform: LocalPlatform):
     text = words(answer(platform, JOBS["translation-spanish"])["text"])
     assert {"madrid", "capital"} <= set(text.split())
-    assert "spain" in text
+    assert re.search("spain|spanish", text)
 
 
 def test_voice_activity_is_a_list_of_spans_in_milliseconds(platform: LocalPlatform):
