@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 
 from local_runpod.app import create_app
 from local_runpod.control import Control
+from local_runpod.server import listen
 from local_runpod.settings import Settings, parse_command_line
 
 pytestmark = pytest.mark.anyio
@@ -258,6 +260,15 @@ async def test_the_command_line_is_the_settings_table() -> None:
     assert command == ["python", "-u", "h.py"]
     with pytest.raises(SystemExit):
         parse_command_line(["--port", "9"])
+
+
+async def test_answers_are_not_held_back_by_nagles_algorithm() -> None:
+    listener = listen("127.0.0.1", 0)
+    client = socket.create_connection(listener.getsockname())
+    accepted, _ = listener.accept()
+    assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) != 0
+    for each in (client, accepted, listener):
+        each.close()
 
 
 async def _taken(api: Api) -> dict[str, Any]:

@@ -73,6 +73,7 @@ def soak(jobs: int, kills: int, seed: int, temporary: Path) -> Outcome:
         platform.trouble(refuse_results=0, drop_connections=0)
         _check_results(platform, outcome)
         outcome.trouble = platform.state()["trouble"]
+        _check_memory(outcome)
         _check_footprint(platform, worker, temporary, before)
         assert [w["id"] for w in platform.state()["workers"]] == [worker["id"]], "the worker itself was replaced"
         assert platform.stop() == 0
@@ -152,6 +153,14 @@ def _check_results(platform: LocalPlatform, outcome: Outcome) -> None:
     assert (health["inProgress"], health["inQueue"]) == (0, 0)
     gauge = platform.runsync({"path": "/gauge"})["output"]
     assert gauge["in_flight"] == 0, "the server still works on something"
+
+
+def _check_memory(outcome: Outcome) -> None:
+    """Flat: the last third of the run needs hardly more than the middle one (results of 30 MB come when they come)."""
+    third = len(outcome.megabytes) // 3
+    middle, last = outcome.megabytes[third : 2 * third], outcome.megabytes[2 * third :]
+    if third and max(last) > 1.2 * max(middle) + 20:
+        outcome.wrong.append(f"memory grows: {outcome.megabytes}")
 
 
 def _settled_footprint(platform: LocalPlatform, worker: dict[str, Any], temporary: Path) -> Footprint:
