@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import shutil
@@ -12,6 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import httpx
@@ -21,6 +23,7 @@ from tests.local_runpod.local_platform import eventually
 
 ROOT = Path(__file__).parent.parent
 BIN = Path(sys.executable).parent
+TYPES_ONLY = {"mypy_boto3_s3"}  # imported under TYPE_CHECKING
 SCRIPTS = ("start.sh", "image/install", "image/health")
 
 
@@ -223,3 +226,24 @@ def test_a_queue_worker_has_no_port_to_ask_after():
 def test_start_sh_becomes_what_it_is_given(probe: dict[str, str]):
     done = subprocess.run([ROOT / "start.sh", "env"], env=probe, capture_output=True, text=True, check=True)
     assert f"HF_HOME={probe['HOME']}/.cache/huggingface\n" in done.stdout
+
+
+def test_every_library_the_code_imports_is_pinned_where_it_runs():
+    """A package that is only on a developer's machine breaks the image at its first import."""
+    packages = packages_distributions()
+    for room, name in (("speech_server", "server.txt"), ("worker", "worker.txt")):
+        pinned = {re.sub(r"[-_.]+", "-", package) for package, _ in pins(name)}
+        for path in (ROOT / room).rglob("*.py"):
+            names = {library for library in imported(ast.parse(path.read_text())) if library in packages}
+            missing = {lib for lib in names if not pinned & {re.sub(r"[-_.]+", "-", p.lower()) for p in packages[lib]}}
+            assert missing - TYPES_ONLY == set(), path
+
+
+def imported(tree: ast.AST) -> set[str]:
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names.add(node.module.split(".")[0])
+    return names
