@@ -1,8 +1,9 @@
-"""Models from a Hugging Face hub, by huggingface_hub: resumed downloads, HF_ENDPOINT, HF_TOKEN, HF_HUB_OFFLINE."""
+"""Models from a Hugging Face hub, by huggingface_hub: HF_ENDPOINT, HF_TOKEN, HF_HUB_OFFLINE."""
 
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,8 @@ from speech_server.models.cache import Cache, storage_errors
 from speech_server.models.recognise import engine_of, wanted
 from speech_server.models.sources import Progress
 from speech_server.models.sources.watch import watched
+
+_ABANDONED = 300  # seconds without a byte, far beyond huggingface_hub's own time-outs
 
 
 class Hub:
@@ -28,7 +31,7 @@ class Hub:
         return os.environ.get("HF_HUB_OFFLINE", "").upper() not in ("1", "ON", "YES", "TRUE") and "/" in model_id
 
     def fetch(self, model_id: str, cache: Cache, progress: Progress) -> None:
-        """The files an engine needs, one after another: a file cut off is continued by the next attempt."""
+        """The files an engine needs, the largest last: what is finished when a pull is killed stays."""
         sizes = self._files(model_id)
         names = {*sizes, *self._given}
         engine = engine_of(names)
@@ -42,6 +45,7 @@ class Hub:
         total = sum(sizes[name] for name in fetched)
         cache.require_space(model_id, total)
         folder = cache.repository(model_id)
+        _sweep(folder / "blobs")
         with watched(folder / "blobs", total, progress, "downloading"), storage_errors(folder):
             for name in fetched:
                 self._download(model_id, name, cache)
@@ -70,6 +74,16 @@ class Hub:
                 token=self._token,
                 tqdm_class=Silent,
             )
+
+
+def _sweep(blobs: Path) -> None:
+    """Remove what killed downloads left: huggingface_hub gives every attempt a file of its own, and forgets it.
+
+    Others may be downloading here without our lock; their files are younger.
+    """
+    for partial in blobs.glob("*.incomplete"):
+        if time.time() - partial.stat().st_mtime > _ABANDONED:
+            partial.unlink(missing_ok=True)
 
 
 def pull_checkpoint(repository: str) -> Path:
