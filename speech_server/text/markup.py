@@ -7,8 +7,12 @@ import re
 import unicodedata
 from functools import cache
 
-_UNREAD_ELEMENT = re.compile(r"<(script|style)\b[^>]*>.*?</\1\s*>", re.IGNORECASE | re.DOTALL)
-_COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
+_BLANKS = re.compile(r"[^\S\n]+")
+_UNREAD = (
+    (re.compile(r"<!--"), re.compile(r"-->")),
+    (re.compile(r"<script\b", re.IGNORECASE), re.compile(r"</script\s{0,9}>", re.IGNORECASE)),
+    (re.compile(r"<style\b", re.IGNORECASE), re.compile(r"</style\s{0,9}>", re.IGNORECASE)),
+)
 _BLOCK_TAG = re.compile(
     r"</?(?:p|div|h[1-6]|li|ul|ol|tr|table|blockquote|section|article|header|footer|pre|hr|title)\b[^<>]{0,500}>",
     re.IGNORECASE,
@@ -33,7 +37,7 @@ _KEPT_SYMBOLS = frozenset("°№§©®™℃℉←→↑↓")  # symbols that ar
 
 def plain(text: str) -> str:
     """`text` without markup. Markup is recognised with care: "2 * 3", "a < b" and "snake_case" stay."""
-    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    text = _BLANKS.sub(" ", text.replace("\r\n", "\n").replace("\r", "\n"))
     if "<" in text:
         text = _strip_html(text)
     if "&" in text:
@@ -42,8 +46,18 @@ def plain(text: str) -> str:
 
 
 def _strip_html(text: str) -> str:
-    text = _UNREAD_ELEMENT.sub(" ", _COMMENT.sub(" ", text))
+    for opening, closing in _UNREAD:
+        text = _cut_out(text, opening, closing)
     return _TAG.sub("", _LINE_TAG.sub("\n", _BLOCK_TAG.sub("\n\n", text)))
+
+
+def _cut_out(text: str, opening: re.Pattern[str], closing: re.Pattern[str]) -> str:
+    """One pass: a lazy `.*?` between the two would start over at every opening that is never closed."""
+    kept, at = [], 0
+    while (start := opening.search(text, at)) and (end := closing.search(text, start.end())):
+        kept.append(text[at : start.start()])
+        at = end.end()
+    return " ".join([*kept, text[at:]])
 
 
 def _strip_markdown(text: str) -> str:

@@ -50,9 +50,7 @@ def cut(text: str, language: str, *, early: bool = True) -> Iterator[Piece]:
 def _parts(text: str, language: str, early: bool) -> Iterator[tuple[str, bool]]:
     """(text of a piece, whether it ends its paragraph)"""
     for paragraph in _paragraphs(plain(text)):
-        parts = [
-            part for sentence in _sentences(read_signs(paragraph, language), language) for part in _shorten(sentence)
-        ]
+        parts = [part for sentence in _sentences(paragraph, language) for part in _shorten(sentence)]
         if early and parts:
             parts[:1] = _open_early(parts[0], language)
             early = False
@@ -96,7 +94,7 @@ def _sentences(paragraph: str, language: str) -> Iterator[str]:
     """Sentences with something to say; short ones joined to what follows (or, at the end, precedes)."""
     pending = ""
     for raw in segment(language[:2], paragraph):
-        sentence = " ".join(raw.split())
+        sentence = read_signs(" ".join(raw.split()), language)  # after splitting: the segmenter knows "U.S. Army"
         if not speakable(sentence):
             continue
         joined = f"{pending} {sentence}" if pending else sentence
@@ -134,13 +132,13 @@ def _open_early(sentence: str, language: str) -> list[str]:
     """The sentence as [a few words, the rest]; whole when it is short or has no good place to cut."""
     words = sentence.split(" ")
     functions = FUNCTION_WORDS.get(language[:2])
-    if functions is None or len(words) < 7:
+    if functions is None or len(words) < 8 or len(sentence) < 3 * SHORTEST:
         return [sentence]
     bare = [word.strip(_CLOSERS + ".,;:!?¡¿—–…“‘«([").lower() for word in words]
     candidates = []
     for count in range(3, min(7, len(words) - 2)):
         head = " ".join(words[:count])
-        if len(head) < SHORTEST - 1 or not speakable(bare[count - 1]) or bare[count - 1] in functions:
+        if len(head) < SHORTEST - 1 or len(bare[count - 1]) < 2 or bare[count - 1] in functions:
             continue
         if _CLAUSE_END.search(head):
             return [head, " ".join(words[count:])]
