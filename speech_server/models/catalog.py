@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from speech_server.engines.interfaces import EngineArgs
 from speech_server.errors import ModelNotFound
 from speech_server.models.aliases import read_aliases
+from speech_server.models.arguments import configured_args
 from speech_server.models.cache import open_cache
 from speech_server.models.folders import complete_folder
 from speech_server.models.info import ModelInfo, Task
@@ -35,18 +35,7 @@ class Catalog:
     def __init__(self, settings: Settings) -> None:
         self._cache = open_cache(settings)  # tells which models are installed
         self._data = read_data()
-        whisper = settings.whisper
-        self._whisper_args = EngineArgs(
-            whisper.inference_device,
-            whisper.compute_type,
-            whisper.cpu_threads,
-            whisper.num_workers,
-            extra={
-                "max_batch": whisper.max_batch,
-                "max_requests": whisper.max_requests,
-                "short_windows": whisper.short_windows,
-            },
-        )
+        self._settings = settings
         self._preferred = {"whisper": settings.default_stt_model, "kokoro": settings.default_tts_model}
         self._own_aliases = read_aliases(settings.model_aliases_file)
         self._named = {model.id: model for model in read_named_models(settings)}
@@ -119,7 +108,7 @@ class Catalog:
         return replace(model, size_bytes=size, created=int(folder.stat().st_mtime))
 
     def _configured(self, model: ModelInfo) -> ModelInfo:
-        return replace(model, args=self._whisper_args) if model.engine == "whisper" else model
+        return replace(model, args=configured_args(model.engine, self._settings))
 
     def _best_installed(self, family: str) -> str:
         preferred = self._same_weights(self._preferred[family])

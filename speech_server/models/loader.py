@@ -6,8 +6,8 @@ import asyncio
 import functools
 import logging
 import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
 from speech_server.engines.interfaces import Engine, EngineFactory
@@ -146,7 +146,6 @@ class Loader:
     def _start(self, info: ModelInfo) -> Resident:
         resident = Resident(info, self._sizes.get(info.id, info.size_bytes), last_used=time.monotonic())
         self._memory.admit(resident)
-        resident.deadline = _from_now(self._settings.model_download_timeout)
         resident.loading = asyncio.create_task(self._bring_in(resident), name=f"load {info.id}")
         resident.loading.add_done_callback(_report_failure)
         return resident
@@ -167,7 +166,8 @@ class Loader:
         model_id = resident.info.id
         pull = functools.partial(self._store.pull, model_id, _LoggedProgress(resident.info))
         try:
-            resident.info = await in_thread(pull, f"pull {model_id}")
+            with _limit(resident, self._settings.model_download_timeout):
+                resident.info = await in_thread(pull, f"pull {model_id}")
         except SourceUnavailable as error:
             raise ModelNotInstalled(model_id, error.message) from error
         resident.memory_bytes = self._sizes.get(model_id, resident.info.size_bytes)
@@ -175,9 +175,9 @@ class Loader:
 
     async def _load(self, resident: Resident) -> None:
         info = resident.info
-        resident.deadline = _from_now(self._settings.model_load_timeout)
         started = time.monotonic()
-        resident.engine = await in_thread(functools.partial(self._open, info), f"load {info.id}")
+        with _limit(resident, self._settings.model_load_timeout):
+            resident.engine = await in_thread(functools.partial(self._open, info), f"load {info.id}")
         resident.memory_bytes = self._sizes[info.id] = resident.engine.memory_bytes
         resident.loaded_at = time.time()
         log.info("model %s loaded in %.2f s, %.0f MB", info.id, time.monotonic() - started, resident.memory_bytes / 1e6)
@@ -191,13 +191,11 @@ class Loader:
     async def _loaded(self, resident: Resident) -> Engine:
         """Wait for the one load of a model; being cancelled here does not cancel it."""
         assert resident.loading is not None
-        while not resident.loading.done():
-            patience = resident.deadline - asyncio.get_running_loop().time()
-            if patience <= 0:
-                raise LoadTimeout(
-                    f"Model '{resident.info.id}' did not load in time: see MODEL_LOAD_TIMEOUT, MODEL_DOWNLOAD_TIMEOUT"
-                )
-            await asyncio.wait({resident.loading}, timeout=patience)
+        await asyncio.wait({resident.loading, resident.overdue}, return_when=asyncio.FIRST_COMPLETED)
+        if not resident.loading.done():
+            raise LoadTimeout(
+                f"Model '{resident.info.id}' did not load in time: see MODEL_LOAD_TIMEOUT, MODEL_DOWNLOAD_TIMEOUT"
+            )
         if resident.loading.cancelled() or (resident.loading.exception() is None and resident.engine is None):
             raise ShuttingDown("The server is shutting down")
         resident.loading.result()
@@ -237,5 +235,16 @@ def _report_failure(loading: asyncio.Task[None]) -> None:
         log.warning("%s failed: %s: %s", loading.get_name(), type(error).__name__, error)
 
 
-def _from_now(seconds: float) -> float:
-    return asyncio.get_running_loop().time() + seconds
+@contextmanager
+def _limit(resident: Resident, seconds: float) -> Iterator[None]:
+    """After this time those who wait are told so; the work itself, in its thread, cannot be stopped."""
+    timer = asyncio.get_running_loop().call_later(seconds, _set_overdue, resident)
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _set_overdue(resident: Resident) -> None:
+    if not resident.overdue.done():
+        resident.overdue.set_result(None)

@@ -21,8 +21,8 @@ class Resident:
 
     info: ModelInfo
     memory_bytes: int  # an estimate until it is loaded
-    deadline: float = 0.0  # until when its users wait for it, on the loop's clock
     loading: asyncio.Task[None] | None = None
+    overdue: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
     engine: Engine | None = None
     references: int = 0
     last_used: float = 0.0

@@ -15,14 +15,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import unquote, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
 
-from speech_server.engines.interfaces import EngineArgs
 from speech_server.errors import ConfigurationInvalid
+from speech_server.models.arguments import configured_args
 from speech_server.models.info import EngineName, ModelInfo
 from speech_server.settings import Settings
 
@@ -140,20 +141,14 @@ def _fault(content: Any, place: tuple[int | str, ...], message: str) -> str:
 
 
 def _info(named: NamedModel, settings: Settings) -> ModelInfo:
+    args = configured_args(named.engine, settings)
     given = named.args.model_dump(exclude_none=True)
-    whisper = settings.whisper if named.engine == "whisper" else None
-    args = EngineArgs(
-        device=given.pop("device", whisper.inference_device if whisper else "auto"),
-        compute_type=given.pop("compute_type", whisper.compute_type if whisper else "default"),
-        threads=given.pop("threads", whisper.cpu_threads if whisper else 0),
-        workers=given.pop("workers", whisper.num_workers if whisper else 0),
-        extra=given,
-    )
+    known = {name: given.pop(name) for name in ("device", "compute_type", "threads", "workers") if name in given}
     return ModelInfo(
         named.name,
         named.engine,
         owned_by=named.owner,
-        args=args,
+        args=replace(args, **known, extra={**args.extra, **given}),
         ttl=named.ttl,
         preload=named.preload,
         url=named.url,
