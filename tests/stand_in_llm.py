@@ -14,9 +14,10 @@ from typing import Any
 
 @dataclass
 class Reply:
-    """What the model does next. `gate`, when set, holds the words after the first back until it is set."""
+    """What the model does next: the `text` at once, what is `held` once the `gate` opens."""
 
     text: str = ""
+    held: str = ""
     status: int = 200
     tool_calls: list[dict[str, Any]] = field(default_factory=list)
     finish_reason: str = "stop"
@@ -30,6 +31,13 @@ Answer = Callable[[dict[str, Any]], Reply]
 def words(text: str) -> list[str]:
     """As a model's tokens come: a word with the space before it."""
     return re.findall(r"\s*\S+", text)
+
+
+class Listener(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that hangs up is part of many tests."""
 
 
 class StandInLLM:
@@ -56,8 +64,7 @@ class StandInLLM:
             def log_message(self, *args: Any) -> None:
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
+        self._server = Listener(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_port}/v1"
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05})
         self._thread.start()
@@ -115,9 +122,11 @@ def stream(reply: Reply, body: dict[str, Any]) -> Iterator[str]:
         return json.dumps({**frame(body, "chat.completion.chunk"), "choices": [choice]})
 
     yield chunk({"role": "assistant", "content": ""})
-    for position, word in enumerate(words(reply.text)):
-        if position and reply.gate is not None:
-            reply.gate.wait(20)
+    for word in words(reply.text):
+        yield chunk({"content": word})
+    if reply.gate is not None:
+        reply.gate.wait(20)
+    for word in words(reply.held):
         yield chunk({"content": word})
     for index, call in enumerate(reply.tool_calls):
         function = call["function"]

@@ -8,7 +8,7 @@ import binascii
 import io
 from collections.abc import Mapping
 from contextlib import aclosing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
 from speech_server.chat.answers import Answers
@@ -32,7 +32,7 @@ async def hear(request: ChatRequest, loader: Loader, answers: Answers) -> list[d
     Raises InvalidRequest, AudioUnreadable, and what the loader raises.
     """
     clips = {
-        (m, p): _audio(part, f"messages[{m}].content[{p}].input_audio")
+        (m, p): _audio(part, f"messages[{m}].content[{p}].input_audio.data")
         for m, message in enumerate(request.messages)
         for p, part in enumerate(_parts(message))
         if part.get("type") == "input_audio"
@@ -46,20 +46,26 @@ def _parts(message: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [part for part in content if isinstance(part, dict)] if isinstance(content, list) else []
 
 
-def _audio(part: Mapping[str, Any], where: str) -> bytes:
+@dataclass(frozen=True)
+class Clip:
+    data: bytes
+    where: str  # in the request, for messages
+
+
+def _audio(part: Mapping[str, Any], where: str) -> Clip:
     audio = part.get("input_audio")
     data = audio.get("data") if isinstance(audio, dict) else None
     if not isinstance(data, str) or not data:
-        raise InvalidRequest(f"{where}.data is missing: give the audio as base64", param=f"{where}.data")
+        raise InvalidRequest(f"{where} is missing: give the audio as base64", param=where)
     if data.startswith("data:"):
         data = data.partition(",")[2]
     try:
-        return base64.b64decode(data, validate=True)
+        return Clip(base64.b64decode(data, validate=True), where)
     except (binascii.Error, ValueError):
-        raise InvalidRequest(f"{where}.data is not valid base64", param=f"{where}.data") from None
+        raise InvalidRequest(f"{where} is not valid base64", param=where) from None
 
 
-async def _transcribe_all(clips: list[bytes], request: ChatRequest, loader: Loader) -> list[str]:
+async def _transcribe_all(clips: list[Clip], request: ChatRequest, loader: Loader) -> list[str]:
     if not clips:
         return []
     extras = request.transcription_extra_body
@@ -82,11 +88,14 @@ async def _transcribe_all(clips: list[bytes], request: ChatRequest, loader: Load
             await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _transcribe(
-    clip: bytes, transcriber: Transcriber, detector: VoiceDetector, options: TranscribeOptions
-) -> str:
-    async with aclosing(transcribe(io.BytesIO(clip), transcriber, detector, options, VadOptions())) as transcription:
-        return "".join([segment.text async for segment in transcription]).strip()
+async def _transcribe(clip: Clip, transcriber: Transcriber, detector: VoiceDetector, options: TranscribeOptions) -> str:
+    source = io.BytesIO(clip.data)
+    try:
+        async with aclosing(transcribe(source, transcriber, detector, options, VadOptions())) as transcription:
+            return "".join([segment.text async for segment in transcription]).strip()
+    except InvalidRequest as error:
+        error.param = clip.where  # the decoder knows it only as a file
+        raise
 
 
 def _as_text(message: dict[str, Any], m: int, texts: Mapping[tuple[int, int], str], answers: Answers) -> dict[str, Any]:

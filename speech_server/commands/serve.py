@@ -84,6 +84,11 @@ def serve(settings: Settings) -> int:
         server_header=False,
         log_config=log_config(settings.log_level),
         timeout_graceful_shutdown=round(settings.shutdown_timeout),
+        # Realtime: an append may carry 15 MiB of audio as base64, which does not compress; and a client whose audio
+        # is read slowly, because it sends faster than anyone speaks, answers pings late.
+        ws_max_size=32 * 2**20,
+        ws_per_message_deflate=False,
+        ws_ping_timeout=120.0,
     )
     server = uvicorn.Server(config)
     server.run()

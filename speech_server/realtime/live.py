@@ -6,7 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Protocol, cast
 
@@ -82,8 +82,9 @@ async def run_session(
             over = cast(SessionOver, ends.exceptions[0])
     if over.message:
         error = {"type": "server_error", "code": over.code, "message": over.message}
-        async with asyncio.timeout(settings.realtime_send_timeout):
-            await socket.send(json.dumps({"type": "error", "event_id": "event_last", "error": error}))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(settings.realtime_send_timeout):
+                await socket.send(json.dumps({"type": "error", "event_id": "event_last", "error": error}))
     return over.code
 
 

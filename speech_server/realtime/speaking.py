@@ -124,20 +124,30 @@ async def _synthesize(
     speaker: Speaker, voice: Voice, sentences: asyncio.Queue[str | None], sounds: asyncio.Queue[Sound | None]
 ) -> None:
     resampler = Resampler(speaker.sample_rate, voice.format.rate)
-    early = True
+    early, last = True, ""
     while (sentence := await sentences.get()) is not None:
         if not speakable(sentence):
             continue
         begins = True
         async for samples in speaker.speak(sentence, SpeakOptions(voice.name, voice.speed, early=early)):
             data = await in_ear_thread(partial(_encode, resampler, samples, voice.format))
-            await sounds.put(Sound(sentence, begins, data, len(samples) / speaker.sample_rate))
+            await sounds.put(Sound(sentence, begins, data, _seconds(data, voice.format)))
             begins = early = False
+            last = sentence
+    if last:
+        data = await in_ear_thread(partial(_encode, resampler, None, voice.format))
+        await sounds.put(Sound(last, False, data, _seconds(data, voice.format)))
     await sounds.put(None)
 
 
-def _encode(resampler: Resampler, samples: Samples, audio_format: AudioFormat) -> bytes:
-    pcm = (resampler.feed(samples) * 32767).clip(-32768, 32767).astype(np.int16)
+def _seconds(data: bytes, audio_format: AudioFormat) -> float:
+    return len(data) / audio_format.rate / (2 if audio_format.type == "audio/pcm" else 1)
+
+
+def _encode(resampler: Resampler, samples: Samples | None, audio_format: AudioFormat) -> bytes:
+    """None: the end, what the resampler still holds."""
+    resampled = resampler.finish() if samples is None else resampler.feed(samples)
+    pcm = (resampled * 32767).clip(-32768, 32767).astype(np.int16)
     return pcm.tobytes() if audio_format.type == "audio/pcm" else g711.encode(pcm, audio_format.type)
 
 

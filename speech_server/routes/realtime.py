@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import Any, Literal
 
@@ -12,6 +13,8 @@ from starlette.websockets import WebSocketDisconnect
 from speech_server.errors import Busy, InvalidRequest, SpeechError
 from speech_server.routes.envelope import describe, error_reply
 from speech_server.routes.state import SpeechDep
+
+CLOSE_SECONDS = 1.0
 
 log = logging.getLogger(__name__)
 router = APIRouter(tags=["realtime"])
@@ -37,6 +40,14 @@ class RealtimeQuery(BaseModel):
         audio = {"input": listening, "output": {"model": self.speech_model} if self.speech_model else {}}
         kind = "transcription" if transcribes else "realtime"
         return {"type": kind, "model": None if transcribes else self.model or None, "audio": audio}
+
+
+async def hang_up(websocket: WebSocket, code: int, reason: str) -> None:
+    try:
+        async with asyncio.timeout(CLOSE_SECONDS):
+            await websocket.close(code, reason)
+    except TimeoutError:
+        return  # a client that reads nothing does not read this either
 
 
 def read_query(websocket: WebSocket) -> RealtimeQuery:
@@ -93,9 +104,9 @@ async def realtime(websocket: WebSocket, speech: SpeechDep) -> None:
         )
         log.info("realtime session over: %s", reason)
         if reason != "client_left":
-            await websocket.close(1000, reason)
+            await hang_up(websocket, 1000, reason)
     except SpeechError as error:
         await websocket.send_json({"type": "error", "event_id": "event_last", **describe(error)})
-        await websocket.close(1011, error.code)
+        await hang_up(websocket, 1011, error.code or error.type)
     finally:
         speech.sessions.discard(websocket)
