@@ -27,7 +27,19 @@ from speech_server.models.info import TASKS, EngineName
 from speech_server.models.loader import Loader
 from speech_server.models.store import Store
 from speech_server.models.threads import in_thread
-from speech_server.routes import chat, health, memory, metrics, models, progress, realtime, transcriptions, vad
+from speech_server.routes import (
+    chat,
+    health,
+    memory,
+    metrics,
+    models,
+    openapi,
+    progress,
+    realtime,
+    speech,
+    transcriptions,
+    vad,
+)
 from speech_server.routes.auth import Auth
 from speech_server.routes.envelope import envelope, error_reply
 from speech_server.routes.observe import Observe
@@ -38,7 +50,7 @@ from speech_server.settings import Settings, get_settings
 
 log = logging.getLogger(__name__)
 
-ROUTES = (playground, health, metrics, models, memory, transcriptions, progress, vad, chat, realtime)
+ROUTES = (playground, health, metrics, models, memory, transcriptions, progress, speech, vad, chat, realtime)
 
 
 def create_app(settings: Settings | None = None, stop: Callable[[], None] | None = None) -> FastAPI:
@@ -59,6 +71,7 @@ def create_app(settings: Settings | None = None, stop: Callable[[], None] | None
             Exception: reply_to_unexpected,
         },
     )
+    app.openapi = functools.partial(openapi.document, app)  # type: ignore[method-assign]  # FastAPI's own way
     app.state.speech = state
     app.state.ready = asyncio.Event()
     for module in ROUTES:
@@ -114,10 +127,10 @@ async def lifespan(app: FastAPI, stop: Callable[[], None] | None) -> AsyncIterat
 
 
 async def preload(app: FastAPI, stop: Callable[[], None] | None) -> None:
-    speech: Speech = app.state.speech
-    named = [model.id for model in speech.catalog.named() if model.preload]
+    state: Speech = app.state.speech
+    named = [model.id for model in state.catalog.named() if model.preload]
     try:
-        await asyncio.gather(*(fetch_and_load(speech, name) for name in (*speech.settings.preload_models, *named)))
+        await asyncio.gather(*(fetch_and_load(state, name) for name in (*state.settings.preload_models, *named)))
     except SpeechError as error:
         log.error("preloading failed: %s", error.message)
         if stop:
@@ -126,11 +139,11 @@ async def preload(app: FastAPI, stop: Callable[[], None] | None) -> None:
     app.state.ready.set()
 
 
-async def fetch_and_load(speech: Speech, name: str) -> None:
-    model_id = speech.catalog.resolve(name)
-    if speech.store.folder(model_id) is None:
-        await in_thread(functools.partial(speech.store.pull, model_id), f"download {model_id}")
-    await speech.loader.load(model_id)
+async def fetch_and_load(state: Speech, name: str) -> None:
+    model_id = state.catalog.resolve(name)
+    if state.store.folder(model_id) is None:
+        await in_thread(functools.partial(state.store.pull, model_id), f"download {model_id}")
+    await state.loader.load(model_id)
     log.info("model %s is in memory", model_id)
 
 

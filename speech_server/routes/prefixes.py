@@ -29,6 +29,6 @@ class Prefixes:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] in ("http", "websocket") and (path := rewrite(scope["path"])) != scope["path"]:
-            state = {**scope.get("state", {}), "one_model": scope["path"].startswith(ONE_MODEL)}
-            scope = {**scope, "path": path, "raw_path": path.encode(), "state": state}
+            scope.setdefault("state", {})["one_model"] = scope["path"].startswith(ONE_MODEL)
+            scope = {**scope, "path": path, "raw_path": path.encode()}
         await self.app(scope, receive, send)

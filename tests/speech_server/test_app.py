@@ -16,7 +16,7 @@ def app() -> FastAPI:
     """The real app, and beside its routes one that fails as asked."""
     app = create_app(Settings())
 
-    @app.get("/fail/{kind}")
+    @app.get("/v1/fail/{kind}")
     async def fail(kind: str) -> None:
         raise {
             "busy": Busy("The queue is full", retry_after=2.6),
@@ -29,20 +29,21 @@ def app() -> FastAPI:
 
 
 def test_a_full_queue_says_when_to_come_back(app: FastAPI):
-    answer = TestClient(app).get("/fail/busy")
+    answer = TestClient(app).get("/v1/fail/busy")
     assert (answer.status_code, answer.headers["retry-after"]) == (429, "3")
     assert answer.json()["error"]["type"] == "rate_limit_error"
 
 
 @pytest.mark.parametrize(("kind", "status"), [("full", 507), ("plain", 500)])
 def test_failures_carry_their_own_status(app: FastAPI, kind: str, status: int):
-    answer = TestClient(app).get(f"/fail/{kind}")
+    answer = TestClient(app).get(f"/v1/fail/{kind}")
     assert answer.status_code == status
     assert answer.json()["detail"] == answer.json()["error"]["message"]
 
 
-def test_a_bug_is_500_with_a_request_id_and_nothing_of_the_inside(app: FastAPI):
-    answer = TestClient(app, raise_server_exceptions=False).get("/fail/bug", headers={"X-Request-ID": "abc"})
+@pytest.mark.parametrize("prefix", ["/v1", "/v3", "/api/v1"])
+def test_a_bug_is_500_with_a_request_id_and_nothing_of_the_inside(app: FastAPI, prefix: str):
+    answer = TestClient(app, raise_server_exceptions=False).get(f"{prefix}/fail/bug", headers={"X-Request-ID": "abc"})
     assert answer.status_code == 500
     assert "abc" in answer.json()["error"]["message"]
     assert "secret" not in answer.text

@@ -141,7 +141,7 @@ ROWS = {
     "speech: input too long": speak(400, "MAX_INPUT_CHARACTERS", input="a" * 100_001),
     "speech: nothing to say": speak(400, input="..."),
     "speech: a lone surrogate": Row(
-        422, SPEAK, raw=json.dumps({"model": PIPER, "input": "\ud800", "voice": "joe"}).encode(), headers=JSON
+        422, SPEAK, raw=json.dumps({"model": PIPER, "input": "Hello \ud800", "voice": "joe"}).encode(), headers=JSON
     ),
     "speech: unknown model": speak(404, "not installed locally", model="nobody/nothing"),
     "speech: a transcription model": speak(404, "not supported", model=WHISPER),

@@ -80,15 +80,12 @@ def test_a_model_is_loaded_listed_and_unloaded(client: httpx.Client, name: str):
     assert client.delete(f"/api/ps/{name}").status_code == 404
 
 
-def test_a_model_in_use_is_neither_unloaded_nor_removed(client: httpx.Client, server_url: str):
-    from tests.speech_server.routes.conftest import silence
-
+def test_a_model_in_use_is_not_unloaded(client: httpx.Client, server_url: str):
     with httpx.stream(
         "POST", f"{server_url}/v1/audio/speech", json={"model": PIPER, "input": "One. Two. Three. " * 400}, timeout=60
     ) as speaking:
-        next(speaking.iter_bytes())
-        for path in (f"/api/ps/{PIPER}", f"/v1/models/{PIPER}"):
-            refused = client.delete(path)
-            assert (refused.status_code, refused.json()["error"]["code"]) == (409, "model_in_use")
+        audio = speaking.iter_bytes()  # held: httpx hangs up when the iterator goes
+        next(audio)
+        refused = client.delete(f"/api/ps/{PIPER}")
+        assert (refused.status_code, refused.json()["error"]["code"]) == (409, "model_in_use")
         assert PIPER in client.get("/api/ps").json()["models"]
-    assert silence(0)
