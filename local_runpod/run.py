@@ -30,10 +30,12 @@ async def serve(settings: Settings, command: list[str], listener: socket.socket)
     serving = asyncio.create_task(server.serve([listener]))
     ticking = asyncio.create_task(_tick(control, pool, screen))
     working = asyncio.create_task(pool.run())
+    killing = asyncio.create_task(_kill_now_and_then(control, pool))
     _introduce(screen, settings, url)
     await asyncio.wait({asyncio.create_task(stop.wait()), serving}, return_when=asyncio.FIRST_COMPLETED)
 
     screen.say("stopping")
+    killing.cancel()
     control.stop()
     await pool.stop()
     await working
@@ -59,6 +61,13 @@ async def _tick(control: Control, pool: Pool, screen: Screen) -> None:
             pool.kill(worker_id, signal.SIGKILL)
         screen.draw(control.table, time.monotonic())
         await asyncio.sleep(TICK)
+
+
+async def _kill_now_and_then(control: Control, pool: Pool) -> None:
+    while seconds := control.settings.kill_every:
+        await asyncio.sleep(seconds)
+        if pool.running:
+            pool.kill(control.trouble.dice.choice(list(pool.running)), signal.SIGKILL)
 
 
 def _url(host: str, listener: socket.socket) -> str:

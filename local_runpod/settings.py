@@ -55,6 +55,7 @@ class Settings:
         0.0, "trouble: probability that a worker's connection is cut, half before and half after"
     )
     busy: float = row(0.0, "trouble: probability of a 429, for clients and workers")
+    kill_every: float = row(0.0, "trouble: seconds after which a random worker is killed, again and again; 0 is never")
     delay: float = row(0.0, "trouble: every answer is late by a random time up to this")
 
 

@@ -48,6 +48,12 @@ def test_a_killed_workers_job_runs_again_on_another(platform: LocalPlatform) -> 
     assert members(first) == []
 
 
+def test_workers_can_be_killed_now_and_then() -> None:
+    with LocalPlatform(ECHO, kill_every=6, back_off=0.5) as platform:
+        eventually(lambda: "was killed by SIGKILL" in platform.log, what="killed")
+        eventually(lambda: platform.log.count(" started, pid ") >= 2, what="replaced")
+
+
 def test_a_job_that_kills_every_worker_fails_after_one_retry(platform: LocalPlatform) -> None:
     done = platform.wait(platform.run({"exit": 7}))
     assert done["status"] == "FAILED"
