@@ -20,6 +20,7 @@ import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,8 +75,9 @@ class Proxy:
                 streams = reply.status < 300 and (request.stream or raw_events)
                 cutter = cutter_for(reply.content_type, raw_events=raw_events) if streams else None
                 with spool() as body:
-                    async for piece in pieces(reply.blocks(), body, cutter):
-                        await send_piece(piece)
+                    async with aclosing(pieces(reply.blocks(), body, cutter)) as ready:
+                        async for piece in ready:
+                            await send_piece(piece)
                     log.info(f"{request.method} {request.path} {reply.status}, {body.tell()} bytes", job_id)
                     limit, store = result_limit(job_id, settings), store_for(request, job_id, settings)
                     return await encode_reply(reply.status, reply.content_type, body, limit, store)

@@ -37,9 +37,9 @@ from worker.reply import encode_error
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _KNOWN_VERSION = "1.12."
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 5.0  # seconds between attempts to deliver
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 2.0  # seconds between attempts to deliver; the first after every refusal
 _ATTEMPT_SECONDS = 60.0
-_REFUSALS = 5  # answers of 4xx before a result counts as refused
+_REFUSALS = 3  # answers of 4xx before a result counts as refused
 _PASSING_SECONDS = 15.0  # a piece or a progress report must not hold up its job for longer
 _UNREACHABLE_PAUSE = 1.0
 _LAST_WORDS_SECONDS = 5.0  # for the errors of jobs that were ended by the shutdown
@@ -229,16 +229,20 @@ async def _deliver(session: aiohttp.ClientSession, url: str, data: str, limit: f
             log.error(f"the platform refused {len(data)} characters: {refusal}", job_id)
             if is_final:
                 error = ResultRefused(f"the platform refused the result ({len(data)} characters): {refusal}")
-                await _offer(session, url, json.dumps({"error": encode_error(error, job_id)}))
+                await _offer(session, url, json.dumps({"error": encode_error(error, job_id)}), refusals=2)
     except TimeoutError:
         log.error("the platform could not be reached in time; given up", job_id)
 
 
-async def _offer(session: aiohttp.ClientSession, url: str, data: str) -> str | None:
-    """None once it is taken, else how it was refused."""
+async def _offer(session: aiohttp.ClientSession, url: str, data: str, refusals: int = _REFUSALS) -> str | None:
+    """None once it is taken, else how it was refused so many times.
+
+    A refusal after a lost answer most likely means that the platform has it: then one is enough, and the error that
+    follows is refused too.
+    """
     body = data.encode()
     headers = {"charset": "utf-8", "Content-Type": "application/x-www-form-urlencoded"}  # as the SDK sends them
-    pause, refusals = _FIRST_PAUSE, 0
+    pause = _FIRST_PAUSE
     while True:
         try:
             timeout = aiohttp.ClientTimeout(total=_ATTEMPT_SECONDS)
@@ -247,11 +251,15 @@ async def _offer(session: aiohttp.ClientSession, url: str, data: str) -> str | N
                 if response.status < 400:
                     return None
                 if response.status < 500 and response.status not in (408, 425, 429):
-                    refusals += 1
-                    if refusals == _REFUSALS or response.status == 413:
+                    refusals -= 1
+                    if refusals <= 0 or response.status == 413:
                         return f"{response.status} {said}"
+                    pause = _FIRST_PAUSE
+        except aiohttp.ClientConnectorError:
+            pass  # nothing was sent
         except (aiohttp.ClientError, TimeoutError) as error:
             log.debug(f"delivery failed: {type(error).__name__}", _job_id.get())
+            refusals = 1
         await asyncio.sleep(pause)
         pause = min(2 * pause, _LONGEST_PAUSE)
 

@@ -6,7 +6,7 @@ import asyncio
 import codecs
 import json
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import IO, Any, Protocol
 
 import pybase64
@@ -38,7 +38,7 @@ def cutter_for(content_type: str, *, raw_events: bool) -> Cutter:
     return _Bytes(content_type)
 
 
-async def pieces(blocks: AsyncIterator[bytes], body: IO[bytes], cutter: Cutter | None) -> AsyncIterator[Any]:
+async def pieces(blocks: AsyncIterator[bytes], body: IO[bytes], cutter: Cutter | None) -> AsyncGenerator[Any, None]:
     """Reads an answer into `body`, and gives pieces of it as they become complete (none without a cutter).
 
     Reading goes on while a piece is being sent, so that what came meanwhile travels as one piece.

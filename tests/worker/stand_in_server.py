@@ -3,8 +3,8 @@
     python stand_in_server.py [--start-seconds S] [--ignore-sigterm] [--crash-at-start CODE] [--hang] [--fork]
                               [--print TEXT]
 
-Listens on UVICORN_HOST:UVICORN_PORT. Routes, whose queries are in each function: /ping, /echo, /give, /drip, /sleep,
-/crash, /gauge, /environment, /api/progress/ID.
+Listens on UVICORN_HOST:UVICORN_PORT. Routes, whose queries are in each function: /ping, /echo, /give, /drip, /loop,
+/sleep, /crash, /gauge, /environment, /api/progress/ID.
 """
 
 from __future__ import annotations
@@ -122,10 +122,10 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(pattern[: size - sent])
 
     def do_route_drip(self) -> None:
-        """?type=&count=&pause=&status=: the request's body cut into `count` blocks, `pause` seconds apart."""
-        body = b"".join(self.body_blocks())
+        """?type=&count=&pause=&size=: the uploaded file, or `size` bytes, in `count` blocks `pause` seconds apart."""
+        body = self.uploaded(b"".join(self.body_blocks())) or bytes(int(self.query.get("size", 0)))
         count = int(self.query.get("count", 1))
-        self.start(self.query.get("type", ""), int(self.query.get("status", 200)), None)
+        self.start(self.query.get("type", ""), 200, None)
         step = -(-len(body) // count) or 1
         for i in range(0, len(body), step):
             block = body[i : i + step]
@@ -133,6 +133,10 @@ class Handler(BaseHTTPRequestHandler):
             if self.wait(float(self.query.get("pause", 0))):
                 return
         self.wfile.write(b"0\r\n\r\n")
+
+    def do_route_loop(self) -> None:
+        self.query["location"] = "/loop"
+        self.start("", 307, 0)
 
     def do_route_sleep(self) -> None:
         """?seconds=: stops when the client goes away."""
@@ -175,6 +179,13 @@ class Handler(BaseHTTPRequestHandler):
             finally:
                 self.connection.settimeout(None)
         return False
+
+    def uploaded(self, form: bytes) -> bytes:
+        """The last part of a form; the body itself where it is none."""
+        boundary = self.headers.get("content-type", "").partition("boundary=")[2].encode()
+        if not boundary:
+            return form
+        return form.split(b"--" + boundary)[-2].partition(b"\r\n\r\n")[2][:-2]
 
     def body_blocks(self) -> Any:
         if "chunked" in self.headers.get("transfer-encoding", ""):
