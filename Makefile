@@ -1,6 +1,8 @@
 # make alone explains the targets.
 PYTHON ?= python3
 BIN := .venv/bin
+DOCKER ?= docker
+DEVICE ?= cpu
 # uv does not read pip's configuration: hand a configured index on.
 INDEX := $(shell $(PYTHON) -m pip config get global.index-url 2>/dev/null)
 export UV_DEFAULT_INDEX ?= $(INDEX)
@@ -47,8 +49,9 @@ check: setup ## ruff, strict types, import rules
 bench: models ## benchmarks against references in the same run (ONLY=stt for one)
 	@$(BIN)/python -m benchmarks $(ONLY)
 
-image: ## build the CPU image (needs docker, or IMAGE_BUILD=a program that takes DIRECTORY NAME)
-	@$(or $(IMAGE_BUILD),docker build -t runpod-speech:cpu --build-arg DEVICE=cpu) .
+image: models ## build the CPU image and try it: no network, no root, real signals (DEVICE=gpu, DOCKER=podman)
+	@$(or $(IMAGE_BUILD),$(DOCKER) build -t runpod-speech:$(DEVICE) --build-arg DEVICE=$(DEVICE)) .
+	@DOCKER=$(DOCKER) $(BIN)/python image/check $(or $(IMAGE),runpod-speech:$(DEVICE))
 
 lock: setup ## compile requirements/*.in to pinned files with hashes
 	@for f in worker server gpu dev; do $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-header requirements/$$f.in -o requirements/$$f.txt || exit 1; done
