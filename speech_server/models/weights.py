@@ -76,9 +76,11 @@ def _parse(content: memoryview) -> Weights:
     def text() -> str:
         nonlocal at
         length = number("H")
-        value = bytes(content[at : at + length - 1]).decode()
+        value = bytes(content[at : at + length])
         at += length
-        return value
+        if len(value) != length or value[-1:] != b"\0":
+            raise ValueError("the file is cut off")
+        return value[:-1].decode()
 
     version = number("I")
     if version != _VERSION:
@@ -168,6 +170,7 @@ def _as_floats(variable: Variable, values: NDArray[np.float32], type_: str) -> V
     if type_ == "bfloat16":  # the upper half, rounded to the nearest even
         bits = np.ascontiguousarray(values).view(np.uint32)
         halves = ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)
+        halves[np.isnan(values)] = 0x7FC0
         return Variable(variable.name, variable.shape, type_, halves.data.cast("B"))
     return Variable(variable.name, variable.shape, type_, np.ascontiguousarray(values, type_).data.cast("B"))
 

@@ -153,7 +153,7 @@ def test_an_unlisted_model_is_described_from_its_files(catalog: Catalog, cache: 
 
 def test_settings_reach_whisper_models_listed_or_not(cache: Cache):
     install(cache, "someone/whisper")
-    settings = Settings(whisper={"compute_type": "float32", "num_workers": 3})  # type: ignore[arg-type]  # as from the environment
+    settings = Settings(whisper={"compute_type": "float32", "num_workers": 3})
     catalog = Catalog(settings)
     for name in ("someone/whisper", BASE):
         model = catalog.find(name)

@@ -94,10 +94,10 @@ async def make_loader(cache: Cache, factory: Factory) -> AsyncIterator[Callable[
     loaders: list[Loader] = []
 
     def make(**values: object) -> Loader:
-        settings = Settings(model_read_caches=[], int8_cache=False, **values)  # type: ignore[arg-type]  # any setting
+        settings = Settings(model_read_caches=[], int8_cache=False, **values)
         catalog = Catalog(settings)
         engines = ("whisper", "kokoro", "piper", "silero")
-        loaders.append(Loader(settings, catalog, Store(settings, catalog), dict.fromkeys(engines, factory)))  # type: ignore[arg-type]  # the literals
+        loaders.append(Loader(settings, catalog, Store(settings, catalog), dict.fromkeys(engines, factory)))
         return loaders[-1]
 
     yield make
@@ -241,7 +241,7 @@ async def test_a_model_of_another_task_is_refused_before_it_is_loaded(
 
 
 async def enter(context: object) -> object:
-    async with context as engine:  # type: ignore[attr-defined]  # any context manager
+    async with context as engine:
         return engine
 
 
@@ -438,7 +438,7 @@ async def test_what_is_in_use_never_makes_room(make_loader: Callable[..., Loader
         with pytest.raises(Busy, match="in use"):
             await loader.load(PIPER)
         assert loader.is_loaded(WHISPER)
-        assert not engine.closed  # type: ignore[attr-defined]  # ours
+        assert not engine.closed
     await loader.load(PIPER)
     assert [model.info.id for model in loader.loaded()] == [PIPER]
 
@@ -504,7 +504,7 @@ async def storm(chance: random.Random) -> None:
         for _ in range(40):
             name = chance.choice(("a/one", "a/two", "a/three"))
             act: Callable[[str], Awaitable[None]] = request if chance.random() < 0.8 else meddle
-            tasks.append(asyncio.ensure_future(act(name)))  # type: ignore[arg-type]  # both are coroutines
+            tasks.append(asyncio.ensure_future(act(name)))
             if chance.random() < 0.2:
                 chance.choice(tasks).cancel()
             await asyncio.sleep(chance.choice((0, 0, 0.001, 0.003)))

@@ -96,7 +96,7 @@ def upload_in_parts(client: S3Client) -> None:
         Bucket="models",
         Key="calls/v1/model.bin",
         UploadId=upload,
-        MultipartUpload={"Parts": parts},  # type: ignore[typeddict-item]  # the stubs want a type of their own
+        MultipartUpload={"Parts": parts},
     )
 
 
@@ -243,7 +243,7 @@ def test_damaged_bytes_are_refused_and_not_kept(bucket: S3Client, env: dict[str,
     assert content(cache)["model.bin"] == WEIGHTS
 
 
-def stop_after(limit: int):  # type: ignore[no-untyped-def]  # a progress callback
+def stop_after(limit: int):
     def stop(done: int, total: int | None, label: str) -> None:
         if done > limit:
             raise ZeroDivisionError
