@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from speech_server import errors as server_errors
 from worker import deploy
+from worker import errors as worker_errors
 from worker.job import parse_job
 
 ROOT = Path(__file__).parent.parent
@@ -85,3 +87,11 @@ def test_the_commands_in_the_documents_have_those_flags():
     used = {flag for command in commands for flag in re.findall(r"--[a-z][a-z-]*", command)}
     assert used
     assert used - known == set()
+
+
+def test_every_error_code_is_explained():
+    page = (ROOT / "docs" / "troubleshooting.md").read_text()
+    explained = set(re.findall(r"`([a-z_]+)`", page))
+    kinds = [kind for module in (worker_errors, server_errors) for kind in vars(module).values()]
+    codes = {kind.code for kind in kinds if isinstance(kind, type) and isinstance(getattr(kind, "code", None), str)}
+    assert codes - explained == set()
