@@ -8,7 +8,7 @@ import secrets
 import ssl
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -45,12 +45,18 @@ class Visit:
         self._idle_timeout = settings.realtime_idle_timeout
         self._last_message = time.monotonic()
         self._client: ServerConnection | None = None
-        self._over: asyncio.Future[str | WorkerError] = asyncio.get_running_loop().create_future()
+        self._end: str | WorkerError | None = None
+        self._news = asyncio.Event()  # somebody came, or it is over
 
     def admits(self, token: str) -> bool:
-        """Compares in constant time, and lets nobody in twice, too late, or after the end."""
+        """Compares in constant time, and lets nobody in twice or too late."""
         fits = secrets.compare_digest(token.encode(), self.token.encode())
-        return fits and not self.claimed and time.time() < self.expires_at and not self._over.done()
+        return fits and not self.claimed and time.time() < self.expires_at
+
+    def claim(self) -> None:
+        self.claimed = True
+        self._last_message = time.monotonic()
+        self._news.set()
 
     async def until_over(self, limit: float) -> str:
         """Why the session ended. Raises ServerError, ServerUnavailable."""
@@ -60,12 +66,14 @@ class Visit:
             if wait <= 0:
                 await self.hang_up(reason)
                 return reason
-            await asyncio.wait([self._over], timeout=wait)
-            if self._over.done():
-                result = self._over.result()
-                if isinstance(result, WorkerError):
-                    raise result
-                return result
+            with suppress(TimeoutError):
+                async with asyncio.timeout(wait):
+                    await self._news.wait()
+            self._news.clear()
+            if isinstance(self._end, WorkerError):
+                raise self._end
+            if self._end is not None:
+                return self._end
 
     def _next_check(self, deadline: float) -> tuple[float, str]:
         """Seconds until the session must end of itself, and why it would."""
@@ -77,21 +85,22 @@ class Visit:
     async def hang_up(self, reason: str) -> None:
         """The token admits nobody any more, and whoever came has to leave."""
         self.claimed = True
+        self._end = self._end or reason
         if self._client is not None:
             await self._client.close(1001, reason)
 
     async def serve(self, client: ServerConnection) -> None:
         """Bridge the client to the server until either leaves."""
         self._client = client
-        self._last_message = time.monotonic()
-        end: str | WorkerError
+        if self._end is not None:  # over while the client was still shaking hands
+            return
         try:
-            end = await self._bridge(client)
+            self._end = await self._bridge(client)
         except WorkerError as error:
-            end = error
-            await client.close(1011, error.message[:100])
-        if not self._over.done():
-            self._over.set_result(end)
+            self._end = error
+            # RFC 6455: at most 123 bytes
+            await client.close(1011, error.message.encode()[:120].decode(errors="ignore"))
+        self._news.set()
 
     async def _bridge(self, client: ServerConnection) -> str:
         headers = dict(self._headers)
@@ -192,7 +201,7 @@ class Door:
             del response.headers["Content-Type"]
             response.headers["Content-Type"] = "application/json"
             return response
-        fitting[0].claimed = True
+        fitting[0].claim()
         self._guests[connection] = fitting[0]
         return None
 
