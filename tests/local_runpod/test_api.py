@@ -108,7 +108,7 @@ async def test_job_take_is_held_until_there_is_a_job_and_204_when_there_is_none(
         taking = asyncio.create_task(api.take())
         await _until(lambda: bool(api.control.table.workers))
         job_id = (await api.http.post("/run", json={"input": "x"})).json()["id"]
-        assert await taking == {"id": job_id, "input": "x"}
+        assert await asyncio.wait_for(taking, 10) == {"id": job_id, "input": "x"}
 
 
 async def test_job_take_batch_gives_up_to_so_many(api: Api) -> None:
@@ -141,7 +141,7 @@ async def test_job_stop_is_held_and_tells_of_a_cancelled_job() -> None:
         stopping = asyncio.create_task(api.http.get("/job-stop/w?gpu=local"))
         await asyncio.sleep(0)
         assert (await api.http.post(f"/cancel/{job_id}")).json() == {"id": job_id, "status": "CANCELLED"}
-        assert (await stopping).json() == {"jobsToStop": [job_id]}
+        assert (await asyncio.wait_for(stopping, 10)).json() == {"jobsToStop": [job_id]}
         assert (await api.done(job_id, '{"output": 1}')).status_code == 400
 
 
