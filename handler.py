@@ -64,7 +64,8 @@ class Proxy:
         settings, job_id = self._settings, str(job["id"])
         request = parse_job(job)
         if request.is_realtime:
-            return await self._hold_session(request, job, send_progress)
+            # A generator handler has no progress: the address is its first piece.
+            return await self._hold_session(request, job, send_progress or send_piece)
         request_id = dict(request.headers).get("x-request-id", job_id)
         async with open_media(request.files, settings) as files:
             server = await self._supervisor.ensure_ready()
@@ -161,13 +162,11 @@ class Proxy:
         for task in self._running:
             task.cancel()
 
-    async def _hold_session(self, request: Any, job: Job, send_progress: Send | None) -> Any:
+    async def _hold_session(self, request: Any, job: Job, tell: Send) -> Any:
         from worker.realtime import hold_session
 
-        async def nobody(_: Any) -> None: ...
-
         server = await self._supervisor.ensure_ready()
-        return await hold_session(request, job, self._settings, server.url, send_progress or nobody)
+        return await hold_session(request, job, self._settings, server.url, tell)
 
     @property
     def _http(self) -> httpx.AsyncClient:
