@@ -89,11 +89,13 @@ def _pull(arguments: argparse.Namespace, catalog: Catalog, store: Store) -> int:
             if not arguments.quiet_if_installed:
                 print(f"{model_id} is installed")
             continue
+        known = catalog.find(model_id)
+        print(f"pulling {_describe(known) if known else model_id}", flush=True)
         with _progress_bar(model_id) as progress:
             model = store.pull(model_id, progress)
             progress(model.size_bytes, model.size_bytes, "preparing")
             store.loadable_folder(model)  # the int8 copy, so that not even the first load pays for it
-        print(_describe(model))
+        print(f"{model_id} is installed, {model.size_bytes / 1e6:,.0f} MB")
     return 0
 
 
@@ -126,7 +128,8 @@ def _describe(model: ModelInfo) -> str:
 def _progress_bar(model_id: str) -> Iterator[Progress]:
     from tqdm import tqdm
 
-    with tqdm(desc=model_id, unit="B", unit_scale=True, unit_divisor=1000, leave=False, mininterval=0.2) as bar:
+    # disable=None: only on a terminal.
+    with tqdm(desc=model_id, unit="B", unit_scale=True, leave=False, mininterval=0.2, disable=None) as bar:
 
         def show(done: int, total: int | None, label: str) -> None:
             bar.total = total

@@ -122,7 +122,7 @@ def _parse(origin: str, text: str) -> Iterable[NamedModel]:
     try:
         content: Any = yaml.safe_load(text) or []
     except yaml.YAMLError as error:
-        raise ConfigurationInvalid(f"{origin} is neither YAML nor JSON: {error}") from error
+        raise ConfigurationInvalid(f"{origin} is neither YAML nor JSON: {' '.join(str(error).split())}") from error
     if isinstance(content, dict) and content.keys() == {"models"}:
         content = content["models"]
     try:

@@ -125,8 +125,9 @@ class Store:
         if wanted == cached:
             return self._fetch(wanted, sources, progress)
         # A hub repository with files of the user's: as it is under its own name, with the files under the model's.
-        with self._cache.locked(wanted, self._timeout):
-            self._fetch(wanted, sources, progress)
+        if self._cache.folder(wanted) is None:
+            with self._cache.locked(wanted, self._timeout):
+                self._fetch(wanted, sources, progress)
         named = self._named(model_id)
         assert named
         return Folder(next(self._cache.snapshots(wanted)), named.files).fetch(cached, self._cache, progress)
