@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -88,3 +89,17 @@ def real_folder(model_id: str) -> Path:
     folder = REAL_CACHE.folder(model_id)
     assert folder, f"{model_id} is not installed: make models"
     return folder
+
+
+@pytest.fixture(scope="session")
+def endpoint() -> Iterator[str]:
+    """Where a server that speaks S3's protocol listens."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # moto's
+        from moto.server import ThreadedMotoServer
+
+        server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+        server.start()
+        host, port = server.get_host_and_port()
+        yield f"http://{host}:{port}"
+        server.stop()

@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 import threading
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,19 +22,6 @@ from speech_server.models.store import in_silence
 ROOT = Path(__file__).parents[4]
 ID = "acme-calls"
 WEIGHTS = bytes(range(256)) * 48_000  # 12 MB: three parts of a multipart upload
-
-
-@pytest.fixture(scope="module")
-def endpoint() -> Iterator[str]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # moto's
-        from moto.server import ThreadedMotoServer
-
-        server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-        server.start()
-        host, port = server.get_host_and_port()
-        yield f"http://{host}:{port}"
-        server.stop()
 
 
 @pytest.fixture
