@@ -99,7 +99,7 @@ class WhisperTranscriber:
         for work, attempt in zip(ready, attempts, strict=True):
             job = work.payload
             job.attempts.append(attempt)
-            if is_worth_another(attempt) and self._try_again(job):
+            if is_worth_another(job.attempts) and self._try_again(job):
                 self._put_back(work)
                 continue
             done = add_segments(self._decoder, job, choose_attempt(job.attempts))

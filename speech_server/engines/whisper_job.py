@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Hashable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from speech_server.engines.interfaces import (
     RATE,
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 FULL_WINDOW = 30 * RATE
 SHORT_WINDOW = 15 * RATE
+_LOOP = 2.4  # compression ratio; a loop of the decoder compresses better than speech
+_WORD = re.compile(r"\w+")
 _MARGIN = 4 * RATE  # a window much fuller than this loses words at its end
 
 
@@ -115,10 +118,15 @@ def choose_window(samples: int, short_windows: bool) -> int:
     return SHORT_WINDOW if short_windows and samples + _MARGIN <= SHORT_WINDOW else FULL_WINDOW
 
 
-def is_worth_another(attempt: Attempt) -> bool:
-    """Whisper's own checks: repetition, or words it does not believe itself; silence needs no better words."""
-    if attempt.compression_ratio > 2.4:
-        return True
+def is_worth_another(attempts: list[Attempt]) -> bool:
+    """Whisper's own checks of the last attempt: repetition, or words it does not believe itself.
+
+    Silence needs no better words, and what is heard twice at different temperatures was said: a refrain repeats.
+    """
+    attempt, before = attempts[-1], attempts[:-1]
+    if attempt.compression_ratio > _LOOP:
+        words = _WORD.findall(attempt.text.lower())
+        return all(_WORD.findall(other.text.lower()) != words for other in before)
     return attempt.avg_logprob < -1.0 and attempt.no_speech_prob <= 0.6
 
 
@@ -127,9 +135,8 @@ def is_silence(attempt: Attempt) -> bool:
 
 
 def choose_attempt(attempts: list[Attempt]) -> Attempt:
-    """The likeliest one that does not repeat itself."""
-    sound = [attempt for attempt in attempts if attempt.compression_ratio <= 2.4]
-    return max(sound or attempts, key=lambda attempt: attempt.avg_logprob)
-
-
-Piece = dict[str, Any]  # faster_whisper's own shape for a segment in the making
+    """The likeliest that does not repeat itself; where all do, the one that does so least: loops are likely too."""
+    sound = [attempt for attempt in attempts if attempt.compression_ratio <= _LOOP]
+    if sound:
+        return max(sound, key=lambda attempt: attempt.avg_logprob)
+    return min(attempts, key=lambda attempt: attempt.compression_ratio)
