@@ -1,4 +1,4 @@
-"""ADTS, the framing of AAC streams (ISO 14496-3, 1.A.3 and 4.4.2.1): headers, and filling frames up."""
+"""ADTS, the framing of AAC streams (ISO 14496-3, 1.A.3 and 4.4.2.1): headers, and filling frames up to a constant rate."""
 
 from __future__ import annotations
 
@@ -57,3 +57,17 @@ def _fill_head(room: int) -> tuple[int, int, int]:
     if count < 15:
         return _FILL << 4 | _FILL_PLAIN, 7, _FILL_PLAIN
     return (_FILL << 4 | 15) << 8 | count - 14, 15, count
+
+
+def constant_size(sizes: list[int], least: int) -> int:
+    """The smallest constant frame size, at least `least`, at which the larger frames among `sizes` have been made good
+    by the smaller ones after them when the last is sent."""
+    size = least
+    while size < max(sizes, default=0):
+        debt = 0
+        for frame in sizes:
+            debt = max(0, debt + frame - size)
+        if not debt:
+            break
+        size += 1
+    return size

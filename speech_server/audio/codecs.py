@@ -17,7 +17,7 @@ from av.audio.codeccontext import AudioCodecContext
 from av.audio.stream import AudioStream
 from numpy.typing import NDArray
 
-from speech_server.audio.adts import fill, with_header
+from speech_server.audio.adts import constant_size, fill, with_header
 
 Samples = NDArray[np.float32]
 
@@ -47,21 +47,22 @@ class _Frames:
             return b""
         frame = _frame(samples, "fltp", self.rate, self._fed)
         self._fed += len(samples)
-        return self._take(self._context.encode(frame), None)
+        return self.pack(self._take(self._context.encode(frame), None))
 
     def finish(self) -> bytes:
         if not self._fed:
             return b""
-        return self._take(self._context.encode(None), round(self._fed / self._frame_size) + self.skipped)
+        stop = round(self._fed / self._frame_size) + self.skipped
+        return self.pack(self._take(self._context.encode(None), stop), last=True)
 
     @abstractmethod
-    def pack(self, frame: bytes) -> bytes: ...
+    def pack(self, frames: list[bytes], *, last: bool = False) -> bytes: ...
 
-    def _take(self, packets: list[av.Packet[Any]], stop: int | None) -> bytes:
+    def _take(self, packets: list[av.Packet[Any]], stop: int | None) -> list[bytes]:
         first = self._made
         self._made += len(packets)
         kept = packets[max(0, self.skipped - first) : None if stop is None else max(0, stop - first)]
-        return b"".join(self.pack(bytes(packet)) for packet in kept)
+        return [bytes(packet) for packet in kept]
 
 
 class Mp3(_Frames):
@@ -74,22 +75,39 @@ class Mp3(_Frames):
         bit_rate = 96_000 if rate >= 32_000 else 64_000 if rate >= 16_000 else 32_000
         super().__init__("libmp3lame", rate, bit_rate, size, {"reservoir": "0"})
 
-    def pack(self, frame: bytes) -> bytes:
-        return frame
+    def pack(self, frames: list[bytes], *, last: bool = False) -> bytes:
+        return b"".join(frames)
 
 
 class Aac(_Frames):
-    """AAC-LC in ADTS frames, filled up to equal size: an ADTS stream says nowhere how long it is, and players
-    reckon the time from the bytes of the first frames."""
+    """AAC-LC in ADTS frames, filled up to a constant bit rate.
+
+    An ADTS stream says nowhere how long it is. FFmpeg reckons the time from the number of bytes and the bit rate of
+    the first frames, so these must be worth what all are on average.
+    """
 
     def __init__(self, rate: int) -> None:
-        bit_rate = min(44_000, rate * 9 // 5)
-        # The encoder's frames vary about their mean; next to none is larger than this.
-        self._room = bit_rate * 1024 // rate // 8 * 12 // 5
+        bit_rate = min(64_000, rate * 8 // 3)
         super().__init__("aac", rate, bit_rate, 1024, {})
+        self._least = bit_rate * 1024 // rate // 8 * 6 // 5  # bytes: the encoder's mean, and some to make good with
+        self._reference = min(50, 5_510 * rate // 1_024_000)  # frames that FFmpeg looks at: 1.1 s at the usual rates
+        self._constant = 0
+        self._held: list[bytes] = []
+        self._debt = 0  # bytes sent beyond the constant rate, to be saved on the next frames
 
-    def pack(self, frame: bytes) -> bytes:
-        return with_header(fill(frame, self._room), self.rate)
+    def pack(self, frames: list[bytes], *, last: bool = False) -> bytes:
+        if not self._constant:
+            self._held += frames
+            if len(self._held) < self._reference and not last:
+                return b""
+            self._constant = constant_size([len(frame) for frame in self._held[: self._reference]], self._least)
+            frames, self._held = self._held, []
+        return b"".join(with_header(self._fill(frame), self.rate) for frame in frames)
+
+    def _fill(self, frame: bytes) -> bytes:
+        filled = fill(frame, self._constant - self._debt)
+        self._debt += len(filled) - self._constant
+        return filled
 
 
 class Opus:
