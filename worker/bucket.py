@@ -130,9 +130,10 @@ def _reason(error: Exception) -> str:
 
 
 def region_of(endpoint_url: str) -> str:
-    """https://s3.eu-west-1.amazonaws.com, https://ams3.digitaloceanspaces.com; most others take any."""
+    """https://s3.eu-west-1.amazonaws.com, https://s3api-eu-ro-1.runpod.io, https://ams3.digitaloceanspaces.com; most
+    others take any."""
     host = urlsplit(endpoint_url).hostname or ""
-    if found := re.search(r"(?:^|\.)s3[.-]([a-z0-9-]+)\.", host):
+    if found := re.search(r"(?:^|\.)s3(?:api)?[.-]([a-z0-9-]+)\.", host):
         return found[1] if found[1] != "amazonaws" else "us-east-1"
     if host.endswith(".digitaloceanspaces.com"):
         return host.split(".")[-3]

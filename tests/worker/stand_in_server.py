@@ -109,10 +109,10 @@ class Handler(BaseHTTPRequestHandler):
         )
 
     def do_route_give(self) -> None:
-        """?status=&type=&size=&body=: the text of `body`, or `size` bytes, or the request's own body, as the answer."""
+        """?status=&type=&size=&body=: the text of `body`, or `size` bytes, or the upload or body, as the answer."""
         kind, status = self.query.get("type", ""), int(self.query.get("status", 200))
         if "size" not in self.query:
-            own = b"".join(self.body_blocks())
+            own = self.uploaded(b"".join(self.body_blocks()))
             self.reply(self.query["body"].encode() if "body" in self.query else own, kind, status)
             return
         size = int(self.query["size"])
