@@ -23,7 +23,9 @@ class Whisper(BaseModel):
     max_batch: int = Field(0, ge=0, description="Most clips decoded together; 0 means 8 on CPU, 32 on a GPU.")
     max_requests: int = Field(128, gt=0, description="Requests one model takes at a time; more is 429.")
     short_windows: bool = Field(
-        True, description="Encode clips of up to 11 s in windows of 15 s: faster, and falls back to 30 s when in doubt."
+        True,
+        description="Encode chunks of up to 21 s in windows of 15 to 25 s instead of 30 s: faster; repeats in 30 s when "
+        "in doubt.",
     )
 
 

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from speech_server.engines.batching import Work
 
 FULL_WINDOW = 30 * RATE
-SHORT_WINDOW = 15 * RATE
+# Few sizes, so that jobs find company: only jobs of one window size can be decoded together.
+_WINDOWS = tuple(seconds * RATE for seconds in (15, 20, 25))
 _LOOP = 2.4  # compression ratio; a loop of the decoder compresses better than speech
 _WORD = re.compile(r"\w+")
 _MARGIN = 4 * RATE  # a window much fuller than this loses words at its end
@@ -115,7 +116,8 @@ class Job:
 
 
 def choose_window(samples: int, short_windows: bool) -> int:
-    return SHORT_WINDOW if short_windows and samples + _MARGIN <= SHORT_WINDOW else FULL_WINDOW
+    sizes = _WINDOWS if short_windows else ()
+    return next((size for size in sizes if samples + _MARGIN <= size), FULL_WINDOW)
 
 
 def is_worth_another(attempts: list[Attempt]) -> bool:
