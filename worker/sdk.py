@@ -62,12 +62,11 @@ def correct(
     `end_jobs` makes the handlers that still run return at once, `close` ends what they shared, `gave_up` is done when
     there will be no server.
     """
+    # Importing the SDK turns on INFO for every library, and httpx then logs each URL with its secrets.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
     if not runpod.__version__.startswith(_KNOWN_VERSION):
         log.warn(f"runpod {runpod.__version__} is not {_KNOWN_VERSION}x: its job loop is used as it is")
         return False
-
-    # Importing the SDK turns on INFO for every library, and httpx then logs each URL with its secrets.
-    logging.getLogger("httpx").setLevel(logging.WARNING)
 
     class Loop(JobLoop):
         def __init__(self, config: dict[str, Any]) -> None:
