@@ -20,7 +20,8 @@ from speech_server.realtime.turns import FRAME, ONSET_FRAMES, RATE, Change, Kind
 from speech_server.realtime.utterance import LONGEST_PIECE, Utterance
 
 GUESS_EVERY = int(0.8 * RATE)  # samples of new speech per guess
-SPECULATE_AFTER = 3 * FRAME  # samples of silence after which the final transcription is worth starting
+# Samples of silence after which the final transcription is worth starting: shorter ones lie between words.
+SPECULATE_AFTER = 6 * FRAME
 SHORTEST_COMMIT = RATE // 10
 
 

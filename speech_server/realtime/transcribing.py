@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
-from collections.abc import AsyncIterator
-from contextlib import aclosing
+import os
+from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing, contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Final, cast
@@ -21,6 +22,7 @@ from speech_server.engines.interfaces import (
     VadOptions,
     VoiceDetector,
 )
+from speech_server.errors import Busy
 from speech_server.realtime.config import Transcription
 from speech_server.realtime.ear import decode, decode_base64
 from speech_server.realtime.outputs import Transcribe, TranscribeUpload
@@ -33,14 +35,43 @@ if TYPE_CHECKING:
 STT: Final = "automatic-speech-recognition"
 VAD: Final = "voice-activity-detection"
 DETECTOR = "silero_vad"
+# At once, in all sessions: a guess that takes a core from somebody's final text is not worth it.
+MOST_GUESSES = max(1, (os.cpu_count() or 1) // 2)
+
+
+class Load:
+    """How many transcriptions of live turns are under way in this process."""
+
+    def __init__(self) -> None:
+        self.finals = self.guesses = 0
+
+    @contextmanager
+    def counted(self, *, final: bool) -> Iterator[None]:
+        """Guesses get what finals leave: raises Busy for one too many."""
+        if not final and (self.finals or self.guesses >= MOST_GUESSES):
+            raise Busy("the engine has more important things to do than to guess")
+        self.finals += final
+        self.guesses += not final
+        try:
+            yield
+        finally:
+            self.finals -= final
+            self.guesses -= not final
+
+
+_load = Load()
 
 
 async def carry_out(work: Transcribe | TranscribeUpload, loader: Loader) -> tuple[str, float]:
-    """The text and the seconds of audio it is of. Raises SpeechError, and ProtocolError for a bad upload."""
+    """The text and the seconds of audio it is of. Raises SpeechError, and ProtocolError for a bad upload.
+
+    A guess raises Busy when its time is better spent on others.
+    """
     async with loader.use(work.settings.model, STT) as engine:
         transcriber = cast(Transcriber, engine)
         if isinstance(work, Transcribe):
-            text = await _transcribe_piece(work.samples, transcriber, _options(work.settings, final=work.final))
+            with _load.counted(final=work.final):
+                text = await _transcribe_piece(work.samples, transcriber, _options(work.settings, final=work.final))
             return text, len(work.samples) / RATE
         samples = await in_ear_thread(partial(_decode_upload, work))
         async with loader.use(DETECTOR, VAD) as detector:

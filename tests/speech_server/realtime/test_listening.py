@@ -58,16 +58,16 @@ def test_speech_stopped_comes_at_most_one_frame_off_the_silence_asked_for(stage:
 
 def test_the_final_transcription_starts_while_the_closing_silence_runs(stage: Stage):
     stage.say(1000)
-    stage.be_silent(150)
+    stage.be_silent(250)
     (work,) = stage.finals()
-    assert len(work.samples) / RATE == pytest.approx(1.1, abs=0.1), "the speech, and the silence so far"
+    assert len(work.samples) / RATE == pytest.approx(1.2, abs=0.1), "the speech, and the silence so far"
     assert stage.transcribe("Hello.") == [], "nothing is told before the turn is over"
     assert [event["type"] for event in stage.be_silent(500)][-1] == "conversation.item.done"
 
 
 def test_it_is_thrown_away_when_speech_goes_on(stage: Stage):
     stage.say(1000)
-    stage.be_silent(150)
+    stage.be_silent(250)
     stage.transcribe("Hello.")
     stage.say(1000)
     assert stage.finals() == []
@@ -79,7 +79,7 @@ def test_it_is_thrown_away_when_speech_goes_on(stage: Stage):
 
 def test_a_running_transcription_is_stopped_when_speech_goes_on(stage: Stage):
     stage.say(1000)
-    stage.be_silent(150)
+    stage.be_silent(250)
     (before,) = stage.finals()
     stage.say(200)
     assert before.job not in stage.working
