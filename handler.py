@@ -173,7 +173,7 @@ class Proxy:
         from worker.forward import open_client
 
         if self._client is None:
-            self._client = open_client(self._settings.concurrency)
+            self._client = open_client()
         return self._client
 
     def _headers(self, request_id: str) -> dict[str, str]:

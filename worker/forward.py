@@ -14,22 +14,20 @@ from worker.address import plain_text
 from worker.job import JobInput
 from worker.media import MediaFile
 from worker.supervisor import Server, Supervisor
+from worker.transport import LoopbackTransport
 
 _BLOCK = 1 << 20
 _CONNECT_SECONDS = 5.0  # loopback
-_SEND_SECONDS = 60.0  # without the server taking a byte of the body
 # uvicorn closes idle connections after 5 s: never reuse one that it may be closing.
 _KEEPALIVE_SECONDS = 4.0
 
 
-def open_client(concurrency: int) -> httpx.AsyncClient:
+def open_client() -> httpx.AsyncClient:
     """The one client of a worker's life. Waiting for an answer has no limit here: the job has one."""
     return httpx.AsyncClient(
+        transport=LoopbackTransport(_KEEPALIVE_SECONDS),
         trust_env=False,  # a proxy of the environment must not see loopback
-        verify=False,  # noqa: S501 (loopback has no TLS, and loading certificates takes 20 ms)
-        follow_redirects=False,
-        timeout=httpx.Timeout(None, connect=_CONNECT_SECONDS, write=_SEND_SECONDS),
-        limits=httpx.Limits(max_keepalive_connections=concurrency, keepalive_expiry=_KEEPALIVE_SECONDS),
+        timeout=httpx.Timeout(None, connect=_CONNECT_SECONDS),
     )
 
 
