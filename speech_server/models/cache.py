@@ -170,14 +170,17 @@ def _link(blob: Path, link: Path) -> None:
 
 @contextmanager
 def storage_errors(where: Path) -> Iterator[None]:
+    """Disks that take no more bytes, or none at all, as StorageFull."""
     try:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise StorageFull(
-                f"No space left for models in {where}: remove models, or point HF_HOME at a larger disk"
-            ) from error
-        raise
+            reason = f"No space left for models in {where}: remove models, or point HF_HOME at a larger disk"
+        elif error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+            reason = f"Models cannot be written to {where} ({error.strerror}): point HF_HOME at a folder that can"
+        else:
+            raise
+        raise StorageFull(reason) from error
 
 
 def sha256(path: Path) -> str:

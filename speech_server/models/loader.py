@@ -153,7 +153,6 @@ class Loader:
     async def _bring_in(self, resident: Resident) -> None:
         try:
             await self._download(resident)
-            await self._memory.settle()
             await self._load(resident)
         finally:
             if resident.engine is None:
@@ -177,6 +176,7 @@ class Loader:
         info = resident.info
         started = time.monotonic()
         with _limit(resident, self._settings.model_load_timeout):
+            await self._memory.settle()
             resident.engine = await in_thread(functools.partial(self._open, info), f"load {info.id}")
         resident.memory_bytes = self._sizes[info.id] = resident.engine.memory_bytes
         resident.loaded_at = time.time()

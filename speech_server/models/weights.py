@@ -37,8 +37,8 @@ class Variable:
 
     @property
     def is_weight(self) -> bool:
-        """Whether CTranslate2 quantises it when it loads a Whisper at int8: matrices, but no convolution."""
-        return self.name.endswith("weight") and "conv" not in self.name and len(self.shape) == 2
+        """Whether CTranslate2 quantises it when it loads a Whisper at int8: matrices, not the 3-D convolutions."""
+        return self.name.endswith("weight") and len(self.shape) == 2
 
 
 @dataclass(frozen=True, slots=True)

@@ -119,8 +119,14 @@ def test_a_full_disk_is_reported_as_such(cache: Cache, code: int):
 
 
 def test_other_disk_errors_stay_what_they_are(cache: Cache):
-    with pytest.raises(PermissionError), cache.incoming(ID):
-        raise PermissionError(errno.EACCES, "no")
+    with pytest.raises(OSError, match="broken"), cache.incoming(ID):
+        raise OSError(errno.EIO, "broken")
+
+
+@pytest.mark.parametrize("code", [errno.EROFS, errno.EACCES])
+def test_a_cache_that_cannot_be_written_is_named(cache: Cache, code: int):
+    with pytest.raises(StorageFull, match=r"cannot be written to .*someone.*why"), cache.incoming("someone/else"):
+        raise OSError(code, "why")
 
 
 def test_a_download_that_cannot_fit_is_refused_before_it_starts(cache: Cache):

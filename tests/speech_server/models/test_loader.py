@@ -45,13 +45,15 @@ LIMIT = 10.0  # seconds no test should need
 class Engine:
     """Something that takes memory until it is closed."""
 
-    def __init__(self, folder: Path, memory_bytes: int) -> None:
+    def __init__(self, folder: Path, memory_bytes: int, closing: threading.Event) -> None:
         self.folder = folder
+        self._closing = closing
         self.memory_bytes = memory_bytes
         self.closed = False
 
     def close(self) -> None:
         assert not self.closed
+        assert self._closing.wait(LIMIT)
         self.closed = True
 
 
@@ -64,6 +66,8 @@ class Factory:
         self.calls = 0
         self.gate = threading.Event()
         self.gate.set()
+        self.closing = threading.Event()  # when engines may finish closing
+        self.closing.set()
         self.error: Exception | None = None
 
     def __call__(self, folder: Path, args: EngineArgs) -> Engine:
@@ -71,7 +75,7 @@ class Factory:
         assert self.gate.wait(LIMIT)
         if self.error:
             raise self.error
-        engine = Engine(folder, self.memory_bytes)
+        engine = Engine(folder, self.memory_bytes, self.closing)
         self.made.append(engine)
         return engine
 
@@ -427,6 +431,20 @@ async def test_the_least_recently_used_model_makes_room(make_loader: Callable[..
     await loader.load("a/kokoro")
     assert {model.info.id for model in loader.loaded()} == {WHISPER, "a/kokoro"}
     assert len(factory.alive) == 2
+
+
+async def test_a_load_waits_until_the_room_made_for_it_is_free(make_loader: Callable[..., Loader], factory: Factory):
+    factory.memory_bytes = 6 * MB
+    loader = make_loader(model_memory_mb=6)
+    await loader.load(WHISPER)
+    factory.closing.clear()
+    loading = asyncio.create_task(loader.load(PIPER))
+    await until(lambda: not loader.is_loaded(WHISPER))
+    finished, _ = await asyncio.wait([loading], timeout=0.05)
+    assert (finished, factory.calls) == (set(), 1)
+    factory.closing.set()
+    await loading
+    assert (factory.calls, len(factory.alive)) == (2, 1)
 
 
 async def test_what_is_in_use_never_makes_room(make_loader: Callable[..., Loader], factory: Factory):
