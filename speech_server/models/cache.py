@@ -49,7 +49,7 @@ class Cache:
 
     def repository(self, model_id: str, root: Path | None = None) -> Path:
         """The model's folder. Refuses names that would leave the cache."""
-        if len(model_id) > 200 or not _ID.fullmatch(model_id) or "--" in model_id or ".." in model_id:
+        if not _is_id(model_id):
             raise ModelNotFound(f"'{model_id}' is no model id: use owner/name, as on the hub", param="model")
         return (root or self.root) / (_PREFIX + model_id.replace("/", "--"))
 
@@ -60,11 +60,10 @@ class Cache:
             current = ""
             with suppress(OSError):
                 current = (repository / "refs" / "main").read_text().strip()
-            try:
-                found = [path for path in (repository / "snapshots").iterdir() if path.is_dir()]
-            except OSError:
-                continue
-            yield from sorted(found, key=lambda path: (path.name == current, path.stat().st_mtime), reverse=True)
+            found = []
+            with suppress(OSError):  # nothing there, or somebody removes it just now
+                found = [(path.name == current, path.stat().st_mtime, path) for path in repository.glob("snapshots/*/")]
+            yield from (path for *_, path in sorted(found, reverse=True))
 
     def folder(self, model_id: str) -> Path | None:
         """The folder of the installed model: complete, or it does not count."""
@@ -76,7 +75,8 @@ class Cache:
         for root in (self.root, *self.others):
             with suppress(OSError):
                 found.update(path.name for path in root.glob(_PREFIX + "*"))
-        return sorted(name.removeprefix(_PREFIX).replace("--", "/") for name in found)
+        ids = (name.removeprefix(_PREFIX).replace("--", "/") for name in found)
+        return sorted(model_id for model_id in ids if _is_id(model_id))
 
     @contextmanager
     def locked(self, model_id: str, timeout: float) -> Iterator[None]:
@@ -84,11 +84,11 @@ class Cache:
         import filelock
 
         locks = self.root / ".locks" / self.repository(model_id).name
-        with storage_errors(locks):
-            locks.mkdir(parents=True, exist_ok=True)
         lock = filelock.FileLock(locks / "pull.lock")
         try:
-            lock.acquire(timeout=timeout)
+            with storage_errors(locks):
+                locks.mkdir(parents=True, exist_ok=True)
+                lock.acquire(timeout=timeout)
         except filelock.Timeout as error:
             raise SourceUnavailable(
                 f"Model '{model_id}' has been pulled by another process for {timeout:.0f} s: see MODEL_DOWNLOAD_TIMEOUT"
@@ -157,6 +157,10 @@ class Cache:
                 f"Model '{model_id}' needs {needed / 1e6:.0f} MB, {self.root} has {free / 1e6:.0f} MB free: "
                 "remove models, or point HF_HOME at a larger disk"
             )
+
+
+def _is_id(name: str) -> bool:
+    return len(name) <= 200 and bool(_ID.fullmatch(name)) and "--" not in name and ".." not in name
 
 
 def _link(blob: Path, link: Path) -> None:

@@ -30,7 +30,7 @@ _WHISPER_NAME = re.compile(
 
 
 class Catalog:
-    """Raises ConfigurationInvalid for a models or aliases file that is not as it should be."""
+    """What there is, by id and by alias. Raises ConfigurationInvalid for a wrong models or aliases file."""
 
     def __init__(self, settings: Settings) -> None:
         self._cache = open_cache(settings)  # tells which models are installed

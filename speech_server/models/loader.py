@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
-from speech_server.engines.interfaces import Engine, EngineFactory
+from speech_server.engines.interfaces import Engine, EngineFactory, Queue
 from speech_server.errors import (
     LoadTimeout,
     ModelInUse,
@@ -38,6 +38,7 @@ class LoadedModel:
     memory_bytes: int
     references: int
     loaded_at: float  # seconds since 1970
+    queue: Queue | None = None
 
 
 class Loader:
@@ -128,7 +129,13 @@ class Loader:
 
     def loaded(self) -> list[LoadedModel]:
         return [
-            LoadedModel(resident.info, resident.memory_bytes, resident.references, resident.loaded_at)
+            LoadedModel(
+                resident.info,
+                resident.memory_bytes,
+                resident.references,
+                resident.loaded_at,
+                getattr(resident.engine, "batcher", None),
+            )
             for resident in self._memory
             if resident.engine is not None
         ]

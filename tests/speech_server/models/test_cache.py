@@ -78,6 +78,13 @@ def test_models_are_found_in_caches_that_are_only_read(cache: Cache, tmp_path: P
     assert both.folder(ID) == own
 
 
+def test_folders_of_no_model_are_not_listed(cache: Cache):
+    install(cache, ID)
+    for name in ("models--", "models--a--b--c", "models--..--x", "datasets--a--b", "version.txt"):
+        (cache.root / name).mkdir()
+    assert cache.ids() == [ID]
+
+
 def test_what_a_failed_download_left_is_swept_by_the_next(cache: Cache):
     def fail() -> None:
         with cache.incoming(ID) as scratch:
