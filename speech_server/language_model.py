@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import json
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
@@ -81,8 +82,7 @@ class LanguageModel:
 async def open_language_model(settings: Settings) -> AsyncIterator[LanguageModel]:
     """Raises LanguageModelUnset when none is configured."""
     require_language_model(settings)
-    import httpx
-
+    httpx = await asyncio.to_thread(importlib.import_module, "httpx")
     base = (settings.chat_completion_base_url or "").rstrip("/")
     key = settings.chat_completion_api_key
     async with httpx.AsyncClient(

@@ -17,6 +17,7 @@ from urllib.parse import urlencode
 
 from speech_server.commands.client_job import RealtimeJob
 from speech_server.commands.client_sound import MICROPHONE, Sink, open_sink, read_file, read_microphone
+from speech_server.errors import SpeechError
 
 if TYPE_CHECKING:
     from websockets.asyncio.client import ClientConnection
@@ -62,6 +63,8 @@ async def talk(args: argparse.Namespace) -> int:
     except InvalidStatus as refusal:
         reason = (refusal.response.body or b"").decode(errors="replace")
         raise OSError(f"the server refused the session ({refusal.response.status_code}): {reason[:300]}") from None
+    except SpeechError as error:
+        raise OSError(f"{args.source}: {error.message}") from None
     except ConnectionClosed as closed:
         raise OSError(f"the session was closed: {closed.rcvd.reason if closed.rcvd else 'connection lost'}") from None
 
@@ -100,11 +103,16 @@ async def converse(socket: ClientConnection, args: argparse.Namespace, sink: Sin
     if args.voice:
         await send(socket, "session.update", session={"type": "realtime", "audio": {"output": {"voice": args.voice}}})
     speaking = asyncio.create_task(speak(socket, args))
+    showing = asyncio.create_task(Screen(sink, answers=args.intent == "conversation").show(socket))
     try:
-        return await Screen(sink, answers=args.intent == "conversation").show(socket)
+        done, _ = await asyncio.wait((speaking, showing), return_when=asyncio.FIRST_COMPLETED)
+        if speaking in done:
+            speaking.result()  # a file that cannot be read, a microphone that is not there
+        return await showing
     finally:
-        speaking.cancel()
-        await asyncio.gather(speaking, return_exceptions=True)
+        for task in (speaking, showing):
+            task.cancel()
+        await asyncio.gather(speaking, showing, return_exceptions=True)
 
 
 async def speak(socket: ClientConnection, args: argparse.Namespace) -> None:

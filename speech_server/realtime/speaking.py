@@ -159,7 +159,7 @@ async def _send(sounds: asyncio.Queue[Sound | None], deliver: Deliver, pace: Pac
             start_ms = sent_ms
         pieces = max(1, round(sound.seconds / CHUNK_SECONDS))
         size = -(-len(sound.data) // pieces // 2) * 2
-        for at in range(0, len(sound.data), size):
+        for at in range(0, len(sound.data), size or 1):
             piece = sound.data[at : at + size]
             seconds = sound.seconds * len(piece) / len(sound.data)
             await asyncio.sleep(pace.wait(seconds, clock()))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import importlib
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from types import ModuleType
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -25,19 +28,23 @@ async def create_chat_completion(request: Request, speech: SpeechDep, chat: Chat
     return JSONResponse(await unless_gone(request.receive, whole_answer(speech, chat)))
 
 
-async def whole_answer(speech: Speech, request: ChatRequest) -> dict[str, Any]:
-    from speech_server.chat.answering import open_chat, whole
+async def load_answering() -> ModuleType:
+    """Only now, and in a thread: it takes numpy and httpx, which nobody else should wait for."""
+    return await asyncio.to_thread(importlib.import_module, "speech_server.chat.answering")
 
-    async with open_chat(request, speech.settings, speech.loader, speech.answers) as chat:
-        return await whole(chat)
+
+async def whole_answer(speech: Speech, request: ChatRequest) -> dict[str, Any]:
+    answering = await load_answering()
+    async with answering.open_chat(request, speech.settings, speech.loader, speech.answers) as chat:
+        completion: dict[str, Any] = await answering.whole(chat)
+        return completion
 
 
 async def chunks(speech: Speech, request: ChatRequest) -> AsyncGenerator[dict[str, Any], None]:
-    from speech_server.chat.answering import open_chat, stream
-
+    answering = await load_answering()
     async with (
-        open_chat(request, speech.settings, speech.loader, speech.answers) as chat,
-        aclosing(stream(chat)) as events,
+        answering.open_chat(request, speech.settings, speech.loader, speech.answers) as chat,
+        aclosing(answering.stream(chat)) as events,
     ):
         async for event in events:
             yield event

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import logging
 from typing import Any, Literal
 
@@ -82,15 +83,13 @@ class ClientSocket:
 @router.websocket("/v1/realtime")
 async def realtime(websocket: WebSocket, speech: SpeechDep) -> None:
     """OpenAI's Realtime API over a WebSocket."""
-    # Imported here: a server that is never talked to need not load numpy and what else a session takes.
-    from speech_server.realtime.config import SessionConfig
-    from speech_server.realtime.live import run_session
-
+    # Only now, and in a thread: it takes numpy, which no start of the server and no other request should wait for.
+    live = await asyncio.to_thread(importlib.import_module, "speech_server.realtime.live")
     settings = speech.settings
     try:
         if len(speech.sessions) >= settings.realtime_max_sessions:
             raise Busy(f"{len(speech.sessions)} realtime sessions are open, no more are taken: try again later")
-        config = SessionConfig().updated(read_query(websocket).session())
+        config = live.SessionConfig().updated(read_query(websocket).session())
     except SpeechError as error:
         await websocket.send_denial_response(error_reply(error))
         return
@@ -99,7 +98,7 @@ async def realtime(websocket: WebSocket, speech: SpeechDep) -> None:
     try:
         await websocket.accept("realtime" if "realtime" in offered else None)
         beta = websocket.headers.get("openai-beta") == "realtime=v1" or "openai-beta.realtime-v1" in offered
-        reason = await run_session(
+        reason = await live.run_session(
             ClientSocket(websocket), config, settings, speech.loader, beta=beta, sessions=lambda: len(speech.sessions)
         )
         log.info("realtime session over: %s", reason)
