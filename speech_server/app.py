@@ -11,6 +11,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import anyio
+import anyio.lowlevel
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
@@ -128,6 +130,7 @@ async def lifespan(app: FastAPI, stop: Callable[[], None] | None) -> AsyncIterat
 
 async def preload(app: FastAPI, stop: Callable[[], None] | None) -> None:
     state: Speech = app.state.speech
+    await anyio.lowlevel.checkpoint()  # imports anyio's backend now, not during the first request
     named = [model.id for model in state.catalog.named() if model.preload]
     try:
         await asyncio.gather(*(fetch_and_load(state, name) for name in (*state.settings.preload_models, *named)))

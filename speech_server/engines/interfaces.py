@@ -29,6 +29,21 @@ class Engine(Protocol):
     def close(self) -> None: ...
 
 
+class Queue(Protocol):
+    """What waits for an engine that takes the work of many requests in batches: its `batcher`, for the metrics."""
+
+    @property
+    def waiting(self) -> int: ...
+    @property
+    def lanes(self) -> int: ...  # requests
+    @property
+    def batches(self) -> int: ...
+    @property
+    def works_done(self) -> int: ...
+    @property
+    def busy_seconds(self) -> float: ...
+
+
 # --- speech to text ---
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from fastapi import APIRouter, Request, Response
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
-from prometheus_client.metrics_core import GaugeMetricFamily
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 if TYPE_CHECKING:
@@ -62,15 +62,33 @@ class Memory(Collector):
     def __init__(self, loaded: Callable[[], list[LoadedModel]]) -> None:
         self._loaded = loaded
 
-    def collect(self) -> Iterator[GaugeMetricFamily]:
+    def collect(self) -> Iterator[Metric]:
         models = self._loaded()
+        queues = [(model, model.queue) for model in models if model.queue]
         yield GaugeMetricFamily("speech_models_loaded", "Models in memory.", value=len(models))
-        memory = GaugeMetricFamily("speech_model_memory_bytes", "Memory a model takes.", labels=["model"])
-        references = GaugeMetricFamily("speech_model_references", "Requests that use a model.", labels=["model"])
-        for model in models:
-            memory.add_metric([model.info.id], model.memory_bytes)
-            references.add_metric([model.info.id], model.references)
-        yield from (memory, references)
+        yield gauge("model_memory_bytes", "Memory a model takes.", ((m, m.memory_bytes) for m in models))
+        yield gauge("model_references", "Requests that use a model.", ((m, m.references) for m in models))
+        yield gauge("queue_works", "Pieces of work that wait.", ((m, q.waiting) for m, q in queues))
+        yield gauge("queue_requests", "Requests with work in the queue.", ((m, q.lanes) for m, q in queues))
+        yield counter("batches", "Batches begun.", ((m, q.batches) for m, q in queues))
+        yield counter("batch_works", "Pieces of work done in batches.", ((m, q.works_done) for m, q in queues))
+        yield counter("busy_seconds", "Time workers were busy.", ((m, q.busy_seconds) for m, q in queues))
+
+
+def gauge(name: str, text: str, rows: Iterable[tuple[LoadedModel, float]]) -> Metric:
+    return filled(GaugeMetricFamily(f"speech_{name}", text, labels=["model"]), rows)
+
+
+def counter(name: str, text: str, rows: Iterable[tuple[LoadedModel, float]]) -> Metric:
+    return filled(CounterMetricFamily(f"speech_{name}", text, labels=["model"]), rows)
+
+
+def filled(
+    family: GaugeMetricFamily | CounterMetricFamily, rows: Iterable[tuple[LoadedModel, float]]
+) -> GaugeMetricFamily | CounterMetricFamily:
+    for model, value in rows:
+        family.add_metric([model.info.id], value)
+    return family
 
 
 @router.get("/metrics", response_class=Response)

@@ -54,7 +54,8 @@ class Speech:
         return cast("AbstractAsyncContextManager[VoiceDetector]", self.loader.use(name, VAD))
 
 
-def speech_of(connection: HTTPConnection) -> Speech:
+async def speech_of(connection: HTTPConnection) -> Speech:
+    # Async although it waits for nothing: FastAPI would run it in a thread.
     speech: Speech = connection.app.state.speech
     return speech
 

@@ -6,7 +6,7 @@ import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.conftest import WHISPER
-from tests.speech_server.routes.conftest import silence
+from tests.speech_server.routes.conftest import CLIPS
 
 
 def scrape(client: httpx.Client) -> dict[tuple[str, tuple[str, ...]], float]:
@@ -17,8 +17,10 @@ def scrape(client: httpx.Client) -> dict[tuple[str, tuple[str, ...]], float]:
 
 
 def test_requests_audio_and_models_are_counted(client: httpx.Client):
+    client.post(f"/api/ps/{WHISPER}")
     before = scrape(client)
-    client.post("/v1/audio/transcriptions", files={"file": silence(3)}, data={"model": WHISPER})
+    clip = (CLIPS / "english.opus").read_bytes()
+    client.post("/v1/audio/transcriptions", files={"file": clip}, data={"model": WHISPER})
     client.get("/v1/models/nobody/nothing")
     after = scrape(client)
 
@@ -28,12 +30,14 @@ def test_requests_audio_and_models_are_counted(client: httpx.Client):
     assert grew("speech_requests_total", "POST", "/v1/audio/transcriptions", "200") == 1
     assert grew("speech_requests_total", "GET", "/v1/models/{model_id:path}", "404") == 1
     assert grew("speech_request_seconds_count", "/v1/audio/transcriptions") == 1
-    assert round(grew("speech_audio_seconds_total", "automatic-speech-recognition"), 3) == 3
+    assert round(grew("speech_audio_seconds_total", "automatic-speech-recognition"), 1) == 5.3
     assert grew("speech_real_time_factor_count", "automatic-speech-recognition") == 1
     assert after["speech_models_loaded", ()] >= 2
     assert after["speech_model_memory_bytes", (WHISPER,)] > 50e6
     assert after["speech_model_references", (WHISPER,)] == 0
     assert after["speech_requests_in_flight", ()] == 0
+    assert grew("speech_batches_total", WHISPER) == grew("speech_batch_works_total", WHISPER) == 1
+    assert after["speech_queue_works", (WHISPER,)] == after["speech_queue_requests", (WHISPER,)] == 0
     assert after["process_resident_memory_bytes", ()] > 50e6
 
 
