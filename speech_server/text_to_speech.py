@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
@@ -32,8 +32,11 @@ def speak(
     sample_rate: int | None = None,
     *,
     streaming: bool,
+    count_seconds: Callable[[float], None] | None = None,
 ) -> AsyncGenerator[bytes, None]:
     """The bytes of one audio file, as they are ready; `sample_rate` None means the model's own.
+
+    `count_seconds` is called with the length of every piece that was spoken.
 
     Raises InvalidRequest at once, or on the first step; never after the first bytes. Closing the generator stops the
     synthesis.
@@ -41,7 +44,7 @@ def speak(
     speaker.check(options)
     if not speakable(text):
         raise InvalidRequest("input has nothing to say: it needs at least one letter or digit", param="input")
-    return _encoded(speaker, text, options, response_format, sample_rate, streaming)
+    return _encoded(speaker, text, options, response_format, sample_rate, streaming, count_seconds)
 
 
 async def _encoded(
@@ -51,12 +54,15 @@ async def _encoded(
     response_format: AudioFormat,
     sample_rate: int | None,
     streaming: bool,
+    count_seconds: Callable[[float], None] | None,
 ) -> AsyncGenerator[bytes, None]:
     from speech_server.audio.encode import Encoder  # numpy: not while the server starts
 
     encoder: Encoder | None = None
     async with aclosing(speaker.speak(text, options)) as pieces:
         async for samples in pieces:
+            if count_seconds:
+                count_seconds(len(samples) / speaker.sample_rate)
             if encoder is None:
                 encoder = await asyncio.to_thread(
                     Encoder, response_format, speaker.sample_rate, sample_rate, streaming=streaming

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from typing import Annotated, Any, Literal
@@ -105,10 +106,22 @@ async def chunks(speech: Speech, order: SpeechRequest) -> AsyncGenerator[bytes, 
             early=order.streamed,
         )
         speaker.check(options)
-        audio = speak(speaker, order.input, options, order.response_format, order.sample_rate, streaming=order.streamed)
-        async with aclosing(audio):
-            async for chunk in audio:
-                yield chunk
+        started, spoken = time.perf_counter(), list[float]()
+        audio = speak(
+            speaker,
+            order.input,
+            options,
+            order.response_format,
+            order.sample_rate,
+            streaming=order.streamed,
+            count_seconds=spoken.append,
+        )
+        try:
+            async with aclosing(audio):
+                async for chunk in audio:
+                    yield chunk
+        finally:
+            speech.metrics.count_audio(TTS, sum(spoken), time.perf_counter() - started)
 
 
 def own_voice(voices: Mapping[str, Voice]) -> str:

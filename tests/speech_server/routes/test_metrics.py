@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import httpx
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.conftest import WHISPER
+from tests.conftest import PIPER, WHISPER
 from tests.speech_server.routes.conftest import CLIPS
 
 
@@ -39,6 +40,14 @@ def test_requests_audio_and_models_are_counted(client: httpx.Client):
     assert grew("speech_batches_total", WHISPER) == grew("speech_batch_works_total", WHISPER) == 1
     assert after["speech_queue_works", (WHISPER,)] == after["speech_queue_requests", (WHISPER,)] == 0
     assert after["process_resident_memory_bytes", ()] > 50e6
+
+
+def test_speech_is_counted(client: httpx.Client):
+    before = scrape(client).get(("speech_audio_seconds_total", ("text-to-speech",)), 0)
+    order = {"model": PIPER, "input": "Hello there.", "response_format": "pcm"}
+    spoken = len(client.post("/v1/audio/speech", json=order).content) / 2 / 22_050
+    counted = scrape(client)["speech_audio_seconds_total", ("text-to-speech",)] - before
+    assert counted == pytest.approx(spoken, abs=0.01)
 
 
 def test_being_asked_is_not_counted(client: httpx.Client):
