@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import ctranslate2
@@ -36,6 +37,7 @@ class WhisperTranscriber:
         self._decoder = Decoder(library)
         cuda = library.model.device == "cuda"
         self._short_windows = bool(args.extra.get("short_windows", True))
+        self._beam_size = int(args.extra.get("beam_size", 0))  # a models file's, in place of the default
         self._ahead = 2 * workers  # chunks of one request in the queue: bounds memory, keeps all workers busy
         self.batcher: Batcher[Job, ChunkTranscript] = Batcher(
             self._step,
@@ -77,6 +79,8 @@ class WhisperTranscriber:
             raise InvalidRequest(
                 f"the model does not know the language '{options.language}': use one of {known}", param="language"
             )
+        if self._beam_size and options.beam_size > 1:  # 1 was asked for to be quick
+            options = replace(options, beam_size=self._beam_size)
         sample = self._decoder.tokenizer(options.task, "en")
         request = Request(options, self._short_windows, len(self._decoder.prompt(sample, options)))
         if options.language or len(self.languages) == 1:

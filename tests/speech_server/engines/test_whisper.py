@@ -281,3 +281,16 @@ async def test_a_gpu_hears_the_same():
     heard = await asyncio.gather(*(hear(engine, CLIP) for _ in range(8)))
     assert {words_of(text_of(transcripts[0].segments)) for transcripts in heard} == {ENGLISH_WORDS}
     await asyncio.to_thread(engine.close)
+
+
+async def test_a_model_s_own_beam_size_replaces_the_default(transcriber: WhisperTranscriber):
+    """Seen in the score, which depends on how many hypotheses were compared."""
+    narrow = whisper.load(model_folder(WHISPER), EngineArgs(workers=1, extra={"beam_size": 1}))
+    try:
+        own = (await hear(narrow, CLIP))[0].segments
+    finally:
+        narrow.close()
+    greedy = (await hear(transcriber, CLIP, options=TranscribeOptions(beam_size=1)))[0].segments
+    default = (await hear(transcriber, CLIP))[0].segments
+    assert [segment.avg_logprob for segment in own] == [segment.avg_logprob for segment in greedy]
+    assert [segment.avg_logprob for segment in own] != [segment.avg_logprob for segment in default]

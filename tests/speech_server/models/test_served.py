@@ -13,9 +13,9 @@ from speech_server.models.cache import Cache
 from speech_server.models.convert import write_converted
 from speech_server.models.store import in_silence
 from tests.conftest import ServerProcess
+from tests.speech_server.conftest import ENGLISH, ENGLISH_WORDS
+from tests.speech_server.hearing import words_of
 from tests.speech_server.models.conftest import real_folder
-
-CLIP = Path(__file__).parents[3] / "examples" / "clips" / "english.opus"
 
 
 @pytest.fixture
@@ -48,18 +48,17 @@ def server(endpoint: str, tmp_path: Path, cache: Cache):
 def test_a_converted_model_in_s3_answers_under_its_alias(server: ServerProcess, cache: Cache):
     with httpx.Client(base_url=server.url, timeout=120) as client:
         assert "support-calls" not in [model["id"] for model in client.get("/v1/models").json()["data"]]
-        with CLIP.open("rb") as clip:
+        with ENGLISH.open("rb") as clip:
             reply = client.post("/v1/audio/transcriptions", data={"model": "calls"}, files={"file": clip})
         assert reply.status_code == 200, reply.text
-        with CLIP.open("rb") as clip:
+        with ENGLISH.open("rb") as clip:
             other = client.post("/v1/audio/transcriptions", data={"model": "gpt-4o-nothing"}, files={"file": clip})
         assert other.status_code == 404
         models = {model["id"]: model for model in client.get("/v1/models").json()["data"]}
         assert models["support-calls"]["owned_by"] == "acme"
         assert client.get("/v1/models/calls").json()["id"] in ("calls", "support-calls")
         assert "support-calls" in json.dumps(client.get("/api/ps").json())
-        words = reply.json()["text"].lower()
-        assert words
+        assert words_of(reply.json()["text"]) == ENGLISH_WORDS
         assert client.delete("/v1/models/calls").status_code == 200
     assert cache.folder("support-calls") is None
     assert any("support-calls" in line and "downloading" in line for line in server.lines), "".join(server.lines)
