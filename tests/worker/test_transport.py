@@ -69,6 +69,25 @@ async def test_a_server_that_hangs_up_is_a_transport_error(client: httpx.AsyncCl
             await client.get(f"{url}/late")
 
 
+async def test_a_request_on_a_kept_connection_is_not_sent_again_when_the_server_hangs_up(
+    client: httpx.AsyncClient,
+) -> None:
+    seen: list[bytes] = []
+
+    async def answer_once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        seen.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+        seen.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.close()
+
+    async with await asyncio.start_server(answer_once, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        await client.get(f"{url}/first")
+        with pytest.raises(httpx.RemoteProtocolError):
+            await client.get(f"{url}/second")
+    assert [line.split()[1] for line in seen] == [b"/first", b"/second"]
+
+
 async def test_leaving_an_answer_early_lets_the_server_go(jobs: Jobs, client: httpx.AsyncClient) -> None:
     url = jobs.supervisor.wait_ready().url
     async with client.stream(
