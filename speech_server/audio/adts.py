@@ -1,4 +1,4 @@
-"""ADTS, the framing of AAC streams (ISO 14496-3, 1.A.3 and 4.4.2.1): headers, and filling frames up to a constant rate."""
+"""ADTS, the framing of AAC streams (ISO 14496-3, 1.A.3 and 4.4.2.1): headers, and frames filled to a constant rate."""
 
 from __future__ import annotations
 

@@ -53,8 +53,8 @@ class KokoroSpeaker:
             self._opening = threading.Thread(target=self._widen, args=(model, voices, cores, args), name="kokoro-wide")
             self._opening.start()
         self.memory_bytes = model.stat().st_size * (2 if self._opening else 1) + voices.stat().st_size
-        self._styles: Any = np.load(voices)
-        self._styles_lock = threading.Lock()  # they are read from one open file
+        self._styles: Any = self._library.voices  # an open archive, read when asked for
+        self._styles_lock = threading.Lock()
         self.voices: Mapping[str, Voice] = {name: describe(name) for name in sorted(self._styles.files)}
         self._queue = SpeechQueue("kokoro", workers, args)
         self.batcher = self._queue.batcher
@@ -79,7 +79,9 @@ class KokoroSpeaker:
         del self._library, self._wide
 
     def _widen(self, model: Path, voices: Path, cores: int, args: EngineArgs) -> None:
-        self._wide = _open(model, voices, cores, args)
+        wide = _open(model, voices, cores, args)
+        cast("Any", wide.voices).close()
+        self._wide = wide
 
     def _read(self, options: SpeakOptions) -> tuple[Blend, str]:
         check_speed(options.speed, SPEEDS)
@@ -110,6 +112,8 @@ def _open(model: Path, voices: Path, threads: int, args: EngineArgs) -> Library:
         # It only calls the session's run and asks for its inputs.
         session = cast("InferenceSession", Session(open_session(model, threads, args.device)))
         library: Library = Library.from_session(session, str(voices))
+        if not getattr(library.voices, "files", ()):
+            raise ValueError("voices.bin holds no voices")
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise ModelBroken(f"{voices.parent} is no Kokoro model this server can read: {error}") from error
     return library

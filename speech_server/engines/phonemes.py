@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
+import re
 import threading
 from collections.abc import Callable, Container
 from functools import cache
-from typing import Any
 
 from speech_server.engines import espeak
 from speech_server.errors import InvalidRequest
@@ -17,6 +18,7 @@ _EXTRAS = {
     "zh": ("misaki", "jieba", "pypinyin", "cn2an"),
 }
 _LOCK = threading.Lock()  # neither front end says that it may be used from several threads
+_LATIN_WORDS = re.compile(r"([A-Za-z][A-Za-z' -]*)")
 
 
 def check(language: str) -> None:
@@ -25,7 +27,7 @@ def check(language: str) -> None:
     if missing:
         raise InvalidRequest(
             f"language '{language}' needs packages that are not installed here ({', '.join(missing)}): "
-            "install requirements/cjk.txt, or use a voice of another language",
+            "pip install -r requirements/cjk.in, or use a voice of another language",
             param="voice",
             code="language_not_installed",
         )
@@ -41,18 +43,43 @@ def for_kokoro(text: str, language: str, vocabulary: Container[str]) -> str:
 def _front_end(language: str) -> Callable[[str], str]:
     if language not in _EXTRAS:
         return lambda text: espeak.phonemize(text, language)
-    front_end: Any
-    if language == "ja":
-        from misaki.ja import JAG2P
+    read = _open_japanese() if language == "ja" else _open_mandarin()
 
-        front_end = JAG2P(version="pyopenjtalk")  # the other version downloads a dictionary
-    else:
-        from misaki.zh import ZHG2P
+    def read_alone(text: str) -> str:
+        with _LOCK:
+            try:
+                return read(text)
+            except (AssertionError, ValueError) as error:  # what they raise for numbers and marks they do not expect
+                raise InvalidRequest(f"input cannot be read as '{language}': {text[:100]!r}", param="input") from error
 
-        front_end = ZHG2P()
+    return read_alone
+
+
+def _open_japanese() -> Callable[[str], str]:
+    from misaki.ja import JAG2P
+
+    front_end = JAG2P(version="pyopenjtalk")  # the other version downloads a dictionary
 
     def read(text: str) -> str:
-        with _LOCK:
-            return str(front_end(text)[0])
+        # The second half tells the pitch of each phoneme, for later models than this.
+        spoken: str = front_end(text)[0]
+        return spoken[: len(spoken) // 2]
+
+    return read
+
+
+def _open_mandarin() -> Callable[[str], str]:
+    import jieba
+    from misaki.zh import ZHG2P
+
+    jieba.setLogLevel(logging.WARNING)
+    front_end = ZHG2P()
+
+    def read(text: str) -> str:
+        # It would say a Latin word's letters as if they were phonemes.
+        parts = _LATIN_WORDS.split(text)
+        parts[1::2] = [f" {espeak.phonemize(word, 'en-us')} " for word in parts[1::2]]
+        parts[::2] = [front_end(part)[0] if part.strip() else part for part in parts[::2]]
+        return "".join(parts)
 
     return read

@@ -132,7 +132,7 @@ def _open_early(sentence: str, language: str) -> list[str]:
     """The sentence as [a few words, the rest]; whole when it is short or has no good place to cut."""
     words = sentence.split(" ")
     functions = FUNCTION_WORDS.get(language[:2])
-    if functions is None or len(words) < 8 or len(sentence) < 3 * SHORTEST:
+    if functions is None or len(words) < 8:
         return [sentence]
     bare = [word.strip(_CLOSERS + ".,;:!?¡¿—–…“‘«([").lower() for word in words]
     candidates = []

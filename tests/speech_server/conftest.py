@@ -15,9 +15,11 @@ from speech_server.engines.interfaces import RATE, EngineArgs, Samples
 from speech_server.models.catalog import SILERO, Catalog
 from speech_server.models.store import Store
 from speech_server.settings import Settings
-from tests.conftest import PIPER, ROOT, WHISPER
+from tests.conftest import KOKORO, PIPER, ROOT, WHISPER
 
 if TYPE_CHECKING:
+    from speech_server.engines.kokoro import KokoroSpeaker
+    from speech_server.engines.piper import PiperSpeaker
     from speech_server.engines.silero import Detector
     from speech_server.engines.whisper import WhisperTranscriber
 
@@ -51,6 +53,24 @@ def detector() -> Iterator[Detector]:
     from speech_server.engines import silero
 
     engine = silero.load(model_folder(SILERO), EngineArgs())
+    yield engine
+    engine.close()
+
+
+@pytest.fixture(scope="session")
+def kokoro() -> Iterator[KokoroSpeaker]:
+    from speech_server.engines import kokoro
+
+    engine = kokoro.load(model_folder(KOKORO), EngineArgs())
+    yield engine
+    engine.close()
+
+
+@pytest.fixture(scope="session")
+def piper() -> Iterator[PiperSpeaker]:
+    from speech_server.engines import piper
+
+    engine = piper.load(model_folder(PIPER), EngineArgs())
     yield engine
     engine.close()
 
