@@ -178,7 +178,7 @@ def test_pieces_of_audio_go_into_the_file_as_they_come(platform: LocalPlatform, 
             [
                 "call",
                 platform.base,
-                job({"pieces": pieces, "return": SPOKEN}),
+                job({"pieces": pieces, "return": {"text": "what the file must not become"}}),
                 "--stream",
                 "--output",
                 str(tmp_path / "sound"),
