@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from math import ceil
+from math import ceil, inf
 from typing import Generic, TypeVar
 
 from speech_server.errors import Busy, ShuttingDown
@@ -20,6 +20,7 @@ R = TypeVar("R")
 _AGING = 20.0
 # Work ahead of a newcomer before it is worth running beside the others instead of after them.
 _EXPRESS = 45.0
+_STAND_ASIDE = 1.0  # seconds at most
 
 
 class Work(Generic[T, R]):
@@ -71,8 +72,8 @@ class Batcher(Generic[T, R]):
 
     The next piece comes from the lane that has received least, long waiting counting in its favour; so a short
     request never waits behind all of a long one, and none starves. A batch is a worker's fair share of what waits,
-    at most `max_batch` works and about `max_cost`; an idle worker starts at once with what is there. One more thread
-    takes a newcomer while all workers are busy with requests that have received much more.
+    at most `max_batch` works and about `max_cost`; an idle worker starts at once with what is there. While all workers
+    are busy with requests that have received much more, a newcomer runs beside them on one more thread.
     """
 
     def __init__(
@@ -93,9 +94,10 @@ class Batcher(Generic[T, R]):
         self._max_lanes = max_lanes
         self._on_batch = on_batch
         self._lock = threading.Lock()
+        self._newcomer_done = threading.Condition(self._lock)
         self._lanes: set[Lane[T, R]] = set()
         self._running: dict[int, float] = {}  # batch -> least its lanes had received
-        self._express_busy = False
+        self._newcomer: list[Work[T, R]] | None = None  # the batch on the extra thread
         self._closed = False
         self._pool = ThreadPoolExecutor(workers + 1, thread_name_prefix=name)
         self._lane_seconds = 1.0
@@ -143,6 +145,8 @@ class Batcher(Generic[T, R]):
     def join(self, batch: list[Work[T, R]]) -> list[Work[T, R]]:
         """For a step: works that came meanwhile and may be done together with `batch`; they are added to it."""
         with self._lock:
+            if batch is self._newcomer:
+                return []
             # The first words of a request come soonest alone: only other requests may join them.
             lane = batch[0].lane
             first = lane.served <= batch[0].cost and all(work.lane is lane for work in batch)
@@ -151,6 +155,11 @@ class Batcher(Generic[T, R]):
         joined = [work for work in joined if work.start()]
         batch += joined
         return joined
+
+    def stand_aside(self, batch: list[Work[T, R]]) -> None:
+        """For a step, between its parts: leave the machine to a newcomer that runs beside it."""
+        with self._lock:
+            self._newcomer_done.wait_for(lambda: self._newcomer in (None, batch), _STAND_ASIDE)
 
     def leave(self, lane: Lane[T, R]) -> None:
         for work in self._shut(lane):
@@ -194,19 +203,24 @@ class Batcher(Generic[T, R]):
         free = self._workers - len(self._running)
         if free > 0:
             return self._fill(None, ceil(self._count_waiting() / free), [], None)
-        lane = self._first(None, None) if free == 0 else None
+        lane = self._first(None, None, inf) if free == 0 else None
         if lane and min(self._running.values()) > lane.served + lane.waiting[0].cost + _EXPRESS:
-            return [self._pop(lane)]
+            self._newcomer = [self._pop(lane)]
+            return self._newcomer
         return []
 
     def _fill(
         self, kind: tuple[Hashable] | None, share: int, batch: list[Work[T, R]], exclude: Lane[T, R] | None
     ) -> list[Work[T, R]]:
-        """Up to `share` works to go with `batch`; the first of an empty batch decides the kind."""
+        """Up to `share` works to go with `batch`; the first of an empty batch decides the kind.
+
+        Requests that have received much more stay out: they would delay it.
+        """
         taken: list[Work[T, R]] = []
         cost = sum(work.cost for work in batch)
         while len(taken) < share and len(batch) + len(taken) < self._max_batch:
-            lane = self._first(kind, exclude)
+            most = min((work.lane.served for work in (*batch, *taken)), default=inf) + _EXPRESS
+            lane = self._first(kind, exclude, most)
             if lane is None or (cost and cost + lane.waiting[0].cost > self._max_cost):
                 break
             work = self._pop(lane)
@@ -215,11 +229,15 @@ class Batcher(Generic[T, R]):
             taken.append(work)
         return taken
 
-    def _first(self, kind: tuple[Hashable] | None, exclude: Lane[T, R] | None) -> Lane[T, R] | None:
+    def _first(self, kind: tuple[Hashable] | None, exclude: Lane[T, R] | None, most: float) -> Lane[T, R] | None:
+        """Whose turn it is, among lanes that have received at most that much."""
         ready = [
             lane
             for lane in self._lanes
-            if lane.waiting and lane is not exclude and (kind is None or lane.waiting[0].kind == kind[0])
+            if lane.waiting
+            and lane is not exclude
+            and lane.served <= most
+            and (kind is None or lane.waiting[0].kind == kind[0])
         ]
         return min(ready, key=lambda lane: (lane.served + _AGING * lane.waiting[0].since, lane.opened), default=None)
 
@@ -244,6 +262,9 @@ class Batcher(Generic[T, R]):
     def _finished(self, number: int, batch: list[Work[T, R]], turn: Future[None]) -> None:
         with self._lock:
             del self._running[number]
+            if batch is self._newcomer:
+                self._newcomer = None
+                self._newcomer_done.notify_all()
         error = turn.exception()
         for work in batch:
             if not work.future.done() and (error or work.lane.closed):

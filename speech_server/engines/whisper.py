@@ -95,7 +95,9 @@ class WhisperTranscriber:
 
     def _step(self, batch: list[Work[Job, ChunkTranscript]]) -> None:
         self._encode(batch)
+        self.batcher.stand_aside(batch)
         self._encode(self.batcher.join(batch))
+        self.batcher.stand_aside(batch)
         ready = [work for work in batch if work.wanted and self._knows_language(work)]
         if not ready:
             return

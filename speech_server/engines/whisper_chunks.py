@@ -14,6 +14,7 @@ from speech_server.engines.interfaces import RATE, Samples, SpeechChunk, SpeechS
 from speech_server.engines.silero_spans import FRAME, SpanFinder
 
 LIMIT = 30 * RATE
+_FIRST = 11 * RATE  # the first chunk of a long recording: its words come early
 _REACH = 6 * RATE  # how far from the best length a quiet place may be
 _JOIN = RATE // 5  # a shorter gap between spans is not worth a seam
 _BLUR = np.ones(9, np.float32) / 9  # a cut wants 0.3 s of quiet, not one quiet frame
@@ -36,6 +37,7 @@ class Chunker:
         self._base = 0  # sample at which both start; a multiple of FRAME
         self._spans: deque[SpeechSpan] = deque()
         self.length = 0  # samples fed
+        self._next = _FIRST  # longest chunk to take while there is plenty
 
     def feed(self, samples: Samples) -> Iterator[SpeechChunk]:
         self._samples = np.concatenate((self._samples, samples))
@@ -48,7 +50,8 @@ class Chunker:
             self._quiet = np.concatenate((self._quiet, probabilities))
             self._add(self._finder.feed(probabilities))
         while self._waiting() >= 2 * LIMIT:
-            yield from self._take(self._best_cut(LIMIT - _REACH, LIMIT, LIMIT))
+            yield from self._take(self._best_cut(self._next - _REACH, self._next, self._next))
+            self._next = LIMIT
         self._drop()
 
     def finish(self) -> Iterator[SpeechChunk]:

@@ -150,6 +150,41 @@ def test_a_newcomer_runs_beside_long_requests_that_keep_all_workers_busy(kitchen
     finish(batcher, kitchen, future, short, late)
 
 
+def test_a_long_request_stands_aside_for_a_newcomer(kitchen: Kitchen):
+    order: list[str] = []
+
+    def step(batch: list[Work[str, str]]) -> None:
+        kitchen.entered.release()
+        if batch[0].payload == "long":
+            assert kitchen.open.wait(LIMIT)
+            batcher.stand_aside(batch)
+        else:
+            batcher.stand_aside(batch)  # not for itself
+            kitchen.open.set()
+            threading.Event().wait(0.05)
+        order.append(batch[0].payload)
+        batch[0].future.set_result("")
+
+    batcher = Batcher(step, name="t")
+    long = batcher.lane()
+    long.served = 300
+    futures = [long.submit("long", cost=30)]
+    assert kitchen.entered.acquire(timeout=LIMIT)
+    futures.append(batcher.lane().submit("short", cost=5))
+    finish(batcher, kitchen, *futures)
+    assert order == ["short", "long"]
+
+
+def test_a_newcomer_s_batch_is_not_filled_with_a_long_request_s_work(kitchen: Kitchen):
+    batcher = Batcher(kitchen.step, name="t", max_batch=8)
+    occupy(batcher, kitchen)
+    long = batcher.lane()
+    long.served = 300
+    futures = [long.submit("long", cost=30), batcher.lane().submit("short", cost=5), batcher.lane().submit("other")]
+    finish(batcher, kitchen, *futures)
+    assert sorted(kitchen.batches[1:]) == [["long"], ["short", "other"]]
+
+
 def test_no_extra_worker_among_equals(kitchen: Kitchen):
     batcher = Batcher(kitchen.step, name="t")
     occupy(batcher, kitchen, cost=30)
