@@ -25,7 +25,7 @@ from tests.talking import RATE, SILENCE, Person, plain
 pytestmark = [pytest.mark.anyio, pytest.mark.xdist_group("queue")]
 
 COMPLETED = "conversation.item.input_audio_transcription.completed"
-QUESTION = "What is the capital of France?"
+QUESTION = "Please tell me what time it is."
 ANSWER = "I believe that it is Paris. You can see a very tall tower there."
 
 

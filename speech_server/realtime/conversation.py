@@ -24,10 +24,6 @@ class Conversation:
     def __len__(self) -> int:
         return len(self._items)
 
-    @property
-    def last_id(self) -> str | None:
-        return self._items[-1].id if self._items else None
-
     def add(self, item: AnyItem, after: str | None = None) -> str | None:
         """Insert behind the item `after` ("root": at the beginning, None: at the end); the id before it.
 

@@ -55,10 +55,6 @@ class Listener:
     def speaking(self) -> bool:
         return self._utterance is not None and self._detector is not None
 
-    @property
-    def heard_ms(self) -> int:
-        return _ms(self._audio.end)
-
     def configure(self, settings: AudioInput) -> None:
         self._transcripts.settings = settings
         if settings.vad != self._vad:

@@ -21,7 +21,7 @@ from tests.talking import RATE, TalkServer, plain, spoken, understood
 
 pytestmark = pytest.mark.xdist_group("chat")
 
-QUESTION = "What is the capital of France?"
+QUESTION = "Please tell me what time it is."
 ANSWER = "I believe that it is Paris. You can see a very tall tower there."
 SPOKEN: dict[str, Any] = {
     "modalities": ["text", "audio"],

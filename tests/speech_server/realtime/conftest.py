@@ -9,7 +9,7 @@ import pytest
 from tests.conftest import PIPER, WHISPER
 from tests.talking import SILENCE, TalkServer, spoken, talk_server
 
-QUESTION = "What is the capital of France?"
+QUESTION = "Please tell me what time it is."
 
 
 @pytest.fixture(scope="session")

@@ -29,7 +29,7 @@ def strict() -> Iterator[ServerProcess]:
             "REALTIME_MAX_SESSIONS": "1",
             "REALTIME_IDLE_TIMEOUT": "3",
             "REALTIME_SEND_TIMEOUT": "1",
-            "REALTIME_MAX_SECONDS": "8",
+            "REALTIME_MAX_SECONDS": "5",
         }
     )
     yield server
