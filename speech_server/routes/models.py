@@ -24,7 +24,7 @@ AnyTask = Task | Literal["speaker-embedding", "speaker-diarization"]
 
 @router.get("/v1/models")
 async def list_models(speech: SpeechDep, task: AnyTask | None = None) -> dict[str, Any]:
-    """The installed models, and the aliases that name one of them."""
+    """The installed models, and the aliases that name one of them (`root` says which)."""
     return {"object": "list", "data": await installed(speech, task)}
 
 
@@ -105,8 +105,9 @@ async def delete_model(model_id: str, speech: SpeechDep) -> dict[str, str]:
 async def installed(speech: Speech, task: AnyTask | None) -> list[dict[str, Any]]:
     models = {model.id: model for model in await asyncio.to_thread(speech.store.installed)}
     aliases = {alias: models[target] for alias, target in speech.catalog.aliases.items() if target in models}
-    listed = [*models.items(), *sorted(aliases.items())]
-    return [{**entry(model), "id": name} for name, model in listed if task in (None, model.task)]
+    entries = [entry(model) for model in models.values()]
+    entries += [{**entry(model), "id": alias, "root": model.id} for alias, model in sorted(aliases.items())]
+    return [found for found in entries if task in (None, found["task"])]
 
 
 def find_installed(speech: Speech, name: str) -> ModelInfo | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -90,7 +91,7 @@ async def transcribing(speech: Speech, job: Job, task: Task) -> AsyncIterator[Tr
 async def whole(speech: Speech, job: Job, task: Task) -> Response:
     async with transcribing(speech, job, task) as transcription:
         segments = [segment async for segment in transcription]
-    return render(job.form, segments, transcription, task)
+    return await asyncio.to_thread(render, job.form, segments, transcription, task)  # hours of speech take a while
 
 
 def render(form: TranscriptionForm, segments: list[Segment], done: Transcription, task: Task) -> Response:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Protocol
 
 LINE = 42
@@ -15,6 +16,7 @@ LONGEST = 2 * LINE  # characters of a cue, the break between its lines included
 LONGEST_MS = 7000
 SHORTEST_MS = 1
 PAUSE_MS = 600  # a silence between words at which a cue may well end
+COMFORTABLE = 24  # characters; a shorter cue flashes by
 
 SENTENCE_END = re.compile(r"[.!?…。！？][\"'”’)\]]*$")
 CLAUSE_END = re.compile(r"[,;:、，；：—–][\"'”’)\]]*$")
@@ -65,10 +67,8 @@ def split(passages: Iterable[Passage]) -> Iterator[Cue]:
         for tokens in group(list(tokens_of(passage))):
             start = max(tokens[0].start_ms, reached)
             end = min(max(tokens[-1].end_ms, start + SHORTEST_MS), start + LONGEST_MS)
-            lines = fit("".join(token.text for token in tokens))
-            assert lines is not None
             reached = end
-            yield Cue(start, end, lines)
+            yield Cue(start, end, fit("".join(token.text for token in tokens)))
 
 
 def tokens_of(passage: Passage) -> Iterator[Token]:
@@ -94,52 +94,66 @@ def breakable(word: str) -> list[str]:
 
 
 def group(tokens: list[Token]) -> Iterator[list[Token]]:
-    while tokens:
-        most = longest_fit(tokens)
-        count = most if most == len(tokens) else best_break(tokens, most)
-        yield tokens[:count]
-        tokens = tokens[count:]
+    """The cheapest way to cut all tokens into cues inside the limits: dynamic programming over where cues end."""
+    text = "".join(token.text for token in tokens)
+    stops = [0, *accumulate(len(token.text) for token in tokens)]
+    starts = [stop + token.text.startswith(" ") for stop, token in zip(stops, tokens, strict=False)]
+    sentences = [0, *accumulate(bool(SENTENCE_END.search(token.text)) for token in tokens)]
+    least, begins = [0.0], [0]  # of the first `end` tokens: the cost, and where the last cue begins
+    for end in range(1, len(tokens) + 1):
+        options = []
+        for start in range(end - 1, -1, -1):
+            too_long = tokens[end - 1].end_ms - tokens[start].start_ms > LONGEST_MS
+            if start < end - 1 and (too_long or not fits(text, starts[start], stops[end])):
+                break
+            inside = sentences[end - 1] - sentences[start]
+            options.append((least[start] + cost_of_text(stops[end] - starts[start], inside), start))
+        cost, start = min(options)
+        least.append(cost + cost_of_ending(tokens, end))
+        begins.append(start)
+    ends, end = [], len(tokens)
+    while end:
+        ends.append(end)
+        end = begins[end]
+    for end in reversed(ends):
+        yield tokens[begins[end] : end]
 
 
-def longest_fit(tokens: list[Token]) -> int:
-    """How many of the tokens make the longest cue inside the limits; at least one."""
-    text = ""
-    for count, token in enumerate(tokens):
-        text += token.text
-        too_long = token.end_ms - tokens[0].start_ms > LONGEST_MS or fit(text) is None
-        if count and too_long:
-            return count
-    return len(tokens)
+def cost_of_ending(tokens: list[Token], end: int) -> float:
+    """A cue had better end with a sentence, else at a pause or with a clause, and not inside a word unless it must."""
+    if end == len(tokens) or SENTENCE_END.search(tokens[end - 1].text):
+        return 0.0
+    if tokens[end].start_ms - tokens[end - 1].end_ms >= PAUSE_MS:
+        return 0.2
+    if CLAUSE_END.search(tokens[end - 1].text):
+        return 0.4
+    return 1.0 if tokens[end].text.startswith(" ") else 1.5
 
 
-def best_break(tokens: list[Token], most: int) -> int:
-    """Where to end a cue of at most `most` tokens: late, and better after a sentence, a clause or a pause."""
-
-    def worth(count: int) -> float:
-        text, pause = tokens[count - 1].text, tokens[count].start_ms - tokens[count - 1].end_ms
-        fullness = count / most
-        if SENTENCE_END.search(text):
-            return fullness + 1.0
-        if pause >= PAUSE_MS:
-            return fullness + 0.8
-        return fullness + 0.4 if CLAUSE_END.search(text) else fullness
-
-    # A cue cut in the middle of a run without spaces reads worse than one cut at a space.
-    spaced = [count for count in range(1, most + 1) if tokens[count].text[:1].isspace()]
-    return max(spaced or range(1, most + 1), key=worth)
+def cost_of_text(length: int, sentences_inside: int) -> float:
+    """Few cues rather than many, none that is gone before it is read, none that runs on into the next sentence."""
+    return 1.0 + max(0.0, 1.0 - length / COMFORTABLE) + 0.6 * sentences_inside
 
 
-def fit(text: str) -> tuple[str, ...] | None:
-    """One line, or the two most equal ones; None where that takes more than two lines."""
+def fits(text: str, start: int, stop: int) -> bool:
+    """Whether `fit` finds lines for text[start:stop]."""
+    if stop - start <= LINE:
+        return True
+    if stop - start > LONGEST:
+        return False
+    # The space in the middle must leave at most a line on both sides; where there is none at all, any place will do.
+    return text.rfind(" ", stop - LINE - 1, start + LINE + 1) != -1 or text.find(" ", start, stop) == -1
+
+
+def fit(text: str) -> tuple[str, ...]:
+    """One line, or the two most equal ones, of a text that fits."""
     text = text.strip()
     if len(text) <= LINE:
         return (text,)
-    if len(text) > LONGEST:
-        return None
-    places = [found.start() for found in re.finditer(r"\s", text)] or range(1, len(text))
+    places = [found.start() for found in re.finditer(" ", text)] or range(1, len(text))
     halves = [(text[:place].rstrip(), text[place:].lstrip()) for place in places]
     possible = [half for half in halves if max(map(len, half)) <= LINE]
-    return min(possible, key=lambda half: abs(len(half[0]) - len(half[1])), default=None)
+    return min(possible, key=lambda half: abs(len(half[0]) - len(half[1])))
 
 
 def milliseconds(seconds: float) -> int:

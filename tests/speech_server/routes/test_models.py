@@ -30,6 +30,7 @@ def test_aliases_of_installed_models_are_listed(client: httpx.Client):
     models = {model["id"]: model for model in client.get("/v1/models").json()["data"]}
     assert models["whisper-1"]["task"] == "automatic-speech-recognition"
     assert models["tts-1"]["voices"]
+    assert models["tts-1"]["root"] == KOKORO
 
 
 @pytest.mark.parametrize(

@@ -94,6 +94,17 @@ def test_a_cue_ends_at_a_sentence_rather_than_in_the_next_one():
     assert " ".join(cues[0].lines) == "This is the first sentence that is said."
 
 
+def test_no_word_is_left_alone_at_the_end_of_a_sentence():
+    text = " A small red bird had always wanted to visit the lighthouse at the end of the pier, and so did I."
+    assert min(len(" ".join(cue.lines)) for cue in split([speech(text, each=0.21)])) > 20
+
+
+def test_an_hour_of_chinese_takes_no_time_worth_speaking_of():
+    """The search is linear in the text: a hundred times the text takes far less than ten thousand times the steps."""
+    sentence = Segment(0.0, 30.0, "今日はとても良い天気ですね、散歩に行きましょうか。" * 8)
+    assert len(list(split([sentence] * 120))) > 240
+
+
 def test_a_pause_ends_a_cue():
     first, second = speech(" one two three four five six seven eight"), speech(" nine ten eleven twelve", start=6.0)
     joined = Segment(0.0, 8.0, first.text + second.text, words=first.words + second.words)
