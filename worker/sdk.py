@@ -25,6 +25,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
 from contextvars import ContextVar
+from functools import partial
 from typing import Any
 
 import aiohttp
@@ -168,15 +169,21 @@ class JobLoop(rp_scale.JobScaler):  # type: ignore[misc]  # runpod has no types
             self.jobs_tasks[job["id"]] = task
             running.add(task)
             task.add_done_callback(running.discard)
+            task.add_done_callback(partial(self._forget, job))
         await asyncio.gather(*running, return_exceptions=True)
 
     async def handle_job(self, session: aiohttp.ClientSession, job: dict[str, Any]) -> None:
         _session.set(session)
         _job_id.set(str(job["id"]))
-        try:
-            await super().handle_job(session, job)
-        finally:
-            self._place_free.set()
+        await super().handle_job(session, job)
+
+    def _forget(self, job: dict[str, Any], task: asyncio.Task[None]) -> None:
+        # The SDK does this at the end of handle_job, which a job that is stopped before its first step never reaches.
+        if self.jobs_tasks.get(job["id"]) is task:
+            del self.jobs_tasks[job["id"]]
+        if job["id"] not in self.jobs_tasks:
+            self.job_progress.remove(job)
+        self._place_free.set()
 
     def _until_shutdown(self, fetch: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
         async def fetch_or_stop(session: aiohttp.ClientSession, *args: Any) -> Any:
