@@ -22,6 +22,7 @@ from worker import settings as worker
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "settings.md"
 HUB = ROOT / ".runpod" / "hub.json"
+TESTS = ROOT / ".runpod" / "tests.json"
 
 # Shown at once when someone deploys from the Hub; all others are under "advanced".
 FIRST = {
@@ -172,9 +173,19 @@ def hub() -> str:
     return json.dumps(listing, indent=2, ensure_ascii=False) + "\n"
 
 
+def hub_tests() -> str:
+    """Each test asks what the example of its name asks."""
+    listing = json.loads(TESTS.read_text())
+    for test in listing["tests"]:
+        example = ROOT / "examples" / "jobs" / f"{test['name'].replace('_', '-')}.json"
+        test["input"] = json.loads(example.read_text())["input"]
+    return json.dumps(listing, indent=2, ensure_ascii=False) + "\n"
+
+
 def main() -> int:
     PAGE.write_text(page())
     HUB.write_text(hub())
+    TESTS.write_text(hub_tests())
     return 0
 
 

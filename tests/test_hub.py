@@ -138,6 +138,5 @@ def test_the_hubs_tests_carry_their_audio_with_them():
 
 
 def test_the_hubs_tests_ask_what_the_examples_ask():
-    """The examples run in our own suite, against the same models, through the same worker."""
-    examples = [json.loads(path.read_text())["input"] for path in (ROOT / "examples" / "jobs").glob("*.json")]
-    assert [test["name"] for test in TESTS["tests"] if test["input"] not in examples] == []
+    """The examples run in our own suite, through a real worker: tests/test_examples.py."""
+    assert settings_tables.TESTS.read_text() == settings_tables.hub_tests(), "run python -m tests.settings_tables"
