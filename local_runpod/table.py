@@ -135,6 +135,7 @@ class JobTable:
             _, job = self._queue.popitem(last=False)
             given.append(job.take(worker_id, self._clock()))
             worker.holds.add(job.id)
+            worker.stops.discard(job.id)  # meant for an earlier run of it
             self._touch(job)
         return given
 
@@ -237,7 +238,6 @@ class JobTable:
         self._end(job, Status.TIMED_OUT, f"job timed out: policy.{name} of {round(limit * 1000)} ms passed")
 
     def _lose(self, job: Job) -> None:
-        self._tell_stop(job)
         self._release(job)
         job.lost += 1
         if job.lost > self.settings.lost_retries:

@@ -221,6 +221,28 @@ def test_a_job_the_pings_stopped_listing_is_lost() -> None:
     assert job.status is Status.IN_QUEUE
 
 
+def test_a_lost_job_that_the_same_worker_takes_again_is_not_stopped() -> None:
+    bench = Bench(lost_after=30)
+    job = bench.submit()
+    bench.table.take("w", 1)
+    bench.now += 31
+    bench.table.ping("w", [])
+    bench.table.take("w", 1)
+    assert bench.table.drain_stops("w") == []
+    bench.table.cancel(job.id)
+    assert bench.table.drain_stops("w") == [job.id]
+
+
+def test_a_retried_job_is_not_stopped_by_the_stop_of_its_first_run() -> None:
+    bench = Bench()
+    job = bench.submit(execution_timeout=5)
+    bench.table.take("w", 1)
+    bench.pass_time(6)
+    bench.table.retry(job.id)
+    bench.table.take("w", 1)
+    assert bench.table.drain_stops("w") == []
+
+
 def test_with_an_api_key_unknown_workers_get_nothing() -> None:
     bench = Bench(api_key="secret")
     bench.submit()
