@@ -6,9 +6,10 @@ import threading
 import zipfile
 from collections.abc import AsyncGenerator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
+from numpy.lib.npyio import NpzFile
 
 from speech_server.engines import phonemes
 from speech_server.engines.interfaces import EngineArgs, Samples, SpeakOptions, Voice
@@ -53,7 +54,7 @@ class KokoroSpeaker:
             self._opening = threading.Thread(target=self._widen, args=(model, voices, cores, args), name="kokoro-wide")
             self._opening.start()
         self.memory_bytes = model.stat().st_size * (2 if self._opening else 1) + voices.stat().st_size
-        self._styles: Any = self._library.voices  # an open archive, read when asked for
+        self._styles = cast("NpzFile", self._library.voices)  # an open archive, read when asked for
         self._styles_lock = threading.Lock()
         self.voices: Mapping[str, Voice] = {name: describe(name) for name in sorted(self._styles.files)}
         self._queue = SpeechQueue("kokoro", workers, args)
@@ -80,7 +81,7 @@ class KokoroSpeaker:
 
     def _widen(self, model: Path, voices: Path, cores: int, args: EngineArgs) -> None:
         wide = _open(model, voices, cores, args)
-        cast("Any", wide.voices).close()
+        cast("NpzFile", wide.voices).close()
         self._wide = wide
 
     def _read(self, options: SpeakOptions) -> tuple[Blend, str]:
@@ -112,8 +113,8 @@ def _open(model: Path, voices: Path, threads: int, args: EngineArgs) -> Library:
         # It only calls the session's run and asks for its inputs.
         session = cast("InferenceSession", Session(open_session(model, threads, args.device)))
         library: Library = Library.from_session(session, str(voices))
-        if not getattr(library.voices, "files", ()):
-            raise ValueError("voices.bin holds no voices")
+        if not isinstance(library.voices, NpzFile):  # the library says array, whatever the file holds
+            raise ValueError("voices.bin holds no voices by name")
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise ModelBroken(f"{voices.parent} is no Kokoro model this server can read: {error}") from error
     return library

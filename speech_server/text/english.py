@@ -12,7 +12,18 @@ _MINUTES_UNDER_TEN = re.compile(r"\b([01]?\d|2[0-3]):0([1-9])\b(?!:)")
 _JOINED_HALF_DAY = re.compile(r"(?<=\d)(?=[ap]m\b)", re.IGNORECASE)
 _FRACTION = re.compile(r"(?<![\w/.])(1/2|1/3|2/3|1/4|3/4)(?![\w/])")
 _FRACTIONS = {"1/2": "one half", "1/3": "one third", "2/3": "two thirds", "1/4": "one quarter", "3/4": "three quarters"}
-_TENS = ("hundreds", "tens", "twenties", "thirties", "forties", "fifties", "sixties", "seventies", "eighties", "nineties")  # fmt: skip
+_TENS = (
+    "hundreds",
+    "tens",
+    "twenties",
+    "thirties",
+    "forties",
+    "fifties",
+    "sixties",
+    "seventies",
+    "eighties",
+    "nineties",
+)
 _SHARP, _PLUSES = re.compile(r"\b([A-G])#(?!\w)"), re.compile(r"(?<=\w)\+\+")
 
 
