@@ -6,6 +6,7 @@ import asyncio
 import json
 import socket as sockets
 import ssl
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -19,9 +20,10 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.http11 import Request, Response
 
-from worker.door import Door
+from worker.door import Door, Visit
 from worker.errors import RealtimeUnavailable, ServerError, ServerUnavailable
 from worker.job import parse_job
+from worker.meter import Meter
 from worker.realtime import hold_session, public_url, time_limit
 from worker.settings import Settings
 
@@ -251,6 +253,13 @@ async def test_an_expired_token_is_refused_and_its_job_ends(start: Start):
     assert await refused(told["url"] + f"?token={told['token']}") == REFUSED
 
 
+async def test_a_token_ends_with_its_time_whoever_looks_at_the_clock():
+    visit = Visit("ws://127.0.0.1:9", {}, Meter(), Settings())
+    assert visit.admits(visit.token)
+    visit.expires_at = time.time() - 1
+    assert not visit.admits(visit.token)
+
+
 async def test_each_of_several_sessions_has_its_own_client(start: Start, echo: Echo):
     jobs = [start(query={"model": f"m{number}"}) for number in range(3)]
     told = [await job.realtime() for job in jobs]
@@ -304,6 +313,17 @@ async def test_a_silent_or_endless_session_is_ended(start: Start, settings: dict
             await socket.recv()
         assert socket.close_reason == reason
     assert (await job.output())["reason"] == reason
+
+
+async def test_a_session_that_is_used_does_not_go_idle(start: Start):
+    job = start({"realtime_idle_timeout": 0.5})
+    async with visit(await job.realtime()) as socket:
+        await socket.recv()
+        for _ in range(8):
+            await asyncio.sleep(0.1)
+            await socket.send("still here")
+            assert await socket.recv() == "still here"
+    assert (await job.output())["reason"] == "client_left"
 
 
 def test_the_session_ends_before_its_job_does():

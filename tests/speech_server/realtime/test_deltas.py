@@ -25,7 +25,7 @@ def test_what_was_sent_is_never_sent_again_when_the_final_text_corrects_it():
     deltas = Deltas()
     deltas.guess("I scream every day")
     assert deltas.guess("I scream every day in") == "I scream every day"
-    assert deltas.finish("Ice cream every day in summer.") == " in summer."
+    assert deltas.finish("Icecream every day in summer.") == " in summer."
 
 
 def test_scripts_without_spaces_are_sent_by_the_character():
