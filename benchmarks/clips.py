@@ -30,8 +30,8 @@ _SENTENCES = (
     (28.6, "we were all going direct to Heaven, we were all going direct the other way,"),
     (
         44.4,
-        "in short, the period was so far like the present period, that some of its noisiest authorities insisted on its "
-        "being received, for good or for evil, in the superlative degree of comparison only.",
+        "in short, the period was so far like the present period, that some of its noisiest authorities insisted on "
+        "its being received, for good or for evil, in the superlative degree of comparison only.",
     ),
 )
 # First and last sentence of clips of 10 to 30 s.

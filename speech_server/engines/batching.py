@@ -128,19 +128,20 @@ class Batcher(Generic[T, R]):
             return lane
 
     def put(self, work: Work[T, R]) -> None:
-        with self._lock:
-            closed = work.lane.closed
-            if not closed:
-                work.lane.waiting.append(work)
-        if closed:
-            work.future.set_exception(_unloaded())
-        else:
-            self._wake()
+        self._enter(work, again=False)
 
     def put_back(self, work: Work[T, R]) -> None:
         """For a step: this work needs another turn, before what its request sent later."""
+        self._enter(work, again=True)
+
+    def _enter(self, work: Work[T, R], *, again: bool) -> None:
         with self._lock:
-            work.lane.waiting.appendleft(work)
+            if not (closed := work.lane.closed):
+                (work.lane.waiting.appendleft if again else work.lane.waiting.append)(work)
+        if not closed:
+            self._wake()
+        elif not again:  # a work that had a turn is told when that turn ends
+            work.future.set_exception(_unloaded())
 
     def join(self, batch: list[Work[T, R]]) -> list[Work[T, R]]:
         """For a step: works that came meanwhile and may be done together with `batch`; they are added to it."""
@@ -150,8 +151,7 @@ class Batcher(Generic[T, R]):
             # The first words of a request come soonest alone: only other requests may join them.
             lane = batch[0].lane
             first = lane.served <= batch[0].cost and all(work.lane is lane for work in batch)
-            share = ceil(self._count_waiting() / self._workers)
-            joined = self._fill((batch[0].kind,), share, batch, lane if first else None)
+            joined = self._fill((batch[0].kind,), self._share(), batch, lane if first else None)
         joined = [work for work in joined if work.start()]
         batch += joined
         return joined
@@ -185,6 +185,10 @@ class Batcher(Generic[T, R]):
             dropped, lane.waiting = lane.waiting, deque()
         return dropped
 
+    def _share(self) -> int:
+        """What one worker may take; the others, busy or not, will be back for theirs."""
+        return ceil(self._count_waiting() / self._workers)
+
     def _count_waiting(self) -> int:
         return sum(len(lane.waiting) for lane in self._lanes)
 
@@ -202,7 +206,7 @@ class Batcher(Generic[T, R]):
     def _next_batch(self) -> list[Work[T, R]]:
         free = self._workers - len(self._running)
         if free > 0:
-            return self._fill(None, ceil(self._count_waiting() / free), [], None)
+            return self._fill(None, self._share(), [], None)
         lane = self._first(None, None, inf) if free == 0 else None
         if lane and min(self._running.values()) > lane.served + lane.waiting[0].cost + _EXPRESS:
             self._newcomer = [self._pop(lane)]

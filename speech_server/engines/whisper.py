@@ -27,6 +27,9 @@ from speech_server.errors import InvalidRequest, ModelBroken
 _WORKSPACE = 100 * 1024 * 1024  # bytes a worker's activations take, seen with base
 
 
+Turn = Work[Job, ChunkTranscript]
+
+
 class WhisperTranscriber:
     """One model in memory, called from as many threads as it has workers."""
 
@@ -93,12 +96,12 @@ class WhisperTranscriber:
 
     # --- on worker threads ---
 
-    def _step(self, batch: list[Work[Job, ChunkTranscript]]) -> None:
+    def _step(self, batch: list[Turn]) -> None:
         self._encode(batch)
         self.batcher.stand_aside(batch)
         self._encode(self.batcher.join(batch))
         self.batcher.stand_aside(batch)
-        ready = [work for work in batch if work.wanted and self._knows_language(work)]
+        ready = self._with_language([work for work in batch if work.wanted])
         if not ready:
             return
         attempts = self._decoder.decode([work.payload for work in ready])
@@ -115,29 +118,29 @@ class WhisperTranscriber:
             else:
                 work.future.set_result(job.transcript())
 
-    def _encode(self, batch: list[Work[Job, ChunkTranscript]]) -> None:
+    def _encode(self, batch: list[Turn]) -> None:
         for work in batch:
             if work.wanted and work.payload.encoded is None:
                 self._decoder.encode(work.payload)
 
-    def _knows_language(self, work: Work[Job, ChunkTranscript]) -> bool:
-        """The first chunk decides for all; the others wait for it, already encoded."""
-        job, request = work.payload, work.payload.request
-        if request.tokenizer is not None:
-            return True
-        if not job.first:
+    def _with_language(self, batch: list[Turn]) -> list[Turn]:
+        """Those whose language is known. The first chunk decides for all; the others are parked, already encoded."""
+        first = [work for work in batch if work.payload.first and work.payload.request.tokenizer is None]
+        if first:
+            languages = self._decoder.detect_languages([work.payload for work in first])
+            for work, (language, probability) in zip(first, languages, strict=True):
+                request = work.payload.request
+                with request.lock:
+                    self._set_language(request, language, probability)
+                    parked, request.parked = request.parked, []
+                for other in reversed(parked):
+                    self.batcher.put_back(other)
+        ready: list[Turn] = []
+        for work in batch:
+            request = work.payload.request
             with request.lock:
-                if request.tokenizer is None:
-                    request.parked.append(work)
-                    return False
-            return True
-        language, probability = self._decoder.detect_language(job)
-        with request.lock:
-            self._set_language(request, language, probability)
-            parked, request.parked = request.parked, []
-        for other in reversed(parked):
-            self.batcher.put_back(other)
-        return True
+                (ready if request.tokenizer else request.parked).append(work)
+        return ready
 
     def _try_again(self, job: Job) -> bool:
         """Step down the ladder: the full window first, then higher temperatures."""
@@ -149,7 +152,7 @@ class WhisperTranscriber:
             return True
         return False
 
-    def _put_back(self, work: Work[Job, ChunkTranscript]) -> None:
+    def _put_back(self, work: Turn) -> None:
         work.kind = work.payload.kind
         self.batcher.put_back(work)
 

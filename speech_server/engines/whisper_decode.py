@@ -46,9 +46,9 @@ class Decoder:
         view = ctranslate2.StorageView.from_array(np.ascontiguousarray(features))
         job.encoded = self.model.encode(view, to_cpu=self.model.device == "cuda")
 
-    def detect_language(self, job: Job) -> tuple[str, float]:
-        token, probability = self.model.detect_language(job.encoded)[0][0]
-        return token[2:-2], float(probability)
+    def detect_languages(self, jobs: list[Job]) -> list[tuple[str, float]]:
+        found = self.model.detect_language(_join([job.encoded for job in jobs]))
+        return [(best[0][0][2:-2], float(best[0][1])) for best in found]
 
     def decode(self, jobs: list[Job]) -> list[Attempt]:
         """One attempt for each job; all of one kind, languages known."""

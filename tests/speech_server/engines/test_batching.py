@@ -228,6 +228,23 @@ def test_a_work_may_take_several_turns():
     batcher.close()
 
 
+def test_work_put_back_goes_to_an_idle_worker_at_once():
+    both = threading.Barrier(2)
+
+    def step(batch: list[Work[str, str]]) -> None:
+        if batch[0].payload == "a":
+            other = Work(batch[0].lane, "b", 1.0, None)
+            batcher.put_back(other)
+            both.wait(LIMIT)  # only when the other worker has taken it meanwhile
+        else:
+            both.wait(LIMIT)
+        batch[0].future.set_result("done")
+
+    batcher: Batcher[str, str] = Batcher(step, name="t", workers=2)
+    assert batcher.lane().submit("a").result(LIMIT) == "done"
+    batcher.close()
+
+
 def test_a_step_that_fails_fails_its_batch_and_nothing_else(kitchen: Kitchen):
     def fail(batch: list[Work[str, str]]) -> None:
         if batch[0].payload == "bad":
