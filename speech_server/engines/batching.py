@@ -18,8 +18,8 @@ R = TypeVar("R")
 
 # A second of waiting weighs as much as this much work already received: bounds how long new requests can go first.
 _AGING = 20.0
-# Work ahead of a newcomer before it is worth running beside the others instead of after them.
-_EXPRESS = 45.0
+# Who has received that much more is not a newcomer's equal.
+_MUCH = 20.0
 _STAND_ASIDE = 1.0  # seconds at most
 
 
@@ -96,7 +96,7 @@ class Batcher(Generic[T, R]):
         self._lock = threading.Lock()
         self._newcomer_done = threading.Condition(self._lock)
         self._lanes: set[Lane[T, R]] = set()
-        self._running: dict[int, float] = {}  # batch -> least its lanes had received
+        self._running: dict[int, float] = {}  # batch -> least any of its lanes has received, this batch included
         self._newcomer: list[Work[T, R]] | None = None  # the batch on the extra thread
         self._closed = False
         self._pool = ThreadPoolExecutor(workers + 1, thread_name_prefix=name)
@@ -199,7 +199,7 @@ class Batcher(Generic[T, R]):
                 if not batch:
                     return
                 number = self.batches = self.batches + 1
-                self._running[number] = min(work.lane.served - work.cost for work in batch)
+                self._running[number] = min(work.lane.served for work in batch)
                 turn = self._pool.submit(self._run, batch)
             turn.add_done_callback(partial(self._finished, number, batch))
 
@@ -208,7 +208,7 @@ class Batcher(Generic[T, R]):
         if free > 0:
             return self._fill(None, self._share(), [], None)
         lane = self._first(None, None, inf) if free == 0 else None
-        if lane and min(self._running.values()) > lane.served + lane.waiting[0].cost + _EXPRESS:
+        if lane and min(self._running.values()) > lane.served + lane.waiting[0].cost + _MUCH:
             self._newcomer = [self._pop(lane)]
             return self._newcomer
         return []
@@ -223,7 +223,7 @@ class Batcher(Generic[T, R]):
         taken: list[Work[T, R]] = []
         cost = sum(work.cost for work in batch)
         while len(taken) < share and len(batch) + len(taken) < self._max_batch:
-            most = min((work.lane.served for work in (*batch, *taken)), default=inf) + _EXPRESS
+            most = min((work.lane.served for work in (*batch, *taken)), default=inf) + _MUCH
             lane = self._first(kind, exclude, most)
             if lane is None or (cost and cost + lane.waiting[0].cost > self._max_cost):
                 break

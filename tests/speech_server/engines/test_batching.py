@@ -110,8 +110,8 @@ def test_only_one_kind_shares_a_batch(kitchen: Kitchen):
 
 def test_a_short_request_goes_before_the_rest_of_a_long_one(kitchen: Kitchen):
     batcher = Batcher(kitchen.step, name="t")
-    long = occupy(batcher, kitchen, "long 0", cost=30)
-    futures = [long.submit(f"long {number}", cost=30) for number in range(1, 5)]
+    long = occupy(batcher, kitchen, "long 0", cost=20)
+    futures = [long.submit(f"long {number}", cost=20) for number in range(1, 5)]
     futures.append(batcher.lane().submit("short", cost=5))
     finish(batcher, kitchen, *futures)
     assert kitchen.order == ["long 0", "short", "long 1", "long 2", "long 3", "long 4"]
@@ -187,8 +187,8 @@ def test_a_newcomer_s_batch_is_not_filled_with_a_long_request_s_work(kitchen: Ki
 
 def test_no_extra_worker_among_equals(kitchen: Kitchen):
     batcher = Batcher(kitchen.step, name="t")
-    occupy(batcher, kitchen, cost=30)
-    future = batcher.lane().submit("other", cost=5)
+    occupy(batcher, kitchen, cost=20)
+    future = batcher.lane().submit("other", cost=15)
     assert not kitchen.entered.acquire(timeout=0.05)
     finish(batcher, kitchen, future)
 
