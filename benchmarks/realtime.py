@@ -17,6 +17,7 @@ from typing import Any, cast
 import httpx
 import numpy as np
 import psutil
+import uvloop
 from websockets.asyncio.client import ClientConnection, connect
 
 from benchmarks.report import Report
@@ -40,7 +41,8 @@ def run(report: Report) -> None:
     with speech_server({"PRELOAD_MODELS": f"{STT},{TTS}"}) as server:
         turn_ends(report, server.url)
         many_sessions(report, server.url)
-    asyncio.run(stalls(report))
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:  # the server's own kind of loop
+        runner.run(stalls(report))
     long_hearing(report)
 
 
