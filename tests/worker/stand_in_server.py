@@ -4,7 +4,7 @@
                               [--print TEXT]
 
 Listens on UVICORN_HOST:UVICORN_PORT. Routes, whose queries are in each function: /ping, /echo, /give, /drip, /loop,
-/sleep, /crash, /gauge, /environment, /api/progress/ID.
+/sleep, /crash, /deaf, /gauge, /environment, /api/progress/ID.
 """
 
 from __future__ import annotations
@@ -160,6 +160,13 @@ class Handler(BaseHTTPRequestHandler):
             os.kill(os.getpid(), int(self.query["signal"]))
         os._exit(int(self.query.get("status", 1)))
 
+    def do_route_deaf(self) -> None:
+        """?seconds=: takes no more connections, and ends after that."""
+        self.close_connection = True
+        self.server.socket.shutdown(socket.SHUT_RDWR)
+        threading.Timer(float(self.query["seconds"]), os._exit, (0,)).start()
+        self.reply_json({})
+
     # --- plumbing ---
 
     def wait(self, seconds: float) -> bool:
@@ -202,6 +209,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def start(self, kind: str, status: int, size: int | None) -> None:
         self.send_response(status)
+        if self.close_connection:
+            self.send_header("connection", "close")
         if kind:
             self.send_header("content-type", kind)
         if status in (301, 302, 307, 308):

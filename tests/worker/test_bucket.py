@@ -57,6 +57,7 @@ async def test_a_40_mb_result_comes_back_from_its_link_byte_for_byte(jobs: Jobs,
     assert (output["status"], output["content_type"], output["size_bytes"]) == ("success", "audio/wav", 40_000_000)
     assert abs(output["expires_at"] - time.time() - 60) < 30
     assert "/results/sync-1_.._x/" in output["audio_url"]
+    assert "X-Amz-Expires=60" in output["audio_url"]
     answer = download(output["audio_url"])
     assert answer.headers["content-type"] == "audio/wav"
     assert answer.content == (bytes(range(256)) * 160_000)[:40_000_000]

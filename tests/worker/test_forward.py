@@ -170,14 +170,18 @@ async def test_the_death_of_the_server_fails_its_jobs_and_the_next_job_succeeds(
 async def test_a_request_that_was_not_sent_goes_to_the_next_server(supervise: Callable[..., Supervisor]):
     supervisor = supervise()
     jobs = Jobs(supervisor, stand_in_settings())
-    server = supervisor.wait_ready()
-    crash = asyncio.create_task(jobs("crashing", path="/crash?signal=9"))
-    outputs = []
-    async with asyncio.timeout(10):
-        while not server.died.done():
-            outputs.append(await jobs("other", path="/echo", method="POST", file_base64=b64(b"x" * 1000)))
-        await crash
-        outputs.append(await jobs("last", path="/echo", method="POST", file_base64=b64(b"x" * 1000)))
-    assert outputs[-1]["method"] == "POST"
-    assert supervisor.wait_ready().url != server.url
+    first = supervisor.wait_ready()
+    assert await jobs(path="/deaf?seconds=0.3") == {}
+    echo = await jobs(path="/echo", method="POST", file_base64=b64(b"x" * 1000))
+    assert form_of(echo) == [("file", "file", b"x" * 1000)]
+    assert supervisor.wait_ready().url != first.url
+    await jobs.proxy.close()
+
+
+async def test_a_server_that_is_deaf_and_stays_is_a_reason(supervise: Callable[..., Supervisor]):
+    jobs = Jobs(supervise(), stand_in_settings())
+    assert await jobs(path="/deaf?seconds=60") == {}
+    error = json.loads((await jobs(path="/echo"))["error"])
+    assert error["code"] == "server_unavailable"
+    assert "connection to the speech server broke (ConnectError)" in error["message"]
     await jobs.proxy.close()

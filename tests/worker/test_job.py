@@ -138,6 +138,7 @@ def test_realtime_is_told_apart_under_all_prefixes(prefix: str):
         ({"path": "/x", "timeout": 0}, "input.timeout: must be a number of seconds above 0"),
         ({"path": "/x", "timeout": True}, "input.timeout: must be a number of seconds above 0"),
         ({"path": "/x", "timeout": math.inf}, "input.timeout: must be a number of seconds above 0"),
+        ({"path": "/x", "headers": {"X-A": "1", "x-a": "2"}}, "input.headers.x-a: given twice"),
         ({"path": "/x", "query": {"a": 1}, "query_params": {"a": 1}}, "input.query_params: the same as query"),
         ({"path": "/x", "query": {"a": {}}}, "input.query.a: must be text, a number or a boolean, not an object"),
         ({"path": "/x", "file_url": "https://a", "file_path": "b"}, "input.file_path: there is file_url already"),
