@@ -120,12 +120,17 @@ def transcribe_samples(
 
 
 async def detect_speech(
-    source: Path | BinaryIO, detector: VoiceDetector, options: VadOptions, *, pcm: bool = False
+    source: Path | BinaryIO,
+    detector: VoiceDetector,
+    options: VadOptions,
+    *,
+    pcm: bool = False,
+    max_seconds: float | None = None,
 ) -> list[SpeechSpan]:
     """Where somebody speaks, in samples at 16 kHz."""
     from speech_server.audio import decode
 
-    puller = _Puller(_find_speech(decode.stream(source, pcm=pcm), detector, options))
+    puller = _Puller(_find_speech(decode.stream(source, pcm=pcm, max_seconds=max_seconds), detector, options))
     spans: list[SpeechSpan] = []
     try:
         while (found := await puller.pull()) is not None:

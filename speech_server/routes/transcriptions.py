@@ -78,7 +78,7 @@ async def transcribing(speech: Speech, job: Job, task: Task) -> AsyncIterator[Tr
         detector = await stack.enter_async_context(speech.detector()) if vad else None
         transcription = transcribe(
             job.upload.file, transcriber, detector, job.form.options(task), vad,
-            pcm=is_pcm(job.upload),
+            pcm=is_pcm(job.upload), max_seconds=speech.settings.max_audio_seconds,
         )  # fmt: skip
         stack.push_async_callback(transcription.aclose)
         started = time.perf_counter()

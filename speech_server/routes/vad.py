@@ -73,7 +73,10 @@ async def create_timestamps(
 
 async def detect(speech: Speech, job: Job) -> list[SpeechSpan]:
     async with speech.detector(job.form.model) as detector:
-        return await detect_speech(job.upload.file, detector, job.form.options(), pcm=is_pcm(job.upload))
+        longest = speech.settings.max_audio_seconds
+        return await detect_speech(
+            job.upload.file, detector, job.form.options(), pcm=is_pcm(job.upload), max_seconds=longest
+        )
 
 
 def milliseconds(samples: int) -> int:
