@@ -121,13 +121,13 @@ async def test_only_a_few_pieces_are_taken_ahead_of_a_slow_listener():
 
 async def test_closing_ends_the_run_under_way():
     session = Session(open_session(model_folder(PIPER) / "model.onnx", 1, "cpu"))
-    running, ended = threading.Event(), threading.Event()
+    running, ended, given_up = threading.Event(), threading.Event(), threading.Event()
 
     def say(text: str, alone: bool) -> Samples:
         if text == "a":
             return beep(text, alone)
         try:
-            while True:  # only its Stop ends it
+            while not given_up.is_set():  # only its Stop ends it
                 session.run(None, INPUTS)
                 running.set()
         finally:
@@ -138,11 +138,13 @@ async def test_closing_ends_the_run_under_way():
         async with aclosing(opened.speak(pieces, say, rate=RATE, pause_scale=1.0)) as spoken:
             await anext(spoken)
             assert await wait(running.is_set)
-        assert await wait(ended.is_set)
+        stopped = await wait(ended.is_set)
+        given_up.set()
+    assert stopped
 
 
 async def wait(condition: Callable[[], bool]) -> bool:
-    with anyio.move_on_after(20):
+    with anyio.move_on_after(10):
         while not condition():  # noqa: ASYNC110 - set by worker threads
             await anyio.sleep(0.01)
     return condition()
