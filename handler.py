@@ -228,6 +228,9 @@ def _serve(proxy: Proxy, settings: Settings, supervisor: Supervisor) -> None:
     import runpod
 
     from worker import bucket, forward, sdk  # noqa: F401
+    from worker.memory import return_large_blocks
+
+    return_large_blocks()
 
     def speech_server() -> None:
         supervisor.wait_ready()

@@ -81,3 +81,12 @@ def test_a_result_of_40_mb_that_is_refused_is_never_held(worker: Worker):
     done = worker.run(path="/give?type=audio/wav&size=40000000", method="POST")
     assert "reply_too_large" in done["error"]
     assert worker.megabytes("VmHWM") - idle < ALLOWED_MB / 2
+
+
+def test_large_results_are_given_back_once_they_are_sent(worker: Worker):
+    worker.run(path="/give?type=audio/wav&size=2000000", method="POST")
+    idle = worker.megabytes("VmRSS")
+    for size in (5_000_000, 7_000_000, 6_000_000, 7_300_000):
+        done = worker.run(path=f"/give?type=audio/wav&size={size}", method="POST")
+        assert done["status"] == "COMPLETED"
+    assert worker.megabytes("VmRSS") - idle < 10
