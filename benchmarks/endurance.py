@@ -32,13 +32,20 @@ def run(report: Report) -> None:
 async def _measure(report: Report, running: Running) -> None:
     limits = httpx.Limits(max_connections=100)
     async with httpx.AsyncClient(base_url=running.url, timeout=1200, limits=limits) as client:
-        while (await client.get("/ping")).status_code != 200:
-            await asyncio.sleep(0.1)
+        await _ready(client)
         clips = [await _speak(client, text) for text in SENTENCES]
         loaded = running.memory_mb()
         await _health_under_load(report, client, clips)
         await _mixed(report, client, clips, running)
         await _hour(report, client, clips, running, loaded)
+
+
+async def _ready(client: httpx.AsyncClient) -> None:
+    for _ in range(600):
+        if (await client.get("/ping")).status_code == 200:
+            return
+        await asyncio.sleep(0.1)
+    raise RuntimeError("the models were not loaded within a minute")
 
 
 async def _speak(client: httpx.AsyncClient, text: str) -> bytes:

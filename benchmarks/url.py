@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from pathlib import Path
 
 import httpx
 
@@ -54,10 +53,9 @@ async def _at(
 
 
 async def _transcribe(client: httpx.AsyncClient, url: str, model: str, clip: Clip) -> str:
-    path: Path = clip.path
     response = await client.post(
         f"{url}/audio/transcriptions",
         data={"model": model, "language": "en"},
-        files={"file": (path.name, path.read_bytes())},
+        files={"file": (clip.path.name, await asyncio.to_thread(clip.path.read_bytes))},
     )
     return str(response.raise_for_status().json()["text"])
