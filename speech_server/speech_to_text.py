@@ -6,7 +6,7 @@ import asyncio
 import os
 import threading
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterable, Iterator
+from collections.abc import AsyncGenerator, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from pathlib import Path
@@ -64,8 +64,8 @@ class Transcription:
 
     async def _run(self, transcriber: Transcriber, options: TranscribeOptions) -> AsyncGenerator[Segment, None]:
         try:
-            async with aclosing(transcriber.transcribe(self._chunks(), options)) as transcripts:
-                async for transcript in transcripts:
+            async with aclosing(self._chunks()) as chunks, aclosing(transcriber.transcribe(chunks, options)) as heard:
+                async for transcript in heard:
                     self.language = transcript.language
                     self.language_probability = transcript.language_probability
                     self.done = self._ends.popleft()
@@ -75,7 +75,7 @@ class Transcription:
         finally:
             await self._source.close()
 
-    async def _chunks(self) -> AsyncIterator[SpeechChunk]:
+    async def _chunks(self) -> AsyncGenerator[SpeechChunk, None]:
         while (chunks := await self._source.pull()) is not None:
             self.duration = self._chunker.length / RATE
             for chunk in chunks:

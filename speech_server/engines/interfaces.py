@@ -97,7 +97,8 @@ class SpeechChunk:
     """At most 30 s of audio to transcribe, cut out at `offset` seconds of the whole; RATE Hz.
 
     `spans` tells where pieces of `samples` came from when silence inside was cut out:
-    (start sample in `samples`, start second in the whole), ascending. Empty: contiguous from `offset`.
+    (start sample in `samples`, start second in the whole), ascending. Empty: contiguous from `offset`, and nobody
+    knows where in it there is speech.
     """
 
     samples: Samples

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import ctranslate2
 from faster_whisper import WhisperModel
+from faster_whisper.feature_extractor import FeatureExtractor
 
 from speech_server.engines.batching import Batcher, Lane, Work
 from speech_server.engines.interfaces import (
@@ -34,21 +35,23 @@ class WhisperTranscriber:
     """One model in memory, called from as many threads as it has workers."""
 
     def __init__(self, library: WhisperModel, *, workers: int, weights: int, args: EngineArgs) -> None:
-        self.languages = frozenset(library.supported_languages)
+        self.languages = _languages(library)
         self.memory_bytes = weights + workers * _WORKSPACE
         self._library = library
         self._decoder = Decoder(library)
         cuda = library.model.device == "cuda"
         self._short_windows = bool(args.extra.get("short_windows", True))
         self._beam_size = int(args.extra.get("beam_size", 0))  # a models file's, in place of the default
-        self._ahead = 2 * workers  # chunks of one request in the queue: bounds memory, keeps all workers busy
+        batch = int(args.extra.get("max_batch", 0)) or (32 if cuda else 8)
+        # Chunks of one request in the queue: bounds memory, keeps all workers busy.
+        self._ahead = workers * batch if cuda else 3 * workers
         self.batcher: Batcher[Job, ChunkTranscript] = Batcher(
             self._step,
             name="whisper",
             workers=workers,
-            max_batch=int(args.extra.get("max_batch", 0)) or (32 if cuda else 8),
-            # Seconds of audio: on a CPU a longer batch would keep others waiting for more than about a second.
-            max_cost=960.0 if cuda else 60.0,
+            max_batch=batch,
+            # Seconds of audio: on a CPU a longer batch would keep others waiting for seconds.
+            max_cost=960.0 if cuda else 90.0,
             max_lanes=int(args.extra.get("max_requests", 128)),
         )
 
@@ -176,6 +179,14 @@ async def _feed(
         done.put_nowait(None)
 
 
+def _languages(library: WhisperModel) -> frozenset[str]:
+    """The library lists all Whisper ever knew; models older than a language lack its token."""
+    if not library.model.is_multilingual:
+        return frozenset({"en"})
+    token = library.hf_tokenizer.token_to_id
+    return frozenset(code for code in library.supported_languages if token(f"<|{code}|>") is not None)
+
+
 def load(folder: Path, args: EngineArgs) -> WhisperTranscriber:
     device = args.device
     if device == "auto":
@@ -198,6 +209,8 @@ def load(folder: Path, args: EngineArgs) -> WhisperTranscriber:
         )
     except (RuntimeError, ValueError) as error:
         raise ModelBroken(f"the Whisper model in {folder} cannot be loaded: {error}") from error
+    if library.feature_extractor.mel_filters.shape[0] != library.model.n_mels:  # no preprocessor_config.json
+        library.feature_extractor = FeatureExtractor(feature_size=library.model.n_mels)
     size = (folder / "model.bin").stat().st_size
     weights = size * 6 // 10 if compute_type.startswith("int8") else size
     return WhisperTranscriber(library, workers=workers, weights=weights, args=args)

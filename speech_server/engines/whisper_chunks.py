@@ -107,7 +107,7 @@ class Chunker:
             taken += end - span.start
         samples = np.concatenate(parts)
         if self._voice is not None or np.abs(samples).max() >= _SILENCE:
-            yield SpeechChunk(samples, spans[0][1], tuple(spans) if len(spans) > 1 else ())
+            yield SpeechChunk(samples, spans[0][1], tuple(spans) if self._voice is not None else ())
 
     def _drop(self) -> None:
         keep = self.length if self._finder is None else self._finder.keep_from

@@ -44,7 +44,10 @@ class Decoder:
         padded = np.pad(part, (0, job.window - len(part)))
         features = self.library.feature_extractor(padded, padding=0)[np.newaxis].astype(np.float32)
         view = ctranslate2.StorageView.from_array(np.ascontiguousarray(features))
-        job.encoded = self.model.encode(view, to_cpu=self.model.device == "cuda")
+        encoded = self.model.encode(view, to_cpu=self.model.device == "cuda")
+        if encoded.dtype == ctranslate2.DataType.bfloat16:  # which NumPy does not know
+            encoded = encoded.to(ctranslate2.DataType.float32)
+        job.encoded = encoded
 
     def detect_languages(self, jobs: list[Job]) -> list[tuple[str, float]]:
         found = self.model.detect_language(_join([job.encoded for job in jobs]))

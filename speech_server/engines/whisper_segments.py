@@ -14,7 +14,7 @@ _HOP = 160  # samples per frame of features
 _PREPEND = "\"'“¿([{-"
 _APPEND = "\"'.。,，!！?？:：”)]}、"
 _MIN_REST = RATE // 4  # a shorter rest holds no word
-_LONG_REST = 3 * RATE  # silence of this length was cut out before: a rest this long holds speech
+_LONG_REST = 3 * RATE  # silence of this length was cut out, if a voice detector was asked: this rest holds speech
 
 
 def add_segments(decoder: Decoder, job: Job, attempt: Attempt) -> int:
@@ -40,11 +40,9 @@ def add_segments(decoder: Decoder, job: Job, attempt: Attempt) -> int:
 def _done(job: Job, pieces: list[dict[str, Any]], seek: int, ended: bool) -> int:
     """Whisper may stop before the part ends, because a sentence was cut there or because it lost its way."""
     part = len(job.part)
-    rest = _LONG_REST
-    if seek < part:
-        rest = _MIN_REST
-    elif ended:
-        seek = round(pieces[-1]["end"] * RATE)
+    rest = _MIN_REST
+    if seek >= part and ended and job.chunk.spans:
+        seek, rest = round(pieces[-1]["end"] * RATE), _LONG_REST
     return seek if 0 < seek < part - rest else part
 
 
