@@ -67,7 +67,7 @@ class SpeechQueue:
                     samples = trim(await asyncio.wrap_future(future), rate)
                     waiting.popleft()
                     spoken = spoken or len(samples) > 0
-                    await top_up(self._ahead if spoken else 1)
+                    await top_up(self._ahead)
                     if len(samples):
                         yield with_pause(samples, utterance.piece.pause * pause_scale, rate)
             finally:

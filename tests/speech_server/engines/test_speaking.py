@@ -59,11 +59,15 @@ async def test_pieces_come_in_order_whoever_is_ready_first():
 
 async def test_the_first_piece_is_alone_and_the_next_are_side_by_side():
     alone: dict[str, bool] = {}
+    other = threading.Event()
     meet = threading.Barrier(2, timeout=10)
 
     def say(text: str, by_itself: bool) -> Samples:
         alone[text] = by_itself
-        if text != "first":
+        if text == "first":
+            assert not other.wait(0.3)  # none begins while it is spoken
+        else:
+            other.set()
             meet.wait()
         return beep(text, by_itself)
 
