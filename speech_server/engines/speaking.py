@@ -10,7 +10,8 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 from speech_server.audio.joins import trim, with_pause
-from speech_server.engines.batching import Batcher, Work
+from speech_server.engines.batching import Batcher
+from speech_server.engines.fair_queue import Work
 from speech_server.engines.interfaces import EngineArgs, Samples
 from speech_server.engines.onnx import Stop
 from speech_server.errors import InvalidRequest

@@ -11,7 +11,8 @@ import ctranslate2
 from faster_whisper import WhisperModel
 from faster_whisper.feature_extractor import FeatureExtractor
 
-from speech_server.engines.batching import Batcher, Lane, Work
+from speech_server.engines.batching import Batcher
+from speech_server.engines.fair_queue import Lane, Work
 from speech_server.engines.interfaces import (
     RATE,
     ChunkTranscript,

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ctranslate2 import StorageView
     from faster_whisper.tokenizer import Tokenizer
 
-    from speech_server.engines.batching import Work
+    from speech_server.engines.fair_queue import Work
 
 FULL_WINDOW = 30 * RATE
 # Few sizes, so that jobs find company: only jobs of one window size can be decoded together.

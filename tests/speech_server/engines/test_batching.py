@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from speech_server.engines.batching import Batcher, Lane, Work
+from speech_server.engines.batching import Batcher
+from speech_server.engines.fair_queue import Lane, Work
 from speech_server.errors import Busy, ShuttingDown
 
 LIMIT = 10  # seconds any wait here may take
