@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
 FULL_WINDOW = 30 * RATE
 # Few sizes, so that jobs find company: only jobs of one window size can be decoded together.
-_WINDOWS = tuple(seconds * RATE for seconds in (15, 20, 25))
+_WINDOWS = tuple(seconds * RATE for seconds in (15, 20))
 _LOOP = 2.4  # compression ratio; a loop of the decoder compresses better than speech
 _WORD = re.compile(r"\w+")
-_MARGIN = 4 * RATE  # a window much fuller than this loses words at its end
+_MARGIN = 3 * RATE  # a window much fuller than this loses words at its end
 
 
 @dataclass(slots=True)
