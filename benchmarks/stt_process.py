@@ -110,8 +110,9 @@ class Ours:
     """The engine behind our server, without HTTP."""
 
     def __init__(self, settings: dict[str, Any]) -> None:
-        from speech_server.engines.allocator import keep_memory
+        from speech_server.engines.allocator import keep_memory, use_one_blas_thread
 
+        use_one_blas_thread()
         if settings.pop("keep_memory", True):
             keep_memory()
         from speech_server.engines import silero, whisper

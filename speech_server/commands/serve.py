@@ -58,9 +58,10 @@ def serve(settings: Settings) -> int:
     import uvicorn
 
     from speech_server.app import create_app
-    from speech_server.engines.allocator import keep_memory
+    from speech_server.engines.allocator import keep_memory, use_one_blas_thread
     from speech_server.errors import ConfigurationInvalid
 
+    use_one_blas_thread()
     if settings.tune_allocator:
         keep_memory()
     gave_up = False
