@@ -75,8 +75,8 @@ def test_raw_pcm_is_taken_as_it_is(tmp_path: Path):
 
 
 def test_two_recordings_of_different_shape_joined_in_one_stream():
-    data = make("mp3") + make("mp3", layout="stereo")
-    assert len(samples_of(data)) / 16_000 == pytest.approx(2.0, abs=0.3)
+    mono, stereo = make("aac"), make("aac", layout="stereo")
+    assert len(samples_of(mono + stereo)) == len(samples_of(mono)) + len(samples_of(stereo))
 
 
 def test_a_damaged_tail_keeps_what_came_before():
@@ -151,8 +151,9 @@ def test_a_playlist_cannot_open_other_files(tmp_path: Path, playlist: str):
         list(decode.stream(upload))
 
 
-def test_a_file_named_like_an_address_is_just_a_file(tmp_path: Path):
-    odd = tmp_path / "concat:a|b"
+def test_a_file_named_like_an_address_is_just_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    odd = Path("concat:a|b")
     odd.write_bytes(make("wav"))
     assert sum(map(len, decode.stream(odd))) == 16_000
 
