@@ -117,8 +117,14 @@ async def test_prompt_and_hotwords_decide_how_a_name_is_spelled(transcriber: Whi
     assert ["Kathryn" in text for text in heard] == [False, True, True]
 
 
-async def test_a_prompt_longer_than_the_context_is_cut(transcriber: WhisperTranscriber):
-    options = TranscribeOptions(prompt="Some words. " * 400, hotwords="fox and dog " * 400, language="en")
+async def test_a_prompt_longer_than_the_context_keeps_hotwords_and_its_own_end(transcriber: WhisperTranscriber):
+    prompt = "Some words. " * 400 + "The end."
+    options = TranscribeOptions(prompt=prompt, hotwords="fox and dog " * 400, language="en")
+    tokenizer = transcriber._decoder.tokenizer("transcribe", "en")
+    tokens = transcriber._decoder.prompt(tokenizer, options)
+    assert len(tokens) <= 448 // 2 + len(tokenizer.sot_sequence)
+    assert tokenizer.decode(tokens).startswith(" fox and dog")
+    assert tokenizer.decode(tokens).endswith("words. The end.")
     assert "fox" in text_of((await hear(transcriber, CLIP, options=options))[0].segments)
 
 
