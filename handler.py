@@ -225,8 +225,9 @@ def main(argv: list[str]) -> int:
 
 def _serve(proxy: Proxy, settings: Settings, supervisor: Supervisor) -> None:
     # Everything a job needs, while the server starts: the first job does not wait for it.
-    import runpod
+    from worker.quick_import import import_runpod
 
+    runpod = import_runpod()
     from worker import bucket, forward, sdk  # noqa: F401
     from worker.memory import return_large_blocks
 

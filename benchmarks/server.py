@@ -88,7 +88,8 @@ class ControlPlane:
     def __init__(self) -> None:
         self.jobs: queue.Queue[dict[str, Any]] = queue.Queue()
         self.results: queue.Queue[tuple[float, dict[str, Any]]] = queue.Queue()
-        self.asked_first: float | None = None
+        self.asked = threading.Event()
+        self.asked_first = 0.0  # time.perf_counter seconds
         plane = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -97,6 +98,7 @@ class ControlPlane:
             def do_GET(self) -> None:
                 if "/job-take" in self.path:
                     plane.asked_first = plane.asked_first or time.perf_counter()
+                    plane.asked.set()
                     try:
                         job = plane.jobs.get(timeout=1)
                     except queue.Empty:
@@ -128,6 +130,9 @@ class ControlPlane:
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+        # Long polls are cut when the worker ends.
+        self._server.handle_error = lambda *_: None  # type: ignore[method-assign]
 
     @property
     def env(self) -> dict[str, str]:
