@@ -160,7 +160,8 @@ async def test_a_full_window_of_sentences_is_heard_to_its_end(transcriber: Whisp
         "My brother keeps bees behind the old school. Every spring he paints the hives blue, and in autumn we sell "
         "honey on the market. Last year a storm broke the fence, so we built a wall of stones from the river. It "
         "took three weeks and a borrowed tractor. The neighbours laughed at first, but then they came with bread and "
-        "cheese. Now they have bees too, and a wall that is longer than ours. In winter nothing moves there except the smoke."
+        "cheese. Now they have bees too, and a wall that is longer than ours. In winter nothing moves there except "
+        "the smoke."
     )
     spoken = say(text)
     assert len(spoken) < 30 * RATE
