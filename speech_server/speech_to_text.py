@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 from collections import deque
 from collections.abc import AsyncGenerator, Generator, Iterable, Iterator
@@ -12,6 +11,7 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Generic, TypeVar
 
+from speech_server.engines.cores import core_count
 from speech_server.engines.interfaces import (
     RATE,
     Samples,
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 # Decoding and voice detection: short calls, on threads of their own so that nothing slow is in front of them.
-_pool = ThreadPoolExecutor((os.cpu_count() or 1) + 1, thread_name_prefix="decode")
+_pool = ThreadPoolExecutor(core_count() + 1, thread_name_prefix="decode")
 
 
 class Transcription:

@@ -40,7 +40,8 @@ class Work(Generic[T, R]):
         return not self.lane.closed
 
     def start(self) -> bool:
-        return self.future.running() or self.future.set_running_or_notify_cancel()
+        """False for what was cancelled, or failed with its batch."""
+        return not self.future.done() and (self.future.running() or self.future.set_running_or_notify_cancel())
 
 
 class Lane(Generic[T, R]):

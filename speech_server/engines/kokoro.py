@@ -12,9 +12,10 @@ import numpy as np
 from numpy.lib.npyio import NpzFile
 
 from speech_server.engines import phonemes
+from speech_server.engines.cores import core_count
 from speech_server.engines.interfaces import EngineArgs, Samples, SpeakOptions, Voice
 from speech_server.engines.kokoro_voices import Blend, describe, parse_blend, resolve_language
-from speech_server.engines.onnx import Session, core_count, has_cuda, open_session
+from speech_server.engines.onnx import Session, has_cuda, open_session
 from speech_server.engines.speaking import SpeechQueue, check_speed
 from speech_server.errors import ModelBroken
 from speech_server.text.sentences import cut, speakable

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from pathlib import Path
 from types import TracebackType
@@ -85,8 +84,3 @@ def has_cuda() -> bool:
     import onnxruntime
 
     return "CUDAExecutionProvider" in onnxruntime.get_available_providers() and ctranslate2.get_cuda_device_count() > 0
-
-
-def core_count() -> int:
-    """Cores this process may use: its CPU affinity, which a container's limit often sets."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

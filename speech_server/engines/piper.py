@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from speech_server.engines.cores import core_count
 from speech_server.engines.interfaces import EngineArgs, Samples, SpeakOptions, Voice
 from speech_server.engines.kokoro_voices import OPENAI_VOICES
-from speech_server.engines.onnx import Session, core_count, has_cuda, open_session
+from speech_server.engines.onnx import Session, has_cuda, open_session
 from speech_server.engines.speaking import SpeechQueue, check_speed
 from speech_server.errors import InvalidRequest, ModelBroken
 from speech_server.text.sentences import cut

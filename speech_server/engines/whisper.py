@@ -12,6 +12,7 @@ from faster_whisper import WhisperModel
 from faster_whisper.feature_extractor import FeatureExtractor
 
 from speech_server.engines.batching import Batcher
+from speech_server.engines.cores import core_count
 from speech_server.engines.fair_queue import Lane, Work
 from speech_server.engines.interfaces import (
     RATE,
@@ -20,7 +21,6 @@ from speech_server.engines.interfaces import (
     SpeechChunk,
     TranscribeOptions,
 )
-from speech_server.engines.onnx import core_count
 from speech_server.engines.whisper_decode import Decoder
 from speech_server.engines.whisper_job import FULL_WINDOW, Job, Request, choose_attempt, is_worth_another
 from speech_server.engines.whisper_segments import add_segments
