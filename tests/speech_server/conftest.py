@@ -78,14 +78,15 @@ def piper() -> Iterator[PiperSpeaker]:
 @pytest.fixture(scope="session")
 def say() -> Say:
     """Text -> speech at 16 kHz, by the Piper library itself."""
-    from piper import PiperVoice
+    from piper import PiperVoice, SynthesisConfig
 
     folder = model_folder(PIPER)
     voice = PiperVoice.load(folder / "model.onnx", folder / "config.json")
+    steady = SynthesisConfig(noise_scale=0.0, noise_w_scale=0.0)  # the same words sound the same every time
 
     @cache
     def speak(text: str) -> Samples:
-        spoken = np.concatenate([chunk.audio_float_array for chunk in voice.synthesize(text)])
+        spoken = np.concatenate([chunk.audio_float_array for chunk in voice.synthesize(text, steady)])
         return soxr.resample(spoken, voice.config.sample_rate, RATE).astype(np.float32)
 
     return speak

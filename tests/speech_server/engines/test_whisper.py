@@ -107,10 +107,10 @@ async def test_logprobs_belong_to_the_text(transcriber: WhisperTranscriber):
 
 
 async def test_prompt_and_hotwords_decide_how_a_name_is_spelled(transcriber: WhisperTranscriber, say: Say):
-    spoken = say("Catherine Smyth met Jon Doe in the office.")
+    spoken = say("We flew with Kathryn to the coast.")
     hints = [
         TranscribeOptions(),
-        TranscribeOptions(prompt="Kathryn Smythe and John Dough were there."),
+        TranscribeOptions(prompt="A letter from Kathryn."),
         TranscribeOptions(hotwords="Kathryn"),
     ]
     heard = [text_of((await hear(transcriber, spoken, options=hint))[0].segments) for hint in hints]
