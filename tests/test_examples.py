@@ -47,8 +47,9 @@ def test_speech_comes_back_as_audio_that_says_the_input(platform: LocalPlatform,
     assert {key: output[key] for key in ("status", "content_type")} == {"status": "success", "content_type": kind}
     base64.b64decode(output["audio_content"], validate=True)
     said = words(JOBS[name]["body"]["input"].replace("-", " "))
-    # Whisper base has its own ideas about how the name is written.
-    assert re.fullmatch(said.replace("runpod", "[a-z ]{5,8}"), heard(platform, output["audio_content"]))
+    # Whisper base is not sure of the name, nor of the "to" of text-to-speech.
+    wanted = said.replace("runpod", "[a-z ]{5,8}").replace("text to", "text (to|a)")
+    assert re.fullmatch(wanted, heard(platform, output["audio_content"]))
 
 
 def test_a_transcription_is_its_text(platform: LocalPlatform):

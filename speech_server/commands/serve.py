@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import logging
+import os
 import socket
 import sys
+import threading
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -25,7 +28,20 @@ def run(args: argparse.Namespace) -> int:
     fault = fault or (settings and why_unbindable(settings.uvicorn_host, settings.uvicorn_port)) or ""
     if settings is None or fault:
         return refuse(fault)
-    return serve(settings)
+    return leave(serve(settings))
+
+
+def leave(status: int) -> int:
+    """Ends the process at once while a model is still being opened.
+
+    Threads cannot be stopped, and ONNX Runtime aborts when the interpreter is torn down under it.
+    """
+    if any(thread.daemon for thread in threading.enumerate()):
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    return status
 
 
 def read_settings(given: dict[str, Any]) -> tuple[Settings | None, str]:

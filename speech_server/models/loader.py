@@ -114,7 +114,8 @@ class Loader:
             raise ModelNotFound(f"Model '{name}' is not loaded", param="model")
         if not resident.is_idle:
             raise ModelInUse(f"Model '{name}' is in use by {resident.references} requests: try again later")
-        await self._memory.evict(resident)
+        # Shielded: the engine goes on closing when the client does not wait for it, and the next load waits for that.
+        await asyncio.shield(self._memory.evict(resident))
 
     async def remove(self, name: str) -> None:
         """Unload a model and delete it from disk. Raises ModelInUse, ModelNotInstalled, ModelNotRemovable."""

@@ -533,3 +533,21 @@ async def storm(chance: random.Random) -> None:
         assert all(model.references == 0 for model in loader.loaded())
         await until(lambda: not loader.loaded() and not factory.alive)
         await loader.close()
+
+
+async def test_a_model_whose_unload_nobody_waits_for_is_closed_before_it_loads_again(
+    make_loader: Callable[..., Loader], factory: Factory
+):
+    loader = make_loader()
+    await loader.load(WHISPER)
+    factory.closing.clear()
+    unloading = asyncio.ensure_future(loader.unload(WHISPER))
+    await until(lambda: not loader.is_loaded(WHISPER))
+    unloading.cancel()
+    await asyncio.wait([unloading])
+    loading = asyncio.ensure_future(loader.load(WHISPER))
+    await asyncio.wait([loading], timeout=0.2)
+    assert factory.calls == 1
+    factory.closing.set()
+    await loading
+    assert len(factory.alive) == 1
