@@ -30,12 +30,12 @@ WHISPER = "Systran/faster-whisper-base"
 LIBRARY = "kokoro-onnx, default session, one after another"
 CORES = len(os.sched_getaffinity(0))
 TEXT = (
-    "It was a bright cold day in April, and the clocks were striking thirteen. Winston Smith, his chin nuzzled into "
-    "his breast in an effort to escape the vile wind, slipped quickly through the glass doors of Victory Mansions, "
-    "though not quickly enough to prevent a swirl of gritty dust from entering along with him. The hallway smelt of "
-    "boiled cabbage and old rag mats. At one end of it a coloured poster, too large for indoor display, had been "
-    "tacked to the wall. It depicted simply an enormous face, more than a metre wide: the face of a man of about "
-    "forty five, with a heavy black moustache and handsome features."
+    "The harbour was quiet that morning, and the fog had not yet lifted from the water. A fisherman, his collar turned "
+    "up against the cold, walked slowly along the stone pier to the last of the boats, though not slowly enough to "
+    "keep the gulls from rising in front of him. The air smelt of tar and of wet rope. At one end of the pier an old "
+    "lamp, too weak for the weather, was still burning on its iron post. It lit nothing but a narrow circle of planks, "
+    "a coil of line, and a grey cat that watched the man with great attention, as if it had been waiting there for him "
+    "since the evening."
 )
 REQUESTS = (
     "The train to the coast leaves at noon. Please take your seats, the doors are closing now.",
