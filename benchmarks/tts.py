@@ -202,8 +202,9 @@ async def _speak(speaker: Speaker, text: str, voice: str, streaming: bool = True
     started = time.perf_counter()
     first = 0.0
     size = 0
-    options = SpeakOptions(voice, early=streaming)  # a whole file needs no early first piece
-    async with aclosing(speak(speaker, text, options, "mp3", streaming=streaming)) as chunks:
+    # A whole file needs no early first piece, and is a wav here because the library gives plain samples.
+    options = SpeakOptions(voice, early=streaming)
+    async with aclosing(speak(speaker, text, options, "mp3" if streaming else "wav", streaming=streaming)) as chunks:
         async for chunk in chunks:
             first = first or time.perf_counter() - started
             size += len(chunk)

@@ -24,7 +24,7 @@ class Whisper(BaseModel):
     max_requests: int = Field(128, gt=0, description="Requests one model takes at a time; more is 429.")
     short_windows: bool = Field(
         True,
-        description="Encode chunks of up to 21 s in windows of 15 to 25 s instead of 30 s: faster; repeats in 30 s "
+        description="Encode chunks of up to 17 s in windows of 15 or 20 s instead of 30 s: faster; repeats in 30 s "
         "when in doubt.",
     )
 
