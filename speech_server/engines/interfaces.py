@@ -153,9 +153,6 @@ class Speaker(Engine, Protocol):
     @property
     def voices(self) -> Mapping[str, Voice]: ...
 
-    @property
-    def speed_range(self) -> tuple[float, float]: ...
-
     def check(self, options: SpeakOptions) -> None:
         """Raise InvalidRequest for a voice, blend, language or speed this engine cannot do."""
         ...

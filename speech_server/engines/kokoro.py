@@ -41,7 +41,6 @@ class KokoroSpeaker:
     pieces side by side beat one piece on all cores. A second session on all cores speaks what comes alone."""
 
     sample_rate = RATE
-    speed_range = SPEEDS
 
     def __init__(self, model: Path, voices: Path, args: EngineArgs) -> None:
         cores = args.threads or core_count()

@@ -41,8 +41,6 @@ def load(folder: Path, args: EngineArgs) -> PiperSpeaker:
 class PiperSpeaker:
     """A loaded Piper voice. Its voices are its speakers; a voice with one speaker has one, by its own name."""
 
-    speed_range = SPEEDS
-
     def __init__(self, model: Path, config: dict[str, Any], args: EngineArgs) -> None:
         from piper.config import PhonemeType, PiperConfig
         from piper.voice import PiperVoice
