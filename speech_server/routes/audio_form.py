@@ -11,13 +11,25 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ValidationError
 
 from speech_server.errors import AudioUnreadable
-from speech_server.routes.form import Form, Upload
+from speech_server.models.info import Task
+from speech_server.routes.form import Check, Form, Upload
+from speech_server.routes.state import Speech
 
 AUDIO = frozenset({"file"})
 RAW = ("audio/pcm", "audio/raw")  # s16le, mono, 16 kHz
 LISTS = ("timestamp_granularities", "include")
 
 Fields = TypeVar("Fields", bound=BaseModel)
+
+
+def model_check(speech: Speech, task: Task) -> Check:
+    """Refuses a model that cannot do `task` as soon as its field is read, whatever is still to be uploaded."""
+
+    def check(name: str, value: str) -> None:
+        if name == "model" and value.strip():
+            speech.loader.check(value.strip(), task)
+
+    return check
 
 
 def parse_form(kind: type[Fields], form: Form, defaults: Mapping[str, Any] = MappingProxyType({})) -> Fields:

@@ -13,7 +13,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from starlette.responses import JSONResponse
 
 from speech_server.engines.interfaces import Segment
-from speech_server.routes.audio_form import AUDIO, is_pcm, parse_form, require_audio
+from speech_server.routes.audio_form import AUDIO, is_pcm, model_check, parse_form, require_audio
 from speech_server.routes.form import Upload, read_form
 from speech_server.routes.state import STT, Speech, SpeechDep
 from speech_server.routes.streaming import begin, sse_stream, unless_gone
@@ -39,11 +39,7 @@ class Job:
 
 
 async def read_job(request: Request, speech: SpeechDep) -> AsyncIterator[Job]:
-    def check(name: str, value: str) -> None:
-        if name == "model" and value.strip():
-            speech.loader.check(value.strip(), STT)
-
-    async with read_form(request, AUDIO, check) as form:
+    async with read_form(request, AUDIO, model_check(speech, STT)) as form:
         defaults = {"model": DEFAULT_MODEL} if getattr(request.state, "one_model", False) else {}
         yield Job(parse_form(TranscriptionForm, form, defaults), require_audio(form), request.state.request_id)
 

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from speech_server.engines.interfaces import RATE, SpeechSpan, VadOptions
-from speech_server.routes.audio_form import AUDIO, is_pcm, parse_form, require_audio
+from speech_server.routes.audio_form import AUDIO, is_pcm, model_check, parse_form, require_audio
 from speech_server.routes.form import Upload, read_form
 from speech_server.routes.state import VAD, VAD_MODEL, Speech, SpeechDep
 from speech_server.routes.streaming import unless_gone
@@ -54,11 +54,7 @@ class Job:
 
 
 async def read_job(request: Request, speech: SpeechDep) -> AsyncIterator[Job]:
-    def check(name: str, value: str) -> None:
-        if name == "model" and value.strip():
-            speech.loader.check(value.strip(), VAD)
-
-    async with read_form(request, AUDIO, check) as form:
+    async with read_form(request, AUDIO, model_check(speech, VAD)) as form:
         yield Job(parse_form(VadForm, form), require_audio(form))
 
 
