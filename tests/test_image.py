@@ -20,6 +20,7 @@ import httpx
 import pytest
 
 from tests.local_runpod.local_platform import eventually
+from tests.test_architecture import imported
 
 ROOT = Path(__file__).parent.parent
 BIN = Path(sys.executable).parent
@@ -237,13 +238,3 @@ def test_every_library_the_code_imports_is_pinned_where_it_runs():
             names = {library for library in imported(ast.parse(path.read_text())) if library in packages}
             missing = {lib for lib in names if not pinned & {re.sub(r"[-_.]+", "-", p.lower()) for p in packages[lib]}}
             assert missing - TYPES_ONLY == set(), path
-
-
-def imported(tree: ast.AST) -> set[str]:
-    names = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            names |= {alias.name.split(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            names.add(node.module.split(".")[0])
-    return names

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import base64
-import io
 import json
 import threading
-import wave
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,6 +14,7 @@ import pytest
 from openai import OpenAI
 
 from tests.conftest import PIPER, WHISPER, ServerProcess
+from tests.sound import wav
 from tests.stand_in_llm import Reply, words
 from tests.talking import RATE, TalkServer, plain, spoken, understood
 
@@ -38,17 +37,7 @@ def client(talk: TalkServer) -> Iterator[OpenAI]:
 
 @pytest.fixture(scope="session")
 def question(talk: TalkServer) -> str:
-    return base64.b64encode(wav(spoken(talk.url, QUESTION))).decode()
-
-
-def wav(pcm: bytes) -> bytes:
-    file = io.BytesIO()
-    with wave.open(file, "wb") as out:
-        out.setnchannels(1)
-        out.setsampwidth(2)
-        out.setframerate(RATE)
-        out.writeframes(pcm)
-    return file.getvalue()
+    return base64.b64encode(wav(spoken(talk.url, QUESTION), RATE)).decode()
 
 
 def hears(data: str, *more: dict[str, Any]) -> list[Any]:
@@ -140,7 +129,7 @@ def test_text_comes_per_token_and_sound_while_the_rest_is_written(talk: TalkServ
             assert not choice.delta.content
     assert transcripts == words(ANSWER)
     assert (len(ids), finish) == (1, "stop")
-    assert understood(talk.url, wav(sound)) == plain(ANSWER)
+    assert understood(talk.url, wav(sound, RATE)) == plain(ANSWER)
 
 
 def test_a_text_stream_passes_through_and_ends_with_done(talk: TalkServer):

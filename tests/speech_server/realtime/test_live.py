@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import io
 import threading
-import wave
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -17,6 +15,7 @@ from openai import AsyncOpenAI
 
 from speech_server.realtime import g711
 from tests.conftest import PIPER
+from tests.sound import wav
 from tests.speech_server.realtime.conftest import QUESTION
 from tests.stand_in_llm import Reply
 from tests.talking import RATE, SILENCE, Person, TalkServer, base64_of, plain, spoken, understood
@@ -40,16 +39,6 @@ async def person(url: str, *, model: str = "some-llm", api_key: str = "none", **
 
 def speaks(**more: Any) -> dict[str, Any]:
     return {"type": "realtime", "audio": {"output": {"model": PIPER, "voice": "joe", **more}}}
-
-
-def wav(pcm: bytes, rate: int = RATE) -> bytes:
-    file = io.BytesIO()
-    with wave.open(file, "wb") as out:
-        out.setnchannels(1)
-        out.setsampwidth(2)
-        out.setframerate(rate)
-        out.writeframes(pcm)
-    return file.getvalue()
 
 
 async def test_spoken_words_come_back_as_text(talk: TalkServer):
@@ -104,7 +93,7 @@ async def test_a_question_is_answered_aloud(talk: TalkServer, question: bytes):
     assert talk.llm.requests[-1][0]["Authorization"] == "Bearer llm-key"
     assert talk.asked["model"] == "some-llm"
     pcm = b"".join(base64.b64decode(event["delta"]) for event in someone.all("response.output_audio.delta"))
-    assert understood(talk.url, wav(pcm)) == plain(answer)
+    assert understood(talk.url, wav(pcm, RATE)) == plain(answer)
     assert someone.all("response.output_audio_transcript.done")[0]["transcript"] == answer
     assert done["response"]["status"] == "completed"
     assert done["response"]["usage"]["output_tokens"] == len(answer.split())

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import wave
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +9,7 @@ import httpx
 import pytest
 
 from tests.conftest import ROOT, ServerProcess
+from tests.sound import wav
 
 CLIPS = ROOT / "examples" / "clips"
 
@@ -30,17 +29,6 @@ def english() -> Path:
 @pytest.fixture
 def spanish() -> Path:
     return CLIPS / "spanish.opus"
-
-
-def wav(samples: bytes, rate: int = 16_000) -> bytes:
-    """s16le mono samples as a WAV file."""
-    buffer = io.BytesIO()
-    with wave.open(buffer, "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(rate)
-        file.writeframes(samples)
-    return buffer.getvalue()
 
 
 def silence(seconds: float) -> bytes:
