@@ -1,10 +1,11 @@
 # make alone explains the targets.
-PYTHON ?= python3
-BIN := .venv/bin
+# PYTHON=python3.13 names an interpreter; each version has an environment of its own, beside the one in .venv.
+VENV ?= .venv$(if $(PYTHON),-$(shell $(PYTHON) -c "import sys; print('%d.%d' % sys.version_info[:2])" 2>/dev/null))
+BIN := $(VENV)/bin
 DOCKER ?= docker
 DEVICE ?= cpu
 # uv does not read pip's configuration: hand a configured index on.
-INDEX := $(shell $(PYTHON) -m pip config get global.index-url 2>/dev/null)
+INDEX := $(shell $(or $(PYTHON),python3) -m pip config get global.index-url 2>/dev/null)
 export UV_DEFAULT_INDEX ?= $(INDEX)
 ifeq ($(UV_DEFAULT_INDEX),)
 unexport UV_DEFAULT_INDEX
@@ -17,16 +18,19 @@ help: ## this list
 	@echo "runpod-speech: a complete speech API as a Runpod Serverless worker"; echo
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 12 | sed 's/^/  make /'
 
-.venv/ready: requirements/dev.txt Makefile
-	@echo "==> setup: a virtual environment in .venv"
-	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@$(BIN)/python -c "import sys; sys.exit(sys.version_info < (3, 11))" || { echo "Python 3.11 or newer is needed: make setup PYTHON=python3.11"; rm -rf .venv; exit 1; }
-	@test -x $(BIN)/uv || $(BIN)/python -m pip install -q --disable-pip-version-check "uv==$$(sed -n 's/^uv==\([0-9.]*\).*/\1/p' requirements/dev.txt)"
+$(VENV)/ready: requirements/dev.txt Makefile
+	@if ! tools/pythons check $(BIN)/python >/dev/null 2>&1; then \
+		python=$$(tools/pythons $(if $(PYTHON),check "$(PYTHON)",choose)) || exit 1; \
+		echo "==> setup: a virtual environment in $(VENV), $$("$$python" --version)"; \
+		"$$python" -m venv --clear $(VENV) || exit 1; \
+	fi
+	@sed -n '/^uv==/,/[^\\]$$/p' requirements/dev.txt > $(VENV)/uv.txt
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes --no-deps -r $(VENV)/uv.txt
 	@echo "==> setup: installing pinned requirements"
 	@$(BIN)/uv pip sync --require-hashes --python $(BIN)/python requirements/dev.txt
 	@touch $@
 
-setup: .venv/ready ## install everything into .venv (idempotent)
+setup: $(VENV)/ready ## install everything into .venv (idempotent; PYTHON=python3.13: into .venv-3.13)
 
 models: setup ## download the default models (Whisper base, Kokoro, Piper joe): 320 MB, once
 	@$(BIN)/python -m speech_server models pull --default --quiet-if-installed
@@ -54,8 +58,8 @@ image: models ## build the CPU image and try it: no network, no root, real signa
 	@DOCKER=$(DOCKER) $(BIN)/python image/check $(or $(IMAGE),runpod-speech:$(DEVICE))
 
 lock: setup ## compile requirements/*.in to pinned files with hashes
-	@for f in worker server gpu cjk dev; do $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-header requirements/$$f.in -o requirements/$$f.txt || exit 1; done
+	@for f in worker server gpu cjk dev; do $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-header -c requirements/one-version.in requirements/$$f.in -o requirements/$$f.txt || exit 1; done
 
 clean: ## remove the environment and caches (models stay)
-	rm -rf .venv .mypy_cache .ruff_cache .import_linter_cache .hypothesis build
+	rm -rf .venv .venv-* .mypy_cache .ruff_cache .import_linter_cache .hypothesis build
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
