@@ -12,7 +12,7 @@ unexport UV_DEFAULT_INDEX
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup models run serve server test check bench image lock clean
+.PHONY: help setup models run serve server test flaky check bench image lock clean
 
 help: ## this list
 	@echo "runpod-speech: a complete speech API as a Runpod Serverless worker"; echo
@@ -46,6 +46,9 @@ server: models ## the speech server alone, http://127.0.0.1:8000/docs
 
 test: models ## all tests
 	@$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+flaky: models ## all tests RUNS=10 times beside two busy processes: which of them fail now and then?
+	@$(BIN)/python tools/flaky --runs $(or $(RUNS),10) $(TESTS)
 
 check: setup ## ruff, strict types, import rules
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports

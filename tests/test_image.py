@@ -25,7 +25,7 @@ from tests.test_architecture import imported
 ROOT = Path(__file__).parent.parent
 BIN = Path(sys.executable).parent
 TYPES_ONLY = {"mypy_boto3_s3"}  # imported under TYPE_CHECKING
-SCRIPTS = ("start.sh", "image/install", "image/health")
+SCRIPTS = ("tools/pythons", "start.sh", "image/install", "image/health")
 
 
 def copied(stage: str = "") -> list[tuple[list[str], str]]:
