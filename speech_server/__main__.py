@@ -1,4 +1,4 @@
-"""python -m speech_server: serve (the default), models, client."""
+"""python -m speech_server: serve (the default), models."""
 
 from __future__ import annotations
 
@@ -6,13 +6,17 @@ import argparse
 import importlib
 import sys
 
-COMMANDS = ("serve", "models", "client")
+COMMANDS = ("serve", "models")
+MOVED = "`python -m speech_server client` is `python -m endpoint transcribe`, `translate`, `speak` and `talk` now"
 
 
 def main(argv: list[str] | None = None) -> int:
     argv = list(sys.argv[1:] if argv is None else argv)
     command = argv.pop(0) if argv and argv[0] in COMMANDS else "serve"
-    # Imported by name so that `models` never pays for the web framework, and `serve` never for the client.
+    if argv[:1] == ["client"]:
+        print(MOVED, file=sys.stderr)
+        return 2
+    # Imported by name so that `models` never pays for the web framework.
     module = importlib.import_module(f"speech_server.commands.{command}")
     parser = argparse.ArgumentParser(
         prog=f"python -m speech_server {command}" if command != "serve" else "python -m speech_server",

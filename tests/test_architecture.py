@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-ROOMS = ("worker", "speech_server", "local_runpod")
+ROOMS = ("worker", "speech_server", "endpoint", "local_runpod")
 
 # Each heavy library and the places that may import it, even inside a function.
 HOMES = {

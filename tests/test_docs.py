@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from endpoint import deploy
 from speech_server import errors as server_errors
-from worker import deploy
 from worker import errors as worker_errors
 from worker.job import parse_job
 
@@ -83,7 +83,7 @@ def test_the_commands_in_the_documents_have_those_flags():
     parser = argparse.ArgumentParser()
     deploy.add_arguments(parser)
     known = {flag for action in parser._actions for flag in action.option_strings}
-    commands = [found for page in PAGES for found in re.findall(r"worker deploy((?:[^`\n]|\\\n)*)", page.read_text())]
+    commands = [found for page in PAGES for found in re.findall(r"endpoint deploy((?:[^`\n]|\\\n)*)", page.read_text())]
     used = {flag for command in commands for flag in re.findall(r"--[a-z][a-z-]*", command)}
     assert used
     assert used - known == set()

@@ -116,9 +116,9 @@ def test_a_cancelled_session_closes_the_port(endpoint: Endpoint):
 
 def test_the_command_line_client_talks_through_the_endpoint(endpoint: Endpoint):
     clip = ROOT / "examples" / "clips" / "english.opus"
-    talk = [sys.executable, "-m", "speech_server", "client", "realtime", str(clip), "--fast"]
+    talk = [sys.executable, "-m", "endpoint", "talk", str(clip), "--fast"]
     done = subprocess.run(
-        [*talk, "--endpoint", endpoint.platform.base, "--api-key", "any", "--language", "en"],
+        [*talk, "--at", endpoint.platform.base, "--api-key", "any", "--language", "en"],
         capture_output=True,
         text=True,
         timeout=60,

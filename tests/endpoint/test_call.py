@@ -1,4 +1,4 @@
-"""python -m worker call, against a local platform with a worker that does what its input says."""
+"""python -m endpoint call, against a local platform with a worker that does what its input says."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
+from endpoint.__main__ import main
 from tests.local_runpod.local_platform import ROOT, LocalPlatform, eventually
-from worker.__main__ import main
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def test_an_input_alone_is_a_job(platform: LocalPlatform, job, capsys: pytest.Ca
 
 def test_a_job_comes_from_stdin_too(platform: LocalPlatform):
     done = subprocess.run(
-        [sys.executable, "-m", "worker", "call", platform.base, "-"],
+        [sys.executable, "-m", "endpoint", "call", platform.base, "-"],
         input='{"return": "from stdin"}', cwd=ROOT, capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert json.loads(done.stdout) == "from stdin"
@@ -111,7 +111,7 @@ def test_a_job_that_takes_too_long_is_cancelled(platform: LocalPlatform, job, ca
 
 def test_ctrl_c_cancels_the_job(platform: LocalPlatform, job):
     process = subprocess.Popen(
-        [sys.executable, "-m", "worker", "call", platform.base, job({"sleep": 60})],
+        [sys.executable, "-m", "endpoint", "call", platform.base, job({"sleep": 60})],
         cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert process.stderr
@@ -159,7 +159,7 @@ def test_help_lists_the_commands(capsys: pytest.CaptureFixture[str]):
 
 def test_the_commands_start_without_the_sdk():
     """`call` and `deploy` answer --help at once: the SDK takes 1.5 s to import."""
-    code = "import sys, worker.__main__; print('runpod' in sys.modules)"
+    code = "import sys, endpoint.call, endpoint.deploy, endpoint.__main__; print('runpod' in sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, env=os.environ
     )

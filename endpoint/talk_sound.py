@@ -9,6 +9,8 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 
+from endpoint.errors import BadArgument
+
 RATE = 24_000
 FRAME = 2 * RATE // 50  # bytes of pcm16: 20 ms
 MICROPHONE = "microphone"
@@ -38,9 +40,17 @@ async def read_file(path: Path, *, fast: bool) -> AsyncIterator[bytes]:
 
 def _frames(path: Path) -> Iterator[bytes]:
     from speech_server.audio import decode
+    from speech_server.errors import SpeechError
 
     rest = b""
-    for samples in decode.stream(path, rate=RATE):
+    blocks = decode.stream(path, rate=RATE)
+    while True:
+        try:
+            samples = next(blocks, None)
+        except SpeechError as error:
+            raise BadArgument(f"{path}: {error.message}") from None
+        if samples is None:
+            break
         rest += (samples * 32767).clip(-32768, 32767).astype("<i2").tobytes()
         whole = len(rest) // FRAME * FRAME
         yield from (rest[at : at + FRAME] for at in range(0, whole, FRAME))
@@ -66,7 +76,7 @@ def _sounddevice() -> Any:
     try:
         import sounddevice
     except (ImportError, OSError) as error:  # OSError: the PortAudio library is missing
-        raise OSError(
+        raise BadArgument(
             f"no microphone or loudspeaker: {error}. Install them with `pip install sounddevice` (on Linux also the "
             "package libportaudio2), or name an audio file"
         ) from None

@@ -1,4 +1,4 @@
-"""python -m worker deploy, against a stand-in for Runpod's GraphQL API that knows only the fields Runpod documents."""
+"""python -m endpoint deploy, against a stand-in for Runpod's GraphQL API that knows only documented fields."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from worker.__main__ import main
+from endpoint.__main__ import main
 
 KEY = "rpa_test"
 # From the mutations of runpod 1.12 and of Runpod's own command line tool.
@@ -108,7 +108,7 @@ def test_a_first_deploy_creates_the_template_and_an_endpoint_that_uses_it(consol
     assert (endpoint["workersMin"], endpoint["workersMax"], endpoint["idleTimeout"]) == (0, 5, 30)
     assert (endpoint["networkVolumeId"], endpoint["gpuIds"]) == ("vol1", "ADA_24,AMPERE_24")
     assert (endpoint["type"], endpoint["scalerType"], endpoint["scalerValue"]) == ("QB", "QUEUE_DELAY", 4)
-    assert f"python -m worker call {endpoint['id']}" in capsys.readouterr().out
+    assert f"python -m endpoint call {endpoint['id']}" in capsys.readouterr().out
 
 
 def test_a_second_deploy_replaces_the_first(console: Console):

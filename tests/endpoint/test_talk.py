@@ -31,14 +31,14 @@ def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_it_prints_what_a_file_says(talk: TalkServer):
-    done = run("-m", "speech_server", "client", "realtime", CLIP, "--fast", "--server", talk.url)
+    done = run("-m", "endpoint", "talk", CLIP, "--fast", "--at", talk.url)
     assert (done.returncode, done.stderr) == (0, "")
     assert plain(done.stdout.splitlines()[-1]) == SPOKEN
 
 
 def test_it_holds_a_conversation_and_keeps_the_answer(talk: TalkServer, tmp_path: Path):
     talk.answer("That is a nice sentence.")
-    command = ["-m", "speech_server", "client", "realtime", CLIP, "--fast", "--server", talk.url]
+    command = ["-m", "endpoint", "talk", CLIP, "--fast", "--at", talk.url]
     done = run(*command, "--intent", "conversation", "--output", tmp_path / "answer.wav")
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "> That is a nice sentence."
@@ -46,15 +46,15 @@ def test_it_holds_a_conversation_and_keeps_the_answer(talk: TalkServer, tmp_path
 
 
 def test_it_says_what_is_wrong(talk: TalkServer, tmp_path: Path):
-    missing = run("-m", "speech_server", "client", "realtime", tmp_path / "none.wav")
-    assert (missing.returncode, "no such file" in missing.stderr) == (1, True)
-    refused = run("-m", "speech_server", "client", "realtime", CLIP, "--server", talk.url, "--language", "klingon")
+    missing = run("-m", "endpoint", "talk", tmp_path / "none.wav")
+    assert (missing.returncode, "no such file" in missing.stderr) == (2, True)
+    refused = run("-m", "endpoint", "talk", CLIP, "--at", talk.url, "--language", "klingon")
     assert (refused.returncode, "klingon" in refused.stderr) == (1, True)
-    nobody = run("-m", "speech_server", "client", "realtime", CLIP, "--server", "http://127.0.0.1:9")
-    assert (nobody.returncode, "error:" in nobody.stderr) == (1, True)
+    nobody = run("-m", "endpoint", "talk", CLIP, "--at", "http://127.0.0.1:9")
+    assert (nobody.returncode, "error:" in nobody.stderr) == (2, True)
     (tmp_path / "text.wav").write_text("this is no audio")
-    noise = run("-m", "speech_server", "client", "realtime", tmp_path / "text.wav", "--server", talk.url)
-    assert (noise.returncode, "cannot be decoded" in noise.stderr) == (1, True)
+    noise = run("-m", "endpoint", "talk", tmp_path / "text.wav", "--at", talk.url)
+    assert (noise.returncode, "cannot be decoded" in noise.stderr) == (2, True)
 
 
 def test_the_example_transcribes_and_converses(talk: TalkServer, tmp_path: Path):

@@ -11,12 +11,14 @@ import json
 import re
 from typing import Any
 
-from worker.platform_api import PlatformError, graphql
+from endpoint.errors import BadArgument, PlatformRefused
+from endpoint.graphql import Account
 
 SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSWORD")
 GPU_POOL = re.compile(r"[A-Z]+_\d+(_PRO)?|-.+")
 ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 DISK_GB = 20
+NAME = "runpod-speech"
 
 LIST = "query { myself { endpoints { id name } podTemplates { id name } } }"
 SAVE_TEMPLATE = "mutation ($input: SaveTemplateInput!) { saveTemplate(input: $input) { id name } }"
@@ -25,8 +27,8 @@ SAVE_ENDPOINT = "mutation ($input: EndpointInput!) { saveEndpoint(input: $input)
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--name", required=True, help="the endpoint's name; the template is called NAME-template")
-    add("--image", required=True, help="container image with its tag, as the platform pulls it")
+    add("--name", default=NAME, help="the endpoint's name; the template is called NAME-template (%(default)s)")
+    add("--image", metavar="IMAGE:TAG", help="container image, as the platform pulls it; --dry-run can do without")
     add("--type", choices=("queue", "lb"), default="queue", help="queue worker or load-balancing server (%(default)s)")
     add("--gpu", default="AMPERE_16,AMPERE_24,ADA_24", type=gpu_pools, help="GPU pools, by preference (%(default)s)")
     add("--cpu", metavar="FLAVOR", help="a CPU instance instead of a GPU: cpu3c-4-8, cpu5c-8-16, ...")
@@ -53,31 +55,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--dry-run", action="store_true", help="print what would be sent and send nothing")
 
 
-def run(args: argparse.Namespace) -> int:
+async def run(args: argparse.Namespace) -> int:
+    if not (args.image or args.dry_run):
+        raise BadArgument("--image: which one? Build it with `make image`, push it to a registry, and name it here")
     template, endpoint = template_input(args), endpoint_input(args)
     if args.dry_run:
         print(json.dumps({"saveTemplate": masked(template), "saveEndpoint": endpoint}, indent=2, ensure_ascii=False))
         return 0
-    owned = graphql(LIST, {})["myself"]
-    template_id = save(SAVE_TEMPLATE, template, owned["podTemplates"])
-    endpoint_id = save(SAVE_ENDPOINT, {**endpoint, "templateId": template_id}, owned["endpoints"])
+    async with Account() as account:
+        owned = (await account.ask(LIST, {}))["myself"]
+        template_id = await save(account, SAVE_TEMPLATE, template, owned["podTemplates"])
+        wanted = {**endpoint, "templateId": template_id}
+        endpoint_id = await save(account, SAVE_ENDPOINT, wanted, owned["endpoints"])
     print(f"endpoint  {endpoint_id}\ntemplate  {template_id}")
     if args.type == "lb":
         print(f"url       https://{endpoint_id}.api.runpod.ai/v1")
     else:
-        print(f"try it    python -m worker call {endpoint_id} examples/jobs/models-list.json")
+        print(f"try it    python -m endpoint call {endpoint_id} examples/jobs/models-list.json")
     return 0
 
 
-def save(mutation: str, wanted: dict[str, Any], owned: list[dict[str, Any]]) -> str:
+async def save(account: Account, mutation: str, wanted: dict[str, Any], owned: list[dict[str, Any]]) -> str:
     """Create `wanted`, or replace the one of the same name; returns its id."""
     # FlashBoot used to be asked for by a suffix that the platform kept in the name.
     found = [item["id"] for item in owned if item["name"].removesuffix(" -fb") == wanted["name"]]
     if len(found) > 1:
-        raise PlatformError(
+        raise PlatformRefused(
             f"{len(found)} are called {wanted['name']!r} ({', '.join(found)}): rename or delete all but one"
         )
-    (saved,) = graphql(mutation, {"input": {**wanted, **({"id": found[0]} if found else {})}}).values()
+    (saved,) = (await account.ask(mutation, {"input": {**wanted, **({"id": found[0]} if found else {})}})).values()
     return str(saved["id"])
 
 
@@ -95,7 +101,7 @@ def template_input(args: argparse.Namespace) -> dict[str, Any]:
     env.update(args.secret)
     return {
         "name": f"{args.name}-template",
-        "imageName": args.image,
+        "imageName": args.image or "<--image>",
         "dockerArgs": "",
         "containerDiskInGb": args.disk,
         "volumeInGb": 0,
@@ -110,9 +116,9 @@ def template_input(args: argparse.Namespace) -> dict[str, Any]:
 def endpoint_input(args: argparse.Namespace) -> dict[str, Any]:
     kind, value = args.scaler or (("QUEUE_DELAY", 4) if args.type == "queue" else ("REQUEST_COUNT", 4))
     if args.type == "lb" and kind != "REQUEST_COUNT":
-        raise PlatformError("a load-balancing endpoint has no queue to measure: use --scaler requests:N")
+        raise BadArgument("a load-balancing endpoint has no queue to measure: use --scaler requests:N")
     if args.workers_min > args.workers_max:
-        raise PlatformError(f"--workers-min {args.workers_min} is more than --workers-max {args.workers_max}")
+        raise BadArgument(f"--workers-min {args.workers_min} is more than --workers-max {args.workers_max}")
     wanted: dict[str, Any] = {
         "name": args.name,
         "templateId": f"<id of {args.name}-template>",

@@ -1,4 +1,4 @@
-"""Talk to a server in real time: words appear while they are spoken, and a conversation is answered aloud."""
+"""Words appear while they are spoken; with --intent conversation they are answered aloud."""
 
 from __future__ import annotations
 
@@ -9,20 +9,22 @@ import json
 import os
 import sys
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
-from functools import partial
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
-from speech_server.commands.client_job import RealtimeJob
-from speech_server.commands.client_sound import MICROPHONE, Sink, open_sink, read_file, read_microphone
-from speech_server.errors import SpeechError
+from endpoint.errors import BadArgument, Refused, Unreachable
+from endpoint.jobs import Jobs, Piece
+from endpoint.talk_sound import MICROPHONE, Sink, open_sink, read_file, read_microphone
+from endpoint.transcribe import add_common
+from endpoint.where import Where, find
 
 if TYPE_CHECKING:
     from websockets.asyncio.client import ClientConnection
 
-SERVER = "http://127.0.0.1:8000"
+SESSION_SECONDS = 3600  # asked of the platform, which otherwise ends every job after 10 minutes
+ADDRESS_SECONDS = 600.0  # a worker may have to start first
 ANSWER = "answer"  # the one that is due to a turn
 
 
@@ -30,73 +32,82 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "source", nargs="?", default=MICROPHONE, metavar="FILE", help="audio or video file; without one, the microphone"
     )
-    parser.add_argument("--server", default=os.environ.get("SPEECH_SERVER_URL", SERVER), help=f"({SERVER})")
-    parser.add_argument(
-        "--endpoint",
-        metavar="URL",
-        help="a Runpod queue endpoint instead: https://api.runpod.ai/v2/ENDPOINT_ID",
-    )
-    parser.add_argument(
-        "--api-key", default=os.environ.get("API_KEY"), help="the server's key (API_KEY), or Runpod's for --endpoint"
-    )
     parser.add_argument("--intent", choices=("transcription", "conversation"), default="transcription")
     parser.add_argument("--model", help="what transcribes (whisper-1), or the language model of a conversation")
     parser.add_argument("--language", help="language of the speech; detected by default")
     parser.add_argument("--voice", help="voice of the answers")
     parser.add_argument("--fast", action="store_true", help="send the file as fast as the server takes it")
-    parser.add_argument("--output", "-o", metavar="FILE.wav", help="write the answers' sound here")
+    add_common(parser, "write the answers' sound here, a .wav file")
 
 
-def run(args: argparse.Namespace) -> int:
+async def run(args: argparse.Namespace) -> int:
+    from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
+
     if args.source != MICROPHONE and not Path(args.source).is_file():
-        raise FileNotFoundError(f"no such file: {args.source}")
-    return asyncio.run(talk(args))
-
-
-async def talk(args: argparse.Namespace) -> int:
-    from websockets.exceptions import ConnectionClosed, InvalidStatus
-
+        raise BadArgument(f"no such file: {args.source}")
+    where = find(args.at, os.environ, args.api_key)
     try:
-        async with connection(args) as socket:
+        async with connection(where, args) as socket:
             with open_sink(args.output, args.source) as sink:
                 return await converse(socket, args, sink)
     except InvalidStatus as refusal:
-        reason = (refusal.response.body or b"").decode(errors="replace")
-        raise OSError(f"the server refused the session ({refusal.response.status_code}): {reason[:300]}") from None
-    except SpeechError as error:
-        raise OSError(f"{args.source}: {error.message}") from None
+        words = (refusal.response.body or b"").decode(errors="replace")
+        raise Refused(f"the server refused the session ({refusal.response.status_code}): {words[:300]}") from None
     except ConnectionClosed as closed:
-        raise OSError(f"the session was closed: {closed.rcvd.reason if closed.rcvd else 'connection lost'}") from None
+        raise Refused(f"the session was closed: {closed.rcvd.reason if closed.rcvd else 'connection lost'}") from None
+    except (OSError, InvalidHandshake) as error:
+        raise Unreachable(f"{where.url}: {error}; --at names another") from None
 
 
 @asynccontextmanager
-async def connection(args: argparse.Namespace) -> AsyncIterator[ClientConnection]:
+async def connection(where: Where, args: argparse.Namespace) -> AsyncIterator[ClientConnection]:
     """A WebSocket to the server itself, or to a worker that holds a job open for it."""
-    import httpx
     from websockets.asyncio.client import connect
 
     default = "whisper-1" if args.intent == "transcription" else "gpt-4o-mini"
     query = {"model": args.model or default, "intent": args.intent, "language": args.language}
     query = {name: value for name, value in query.items() if value}
-    key = args.api_key
-    async with AsyncExitStack() as stack:
-        if args.endpoint:
-            headers = {"Authorization": f"Bearer {key}"} if key else {}
-            http = await stack.enter_async_context(httpx.AsyncClient(headers=headers, timeout=30))
-            job = RealtimeJob(http, args.endpoint)
-            stack.push_async_exit(partial(finish, job))
-            url, key = await job.start(query)
-        else:
-            url = f"ws{args.server.rstrip('/').removeprefix('http')}/v1/realtime?{urlencode(query)}"
-        headers = {"Authorization": f"Bearer {key}"} if key else {}
-        yield await stack.enter_async_context(connect(url, additional_headers=headers, max_size=None))
+    if where.takes_jobs:
+        async with held_job(where, query) as (url, token):
+            headers = {"Authorization": f"Bearer {token}"}
+            async with connect(url, additional_headers=headers, max_size=None) as socket:
+                yield socket
+        return
+    url = f"ws{where.url.removeprefix('http')}/realtime?{urlencode(query)}"
+    async with connect(url, additional_headers=where.headers, max_size=None) as socket:
+        yield socket
 
 
-async def finish(job: RealtimeJob, kind: type[BaseException] | None, *_: object) -> None:
-    """How the job ended; one that was interrupted, or never had a client, is cancelled."""
-    if kind is not None:
-        await job.cancel()
-    print(json.dumps(await job.summary()), file=sys.stderr)
+@asynccontextmanager
+async def held_job(where: Where, query: dict[str, str]) -> AsyncIterator[tuple[str, str]]:
+    """A job that holds a session open: the WebSocket's URL and the token it wants. Says at the end how it went.
+
+    One that was interrupted, or never had a client, is cancelled.
+    """
+    limit = SESSION_SECONDS * 1000
+    async with Jobs(where) as jobs:
+        job_id = await jobs.run(
+            {"input": {"path": "/v1/realtime", "query": query}, "policy": {"executionTimeout": limit}}
+        )
+        try:
+            async with asyncio.timeout(ADDRESS_SECONDS):
+                address = await address_of(jobs, job_id)
+            yield address
+        except BaseException:
+            await jobs.cancel(job_id)
+            raise
+        async for seen in jobs.follow(job_id):
+            if not isinstance(seen, Piece) and seen.is_final:
+                print(json.dumps(seen.result()), file=sys.stderr)
+
+
+async def address_of(jobs: Jobs, job_id: str) -> tuple[str, str]:
+    async for seen in jobs.follow(job_id):
+        if not isinstance(seen, Piece):
+            output = seen.result() if seen.is_final else seen.output
+            if isinstance(output, dict) and "realtime" in output:
+                return output["realtime"]["url"], output["realtime"]["token"]
+    raise Refused(f"job {job_id} ended before there was a session")
 
 
 async def converse(socket: ClientConnection, args: argparse.Namespace, sink: Sink | None) -> int:

@@ -1,0 +1,75 @@
+"""A job's output -> what the speech API answered: its bytes and their type. The opposite of the worker's reply."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+
+from endpoint.errors import Refused, Unreachable
+
+_LINK_SECONDS = 60.0  # a bucket may stand still for this long
+_BYTES = ("audio_content", "data")  # keys of an output that hold base64
+
+
+async def body(output: Any) -> AsyncIterator[bytes]:
+    """The blocks of the answer: audio decoded, text as UTF-8, a link fetched, JSON written down."""
+    if isinstance(output, dict) and "content_type" in output:
+        if link := output.get("audio_url") or output.get("url"):
+            async for block in fetch(str(link)):
+                yield block
+            return
+        if isinstance(output.get("text"), str):
+            yield output["text"].encode()
+            return
+        for key in _BYTES:
+            if isinstance(output.get(key), str):
+                yield decoded(output[key])
+                return
+    yield json.dumps(output, ensure_ascii=False, indent=2).encode() + b"\n"
+
+
+def piece_body(piece: Any) -> bytes | None:
+    """The audio of one piece of a stream; None where it is an event or text."""
+    if isinstance(piece, dict):
+        for key in ("audio_content", "audio", "data"):
+            if isinstance(piece.get(key), str):
+                return decoded(piece[key])
+    return None
+
+
+def decoded(text: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except binascii.Error as error:
+        raise Refused(f"the job's output is no base64: {error}") from None
+
+
+async def fetch(url: str) -> AsyncIterator[bytes]:
+    """A result that was too large for the platform, from the bucket where the worker put it."""
+    try:
+        async with (
+            httpx.AsyncClient(timeout=_LINK_SECONDS, follow_redirects=False) as http,
+            http.stream("GET", url) as response,
+        ):
+            response.raise_for_status()
+            async for block in response.aiter_bytes():
+                yield block
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise Unreachable(f"the result's link does not answer: {error}") from error
+
+
+def readable(output: Any) -> str:
+    """JSON for a terminal: base64 is told by its size."""
+    if isinstance(output, dict):
+        output = {
+            key: f"<{len(value)} characters of base64; --output FILE writes the bytes>"
+            if key in (*_BYTES, "audio") and isinstance(value, str)
+            else value
+            for key, value in output.items()
+        }
+    return json.dumps(output, ensure_ascii=False, indent=2)

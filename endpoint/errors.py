@@ -1,0 +1,43 @@
+"""Why a command on the caller's machine failed; __main__.py turns each into a line and an exit status."""
+
+from __future__ import annotations
+
+REFUSED, NOT_SENT, NO_RESULT, INTERRUPTED = 1, 2, 3, 130  # exit statuses
+
+
+class EndpointError(Exception):
+    """`message` says who, what, and what to do; `exit_status` is the command's."""
+
+    exit_status = NOT_SENT
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class BadArgument(EndpointError):
+    """What was typed cannot be right; nothing was sent."""
+
+
+class Unreachable(EndpointError):
+    """No answer, or none that is one: the platform or the server is not there."""
+
+
+class PlatformRefused(EndpointError):
+    """The platform answered an error (`status`) to a call about jobs, templates or endpoints."""
+
+    def __init__(self, message: str, status: int = 0) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class Refused(EndpointError):
+    """The speech API answered an error, over HTTP or as a failed job; the message is its own."""
+
+    exit_status = REFUSED
+
+
+class NoResult(EndpointError):
+    """The job was still at work when the time was over."""
+
+    exit_status = NO_RESULT

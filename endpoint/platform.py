@@ -1,0 +1,37 @@
+"""One call to Runpod's HTTP APIs: sent, judged, and its answer an object."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+
+from endpoint.errors import PlatformRefused, Unreachable
+
+REQUEST_SECONDS = 30.0  # most calls answer at once
+
+
+async def ask(
+    http: httpx.AsyncClient, method: str, url: str, body: Any = None, *, seconds: float = REQUEST_SECONDS
+) -> dict[str, Any]:
+    """Raises Unreachable, PlatformRefused."""
+    try:
+        response = await http.request(method, url, json=body, timeout=seconds)
+    except httpx.HTTPError as error:
+        raise Unreachable(f"{url} cannot be reached: {type(error).__name__} {error}") from error
+    except httpx.InvalidURL as error:
+        raise Unreachable(f"{url} is no URL: {error}") from error
+    if response.status_code in (401, 403):
+        raise PlatformRefused(
+            f"{url} answered {response.status_code}: RUNPOD_API_KEY is missing or not allowed to do this",
+            response.status_code,
+        )
+    if response.is_error:
+        raise PlatformRefused(f"{url} answered {response.status_code}: {response.text[:500]}", response.status_code)
+    try:
+        answer = response.json()
+    except ValueError as error:
+        raise Unreachable(f"{url} answered no JSON: {response.text[:200]!r}") from error
+    if not isinstance(answer, dict):
+        raise Unreachable(f"{url} answered {type(answer).__name__}, not an object")
+    return answer

@@ -1,0 +1,95 @@
+"""The text goes to stdout or to a file; a bar on the terminal shows how far it is."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from endpoint.api import Request, answer
+from endpoint.errors import BadArgument
+from endpoint.progress import Progress
+from endpoint.where import SERVER_URL, find
+
+ROUTES = {"transcribe": "/audio/transcriptions", "translate": "/audio/translations"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", type=Path, metavar="FILE", help="audio or video file; - reads standard input")
+    parser.add_argument("--model", default="whisper-1", help="model id or alias (whisper-1)")
+    parser.add_argument("--language", help="language of the speech, a code or a name; detected by default")
+    parser.add_argument("--prompt", help="text to guide spelling and style")
+    parser.add_argument(
+        "--format", choices=("text", "json", "verbose_json", "srt", "vtt"), default="text", help="(text)"
+    )
+    parser.add_argument("--timestamps", action="store_true", help="one line per segment, with its times")
+    parser.add_argument("--stream", action="store_true", help="print words as they are heard")
+    add_common(parser, "write the text here instead of printing it")
+
+
+def add_common(parser: argparse.ArgumentParser, output: str) -> None:
+    """What transcribe, translate, speak and talk share."""
+    parser.add_argument("--output", "-o", metavar="FILE", help=output)
+    default = os.environ.get("SPEECH_SERVER_URL", SERVER_URL)
+    parser.add_argument("--at", default=default, metavar="ENDPOINT", help=f"who does the work ({default})")
+    parser.add_argument("--api-key", help="(RUNPOD_API_KEY for Runpod, API_KEY for other servers)")
+    parser.add_argument(
+        "--timeout", type=float, default=3600, metavar="S", help="give up after this long (%(default)s)"
+    )
+
+
+async def run(args: argparse.Namespace) -> int:
+    where = find(args.at, os.environ, args.api_key)
+    shape = "verbose_json" if args.timestamps and not args.stream else args.format
+    fields = {"model": args.model, "response_format": shape, "language": args.language, "prompt": args.prompt}
+    fields = {name: value for name, value in fields.items() if value} | ({"stream": True} if args.stream else {})
+    text = ""
+    with open_audio(args.file) as audio, Progress() as bar:
+        request = Request(ROUTES[args.command], fields, audio, args.file.name, streams=args.stream)
+        whole = bytearray()
+        async for part in answer(where, request, bar, args.timeout):
+            if isinstance(part, bytes):
+                whole += part
+            elif part.get("type") == "transcript.text.delta":
+                bar.close()
+                text += part["delta"]
+                print(part["delta"], end="", flush=True)
+    if args.stream:
+        print()
+    else:
+        text = text_of(bytes(whole), shape, timestamps=args.timestamps)
+    if args.output or not args.stream:
+        write_text(text, args.output)
+    return 0
+
+
+def open_audio(path: Path) -> BinaryIO:
+    if str(path) == "-":
+        return io.BytesIO(sys.stdin.buffer.read())
+    try:
+        return path.open("rb")
+    except OSError as error:
+        raise BadArgument(f"{path}: {error.strerror}") from None
+
+
+def text_of(body: bytes, shape: str, *, timestamps: bool) -> str:
+    """What is shown of an answer."""
+    if timestamps:
+        return "\n".join(timed_lines(json.loads(body)))
+    return body.decode()
+
+
+def timed_lines(body: dict[str, Any]) -> list[str]:
+    return [f"[{part['start']:8.2f} -> {part['end']:8.2f}]{part['text']}" for part in body["segments"]]
+
+
+def write_text(text: str, output: str | None) -> None:
+    text = text if text.endswith("\n") else text + "\n"
+    if output and output != "-":
+        Path(output).write_text(text, "utf-8")
+    else:
+        sys.stdout.write(text)
