@@ -81,8 +81,15 @@ class Child:
         )
         self.pid = self._process.pid
         self._reader = threading.Thread(target=self._read, name="server-log", daemon=True)
-        self._reader.start()
-        threading.Thread(target=self._await_exit, name="server-exit", daemon=True).start()
+        try:
+            threading.Thread(target=self._await_exit, name="server-exit", daemon=True).start()
+            self._reader.start()
+        except RuntimeError:  # no more threads
+            self._process.kill()
+            self._process.wait(_KILL_SECONDS)
+            assert self._process.stdout is not None
+            self._process.stdout.close()
+            raise
 
     # --- life and death ---
 
@@ -91,7 +98,8 @@ class Child:
         return self._exited.is_set()
 
     def _await_exit(self) -> None:
-        os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
+        with suppress(ChildProcessError):
+            os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
         self._exited.set()
         self._on_exit()
 

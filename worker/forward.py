@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -99,7 +100,7 @@ async def forward(
 def request_id(job: JobInput, job_id: str) -> str:
     """What the server knows the request as: no other job's, whatever X-Request-ID this one brought."""
     given = dict(job.headers).get("x-request-id", "")
-    return f"{given[:_GIVEN_ID]}-{job_id}".lstrip("-").encode("ascii", "replace").decode()
+    return re.sub(r"[^!-~]", "_", f"{given[:_GIVEN_ID]}-{job_id}".lstrip("-"))  # servers take no blanks in it
 
 
 def build_request(

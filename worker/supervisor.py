@@ -22,6 +22,7 @@ from worker.settings import Settings
 HOST = "127.0.0.1"
 _LOOK_SECONDS = 0.2  # between looks at the signs of life of a server that starts
 _DEATH_SECONDS = 1.5  # from a broken connection to the news that the server died
+_END_SECONDS = 5.0  # from SIGKILL to the end of everything
 _LINES_IN_ERROR = 5
 
 
@@ -108,15 +109,18 @@ class Supervisor:
             if self._child:
                 log.warn(f"server did not end {self._settings.server_stop_timeout:g} s after SIGTERM: SIGKILL")
                 self._child.kill()
-            self._thread.join(_DEATH_SECONDS)
+            self._thread.join(_END_SECONDS)
 
     # --- the thread ---
 
     def _supervise(self) -> None:
         try:
             self._keep_alive()
-        except OSError as error:  # no more processes or memory: nothing a restart would cure
-            self._give_up(f"the speech server cannot be started: {error.strerror}")
+        except (OSError, RuntimeError) as error:  # no more processes, threads or memory: nothing a restart would cure
+            if self._child is not None and self._child.kill():
+                self._child.reap()
+            why = error.strerror if isinstance(error, OSError) else error
+            self._give_up(f"the speech server cannot be started: {why}")
 
     def _keep_alive(self) -> None:
         crashes = 0

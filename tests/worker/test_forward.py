@@ -234,6 +234,8 @@ async def test_an_id_that_jobs_bring_stays_in_theirs_and_is_no_other_jobs(jobs: 
     seen = [dict((await jobs(f"j{i}", path="/echo", headers={"X-Request-ID": "same"}))["headers"]) for i in (1, 2)]
     assert [headers["x-request-id"] for headers in seen] == ["same-j1", "same-j2"]
     long = dict((await jobs("j3", path="/echo", headers={"X-Request-ID": "x" * 500}))["headers"])["x-request-id"]
+    blank = dict((await jobs("jé 4", path="/echo", headers={"X-Request-ID": "a b"}))["headers"])["x-request-id"]
+    assert blank == "a_b-j__4"
     assert len(long) < 128
     assert long.endswith("-j3")
 

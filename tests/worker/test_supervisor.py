@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -267,3 +268,22 @@ def test_a_process_that_cannot_be_killed_is_given_up(supervise: Supervise, monke
     assert stuck
     assert stuck.kill()
     stuck.reap()
+
+
+@pytest.mark.parametrize("name", ["server-log", "server-exit", "server-pulse"])
+def test_a_thread_that_cannot_be_started_ends_the_worker_and_hangs_nobody(
+    supervise: Supervise, monkeypatch: pytest.MonkeyPatch, name: str
+):
+    start = threading.Thread.start
+
+    def refuse(thread: threading.Thread) -> None:
+        if thread.name == name:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    supervisor = supervise()
+    assert "cannot be started: can't start new thread" in supervisor.gave_up.result(timeout=10)
+    with pytest.raises(ServerUnavailable, match="cannot be started"):
+        supervisor.wait_ready()
+    eventually(lambda: not [one for one in psutil.Process().children() if is_alive(one.pid)])
