@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from worker import log
-from worker.errors import BadSetting, JobTimeout, WorkerError, WorkerStopping
+from worker.errors import BadSetting, JobTimeout, ServerUnavailable, WorkerError, WorkerStopping
 from worker.settings import Settings, read_settings
 from worker.supervisor import Supervisor
 
@@ -54,7 +54,7 @@ class Proxy:
     async def answer(self, job: Job, send_piece: Send, send_progress: Send | None, *, raw_events: bool = False) -> Any:
         """The path of one job. Raises WorkerError; whatever was opened is closed in every outcome."""
         from worker.bucket import store_for
-        from worker.forward import forward
+        from worker.forward import forward, request_id
         from worker.job import parse_job
         from worker.media import open_media
         from worker.progress import reported_progress
@@ -66,17 +66,18 @@ class Proxy:
         if request.is_realtime:
             # A generator handler has no progress: the address is its first piece.
             return await self._hold_session(request, job, send_progress or send_piece)
-        request_id = dict(request.headers).get("x-request-id", job_id)
+        headers = self._headers(request_id(request, job_id))
         async with open_media(request.files, settings) as files:
             server = await self._supervisor.ensure_ready()
             async with (
-                reported_progress(self._http, server.url, request_id, settings.progress_interval, send_progress),
-                forward(self._http, self._supervisor, request, files, self._headers(request_id)) as reply,
+                reported_progress(self._http, server, headers, settings.progress_interval, send_progress),
+                forward(self._http, self._supervisor, request, files, headers) as reply,
             ):
                 streams = reply.status < 300 and (request.stream or raw_events)
                 cutter = cutter_for(reply.content_type, raw_events=raw_events) if streams else None
                 with spool() as body:
-                    async with aclosing(pieces(reply.blocks(), body, cutter)) as ready:
+                    blocks = reply.blocks(settings.max_answer_mb * 1_000_000)
+                    async with aclosing(pieces(blocks, body, cutter)) as ready:
                         async for piece in ready:
                             await send_piece(piece)
                     log.info(f"{request.method} {request.path} {reply.status}, {body.tell()} bytes", job_id)
@@ -166,7 +167,12 @@ class Proxy:
         from worker.realtime import hold_session
 
         server = await self._supervisor.ensure_ready()
-        return await hold_session(request, job, self._settings, server.url, tell)
+        try:
+            output = await hold_session(request, job, self._settings, server.url, tell)
+        except ServerUnavailable as broken:
+            raise await self._supervisor.explain(server, broken) from None
+        server.answered.set()
+        return output
 
     @property
     def _http(self) -> httpx.AsyncClient:
@@ -177,7 +183,7 @@ class Proxy:
         return self._client
 
     def _headers(self, request_id: str) -> dict[str, str]:
-        headers = {"x-request-id": request_id.encode("ascii", "replace").decode()}
+        headers = {"x-request-id": request_id}
         if self._settings.server_api_key:
             headers["authorization"] = f"Bearer {self._settings.server_api_key}"
         return headers

@@ -4,146 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import json
-import secrets
+import logging
 import ssl
-import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from http import HTTPStatus
+from itertools import islice
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 from weakref import WeakKeyDictionary
 
-from websockets.asyncio.client import connect
-from websockets.asyncio.connection import Connection
 from websockets.asyncio.server import Server, ServerConnection, serve
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
-from worker.errors import RealtimeUnavailable, ServerError, ServerUnavailable, WorkerError
-from worker.meter import Meter
+from worker.doorstep import Doorstep, open_doorstep
+from worker.errors import RealtimeUnavailable
 from worker.settings import Settings
+from worker.visit import CLOSE_SECONDS, LARGEST_MESSAGE, MOST_FRAMES, Visit
 
 _KEY = "openai-insecure-api-key."  # how a browser, which cannot set headers, sends a key
-_LARGEST_MESSAGE = 32 * 1024 * 1024  # bytes; one append may carry 15 MiB of audio, as base64
-_CONNECT_SECONDS = 10.0
-_CLOSE_SECONDS = 2.0  # a client that does not say goodbye is cut off
 _PONG_SECONDS = 60.0  # a client that is read slowly answers pings late
-
-
-class Visit:
-    """One session: the token that admits its client, and what comes of it. The client may come until `expires_at`."""
-
-    def __init__(self, url: str, headers: dict[str, str], meter: Meter, settings: Settings) -> None:
-        self.token = secrets.token_urlsafe(32)
-        self.expires_at = time.time() + settings.realtime_connect_timeout
-        self.claimed = False
-        self._url = url
-        self._headers = headers
-        self._meter = meter
-        self._idle_timeout = settings.realtime_idle_timeout
-        self._last_message = time.monotonic()
-        self._client: ServerConnection | None = None
-        self._end: str | WorkerError | None = None
-        self._news = asyncio.Event()  # somebody came, or it is over
-
-    def admits(self, token: str) -> bool:
-        """Compares in constant time, and lets nobody in twice or too late."""
-        fits = secrets.compare_digest(token.encode(), self.token.encode())
-        return fits and not self.claimed and time.time() < self.expires_at
-
-    def claim(self) -> None:
-        self.claimed = True
-        self._last_message = time.monotonic()
-        self._news.set()
-
-    async def until_over(self, limit: float) -> str:
-        """Why the session ended. Raises ServerError, ServerUnavailable."""
-        deadline = time.monotonic() + limit
-        while True:
-            wait, reason = self._next_check(deadline)
-            if wait <= 0:
-                await self.hang_up(reason)
-                return reason
-            with suppress(TimeoutError):
-                async with asyncio.timeout(wait):
-                    await self._news.wait()
-            self._news.clear()
-            if isinstance(self._end, WorkerError):
-                raise self._end
-            if self._end is not None:
-                return self._end
-
-    def _next_check(self, deadline: float) -> tuple[float, str]:
-        """Seconds until the session must end of itself, and why it would."""
-        now = time.monotonic()
-        if not self.claimed:
-            return min((self.expires_at - time.time(), "nobody_came"), (deadline - now, "time_limit"))
-        return min((self._last_message + self._idle_timeout - now, "idle"), (deadline - now, "time_limit"))
-
-    async def hang_up(self, reason: str) -> None:
-        """The token admits nobody any more, and whoever came has to leave."""
-        self.claimed = True
-        self._end = self._end or reason
-        if self._client is not None:
-            await self._client.close(1001, reason)
-
-    async def serve(self, client: ServerConnection) -> None:
-        """Bridge the client to the server until either leaves."""
-        self._client = client
-        if self._end is not None:  # over while the client was still shaking hands
-            return
-        try:
-            self._end = await self._bridge(client)
-        except WorkerError as error:
-            self._end = error
-            # RFC 6455: at most 123 bytes
-            await client.close(1011, error.message.encode()[:120].decode(errors="ignore"))
-        self._news.set()
-
-    async def _bridge(self, client: ServerConnection) -> str:
-        headers = dict(self._headers)
-        if client.request is not None and (beta := client.request.headers.get("OpenAI-Beta")):
-            headers.setdefault("openai-beta", beta)
-        try:
-            server = await connect(
-                self._url,
-                additional_headers=headers,
-                compression=None,
-                max_size=None,
-                open_timeout=_CONNECT_SECONDS,
-                ping_interval=None,  # loopback: a dead server closes the connection
-                proxy=None,
-            )
-        except InvalidStatus as refusal:
-            raise _refused(refusal) from None
-        except (OSError, InvalidHandshake, TimeoutError) as error:
-            raise ServerUnavailable(f"no realtime session with the speech server: {type(error).__name__}") from None
-        async with server:
-            inward = asyncio.create_task(self._pump(client, server, self._meter.from_client))
-            outward = asyncio.create_task(self._pump(server, client, self._meter.from_server))
-            try:
-                done, _ = await asyncio.wait([inward, outward], return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                for pump in (inward, outward):
-                    pump.cancel()
-                await asyncio.gather(inward, outward, return_exceptions=True)
-            if inward in done:
-                return "client_left"
-            await client.close(server.close_code or 1000, server.close_reason or "")
-            return server.close_reason or "server_left"
-
-    async def _pump(self, source: Connection, target: Connection, count: Any) -> None:
-        """Message by message, each only once the one before was taken: a slow reader slows the writer."""
-        try:
-            async for message in source:
-                self._last_message = time.monotonic()
-                if isinstance(message, str):
-                    count(message)
-                await target.send(message)
-        except ConnectionClosed:
-            return
+# Strangers decide how often this library tells of them at INFO, which the SDK turns on for all.
+_quiet = logging.getLogger("worker.door")
+_quiet.setLevel(logging.WARNING)
 
 
 class Door:
@@ -151,7 +35,7 @@ class Door:
         self._visits: set[Visit] = set()
         # Weak: a client may break off between its admission and the end of the handshake.
         self._guests: WeakKeyDictionary[ServerConnection, Visit] = WeakKeyDictionary()
-        self._server: Server | None = None
+        self._open: tuple[Doorstep, Server] | None = None
         self._turning = asyncio.Lock()
 
     @asynccontextmanager
@@ -160,35 +44,45 @@ class Door:
         self._visits.add(visit)
         try:
             async with self._turning:
-                if self._server is None:
-                    self._server = await self._listen(settings)
+                if self._open is None:
+                    self._open = await self._listen(settings)
             yield settings.realtime_port
         finally:
             self._visits.discard(visit)
             await visit.hang_up("the job ended")
             async with self._turning:
-                if not self._visits and self._server is not None:
-                    server, self._server = self._server, None
+                if not self._visits and self._open is not None:
+                    (doorstep, server), self._open = self._open, None
                     server.close(code=1001, reason="the job ended")
+                    doorstep.clear()  # or the job would end only when their time is up
                     await server.wait_closed()
 
-    async def _listen(self, settings: Settings) -> Server:
+    async def _listen(self, settings: Settings) -> tuple[Doorstep, Server]:
+        host = settings.realtime_host or ("0.0.0.0" if settings.public_ip else "127.0.0.1")
+        tls = _tls(settings)
+        doorstep = None
         try:
-            return await serve(
+            doorstep = open_doorstep(host, settings.realtime_port, settings.realtime_max_waiting)
+            server = await serve(
                 self._serve,
-                settings.realtime_host or ("0.0.0.0" if settings.public_ip else "127.0.0.1"),
-                settings.realtime_port,
+                sock=doorstep,
                 process_request=self._admit,
                 select_subprotocol=_choose_subprotocol,
-                ssl=_tls(settings),
+                ssl=tls,
                 compression=None,
-                max_size=_LARGEST_MESSAGE,
+                open_timeout=settings.realtime_handshake_timeout,  # of TLS and of HTTP, each
+                max_size=LARGEST_MESSAGE,
+                max_queue=MOST_FRAMES,
                 ping_timeout=_PONG_SECONDS,
-                close_timeout=_CLOSE_SECONDS,
+                close_timeout=CLOSE_SECONDS,
                 server_header=None,
+                logger=_quiet,
             )
         except OSError as error:
+            if doorstep is not None:
+                doorstep.close()
             raise RealtimeUnavailable(f"port {settings.realtime_port} cannot be opened: {error.strerror}") from None
+        return doorstep, server
 
     def _admit(self, connection: ServerConnection, request: Request) -> Response | None:
         tokens = list(_tokens(request))
@@ -203,6 +97,8 @@ class Door:
             return response
         fitting[0].claim()
         self._guests[connection] = fitting[0]
+        if self._open is not None:
+            self._open[0].let_in(connection.remote_address)
         return None
 
     async def _serve(self, connection: ServerConnection) -> None:
@@ -210,28 +106,20 @@ class Door:
 
 
 def _tokens(request: Request) -> Iterator[str]:
-    yield from parse_qs(urlsplit(request.path).query).get("token", [])
-    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-    if scheme.lower() == "bearer":
-        yield token.strip()
-    for name in ",".join(request.headers.get_all("Sec-WebSocket-Protocol")).split(","):
-        if name.strip().startswith(_KEY):
-            yield name.strip().removeprefix(_KEY)
+    """One for each way to send it: comparing is cheap, but a request can hold thousands."""
+    yield from parse_qs(request.path.partition("?")[2]).get("token", [])[:1]
+    for value in request.headers.get_all("Authorization")[:1]:
+        scheme, _, token = value.partition(" ")
+        if scheme.lower() == "bearer":
+            yield token.strip()
+    offered = ",".join(request.headers.get_all("Sec-WebSocket-Protocol")).split(",")
+    keys = (name.strip().removeprefix(_KEY) for name in offered if name.strip().startswith(_KEY))
+    yield from islice(keys, 1)
 
 
 def _choose_subprotocol(connection: ServerConnection, offered: Any) -> Subprotocol | None:
     """Never the one with the token in it."""
     return Subprotocol("realtime") if "realtime" in offered else None
-
-
-def _refused(refusal: InvalidStatus) -> ServerError:
-    status = refusal.response.status_code
-    try:
-        error = json.loads(refusal.response.body or b"")["error"]
-        return ServerError(str(error["message"]), status=status, type=str(error["type"]), code=str(error["code"]))
-    except (ValueError, KeyError, TypeError):
-        message = f"the server refused the realtime session with status {status}"
-        return ServerError(message, status=status, type="server_error", code="realtime_refused")
 
 
 def _tls(settings: Settings) -> ssl.SSLContext | None:

@@ -82,8 +82,14 @@ class BadReply(WorkerError):
     code = "bad_reply"
 
 
+class ReplyBrokeOff(BadReply):
+    """The speech server began its answer and ended it in the middle; the same request may well end so again."""
+
+    code = "reply_broke_off"
+
+
 class ReplyTooLarge(WorkerError):
-    """More than the platform takes as a result, and no bucket to put it in."""
+    """More than the platform takes as a result, and no bucket to put it in; or more than any answer may have."""
 
     status = 413
     type = "invalid_request_error"

@@ -61,7 +61,9 @@ def _whole_result(events: Iterable[Event]) -> Any | None:
         return _whole_completion(chunks)
     kinds = {value.get("type"): value for value in values}
     if done := kinds.get("transcript.text.done"):
-        return {key: value for key, value in done.items() if key != "type" and value is not None}
+        whole = {key: value for key, value in done.items() if key != "type" and value is not None}
+        # Speaches' last event may hold no text: then the deltas are all of it.
+        return whole if whole.get("text") else {**whole, "text": "".join(_deltas(values))}
     if "speech.audio.delta" in kinds or "speech.audio.done" in kinds:
         audio = [
             v["audio"] for v in values if v.get("type") == "speech.audio.delta" and isinstance(v.get("audio"), str)
@@ -69,6 +71,12 @@ def _whole_result(events: Iterable[Event]) -> Any | None:
         content = _joined(audio)
         return {"status": "success", "content_type": _audio_type(content), "audio_content": content}
     return None
+
+
+def _deltas(values: list[dict[str, Any]]) -> Iterator[str]:
+    for value in values:
+        if value.get("type") == "transcript.text.delta" and isinstance(value.get("delta"), str):
+            yield value["delta"]
 
 
 def _joined(parts: list[str]) -> Base64:

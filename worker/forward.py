@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -11,12 +12,14 @@ from typing import Any
 import httpx
 
 from worker.address import plain_text
+from worker.errors import InvalidJob, ReplyBrokeOff, ReplyTooLarge, ServerUnavailable
 from worker.job import JobInput
 from worker.media import MediaFile
 from worker.supervisor import Server, Supervisor
 from worker.transport import LoopbackTransport
 
 _BLOCK = 1 << 20
+_GIVEN_ID = 64  # characters of a job's own X-Request-ID; servers cut long ones, and the job's id must stay
 _CONNECT_SECONDS = 5.0  # loopback
 # uvicorn closes idle connections after 5 s: never reuse one that it may be closing.
 _KEEPALIVE_SECONDS = 4.0
@@ -43,13 +46,25 @@ class Answer:
         self.headers = response.headers
         self.content_type = response.headers.get("content-type", "").partition(";")[0].strip().lower()
 
-    async def blocks(self) -> AsyncIterator[bytes]:
-        """The body as it comes. Raises ServerUnavailable."""
+    async def blocks(self, most: int) -> AsyncIterator[bytes]:
+        """The body as it comes, `most` bytes of it. Raises ServerDied, ReplyBrokeOff, ReplyTooLarge."""
+        taken = 0
         try:
             async for block in self._response.aiter_bytes():
+                taken += len(block)
+                if taken > most:
+                    raise ReplyTooLarge(
+                        f"the speech server's answer is larger than {most / 1e6:g} MB (WORKER_MAX_ANSWER_MB): ask for "
+                        "less at a time, or for a compressed response_format (mp3, opus)"
+                    )
                 yield block
-        except httpx.TransportError as error:
-            raise await self._supervisor.explain(self._server, type(error).__name__) from None
+        except httpx.RequestError as error:
+            broke = ReplyBrokeOff(
+                f"the speech server began to answer ({self.status}, {self.content_type or 'no content type'}) and "
+                f"broke off after {taken} bytes ({type(error).__name__}); its log may say why, and the same request "
+                "may break off again"
+            )
+            raise await self._supervisor.explain(self._server, broke) from None
 
 
 @asynccontextmanager
@@ -71,7 +86,8 @@ async def forward(
             response = await client.send(request, stream=True)
             break
         except httpx.TransportError as error:
-            trouble = await supervisor.explain(server, type(error).__name__)
+            broke = ServerUnavailable(f"the connection to the speech server broke ({type(error).__name__}); try again")
+            trouble = await supervisor.explain(server, broke)
             if is_last or not isinstance(error, httpx.ConnectError):
                 raise trouble from None
     server.answered.set()
@@ -81,13 +97,23 @@ async def forward(
         await response.aclose()
 
 
+def request_id(job: JobInput, job_id: str) -> str:
+    """What the server knows the request as: no other job's, whatever X-Request-ID this one brought."""
+    given = dict(job.headers).get("x-request-id", "")
+    return re.sub(r"[^!-~]", "_", f"{given[:_GIVEN_ID]}-{job_id}".lstrip("-"))  # servers take no blanks in it
+
+
 def build_request(
     client: httpx.AsyncClient, base_url: str, job: JobInput, files: Sequence[MediaFile], headers: Mapping[str, str]
 ) -> httpx.Request:
     url = httpx.URL(base_url).copy_with(raw_path=job.path.encode())
     if job.query:
-        url = url.copy_with(params=httpx.QueryParams(list(job.query)))
-    sent = {"accept-encoding": "identity", **headers, **dict(job.headers)}
+        try:
+            url = url.copy_with(params=httpx.QueryParams(list(job.query)))
+        except httpx.InvalidURL:
+            raise InvalidJob("input.query: is longer than an address can be; put large values into body") from None
+    theirs = {name: value for name, value in job.headers if name != "x-request-id"}  # request_id() holds it
+    sent = {"accept-encoding": "identity", **headers, **theirs}
     if files:
         form = httpx.Request(job.method, url, data=_form_fields(job.body or {}), files=_form_files(files))
         sent |= {"content-type": form.headers["content-type"], "content-length": form.headers["content-length"]}
@@ -100,14 +126,16 @@ def build_request(
 
 
 def _form_fields(body: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Lists repeat their name, booleans are true and false, null is left out, objects are JSON."""
+    """Booleans are true and false, null is left out, objects are JSON. A list is sent as OpenAI's clients send one:
+    each item as a field `name[]`."""
     fields: dict[str, list[str]] = {}
     for name, value in body.items():
+        key = f"{name}[]" if isinstance(value, list) and not name.endswith("]") else name
         items = [item for item in (value if isinstance(value, list) else [value]) if item is not None]
-        fields[name] = [
+        fields.setdefault(key, []).extend(
             json.dumps(item, ensure_ascii=False) if isinstance(item, (dict, list)) else plain_text(item, f"body.{name}")
             for item in items
-        ]
+        )
     return fields
 
 

@@ -18,11 +18,12 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 from urllib.parse import urlencode
 
-from worker.door import Door, Visit
+from worker.door import Door
 from worker.errors import RealtimeUnavailable
 from worker.job import JobInput
 from worker.meter import Meter
 from worker.settings import Settings
+from worker.visit import Visit
 
 # One for the worker: all sessions share the port, which is open only while one of them waits or talks.
 _door = Door()

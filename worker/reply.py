@@ -21,7 +21,7 @@ from typing import IO, Any
 
 import pybase64
 
-from worker.errors import ReplyTooLarge, ServerError, WorkerError
+from worker.errors import BadReply, ReplyTooLarge, ServerError, WorkerError
 from worker.events import parse_events, whole_result
 from worker.plain import Base64, make_plain, parse_json, plain_text
 from worker.settings import Settings
@@ -113,14 +113,16 @@ def _base64(body: IO[bytes]) -> Base64:
 
 
 def server_error(status: int, raw: bytes) -> ServerError:
-    """What the server said, in OpenAI's envelope, FastAPI's `detail`, or in no known form."""
+    """What the server said, in OpenAI's envelope, FastAPI's `detail`, Speaches' `message`, or in no known form."""
     message, kind, code = "", "server_error" if status >= 500 else "invalid_request_error", f"http_{status}"
     try:
-        said = parse_json(raw)
-    except ValueError:
+        said, _ = make_plain(parse_json(raw))
+    except (ValueError, BadReply):
         message = raw.decode(errors="replace")
     else:
-        error = said.get("error", said.get("detail")) if isinstance(said, dict) else said
+        error = said
+        if isinstance(said, dict):
+            error = next((said[key] for key in ("error", "detail", "message") if said.get(key)), None)
         if isinstance(error, dict):
             message = error.get("message") or json.dumps(error)
             kind = error.get("type") or kind

@@ -98,6 +98,12 @@ class Settings:
     max_result_sync_mb: float = _row(
         "WORKER_MAX_RESULT_SYNC_MB", 20, "The same for /runsync (ids that begin sync-).", _number(float, 0.1, 100)
     )
+    max_answer_mb: int = _whole(
+        "WORKER_MAX_ANSWER_MB",
+        2000,
+        "Largest answer taken from the speech server in MB, with a bucket or without; a larger one fails its job.",
+        1,
+    )
     bucket_endpoint_url: str = _row(
         "BUCKET_ENDPOINT_URL", "", "S3 endpoint that takes results too large for the platform."
     )
@@ -142,6 +148,15 @@ class Settings:
         "Seconds the speech server may start without a sign of life (log output, bytes written to disk).",
         0.1,
     )
+    server_ping_interval: float = _seconds(
+        "SPEECH_SERVER_PING_INTERVAL", 10, "Seconds between questions to the speech server whether it is alive.", 0.1
+    )
+    server_silence_timeout: float = _seconds(
+        "SPEECH_SERVER_SILENCE_TIMEOUT",
+        30,
+        "Seconds without an answer to such questions, three in a row, after which the speech server is killed and "
+        "started again; 0 never asks.",
+    )
     server_stop_timeout: float = _seconds(
         "SPEECH_SERVER_STOP_TIMEOUT", 10, "Seconds the speech server gets between SIGTERM and SIGKILL."
     )
@@ -180,6 +195,19 @@ class Settings:
         60,
         "Seconds a realtime session waits for its client; then its token expires.",
         1,
+    )
+    realtime_handshake_timeout: float = _seconds(
+        "WORKER_REALTIME_HANDSHAKE_TIMEOUT",
+        10,
+        "Seconds a client of the realtime port may take for its handshake.",
+        0.1,
+    )
+    realtime_max_waiting: int = _whole(
+        "WORKER_REALTIME_MAX_WAITING",
+        64,
+        "Connections to the realtime port that have not shown a valid token; one more cuts off the oldest of them.",
+        1,
+        10_000,
     )
     realtime_idle_timeout: float = _seconds(
         "WORKER_REALTIME_IDLE_TIMEOUT", 300, "Seconds without a message either way that end a realtime session.", 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import codecs
+import errno
 import json
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -11,6 +12,7 @@ from typing import IO, Any, Protocol
 
 import pybase64
 
+from worker.errors import BadReply, StorageFull
 from worker.events import EVENT_END, Event, parse_event
 from worker.plain import Base64, make_plain
 
@@ -18,6 +20,7 @@ MAX_PIECE = 900_000  # bytes of JSON; the platform takes 1 MB with what is put a
 _RAW_PIECE = MAX_PIECE // 4 * 3 // 3 * 3 - 600  # bytes that become less than that as base64, divisible by 3
 _TEXT_PIECE = MAX_PIECE // 6  # characters; the worst is 6 bytes each: \\u0000
 _BACKLOG = 8 << 20  # bytes taken from the server ahead of the platform
+_LONGEST_EVENT = 64 << 20  # bytes kept in memory until an event's end comes
 
 
 class Cutter(Protocol):
@@ -45,7 +48,7 @@ async def pieces(blocks: AsyncIterator[bytes], body: IO[bytes], cutter: Cutter |
     """
     if cutter is None:
         async for block in blocks:
-            body.write(block)  # memory or page cache, 64 kB at a time: quicker than handing it to a thread
+            _keep(block, body)
         return
     news, room = asyncio.Event(), asyncio.Event()
     backlog = 0
@@ -54,7 +57,7 @@ async def pieces(blocks: AsyncIterator[bytes], body: IO[bytes], cutter: Cutter |
         nonlocal backlog
         try:
             async for block in blocks:
-                body.write(block)
+                _keep(block, body)
                 cutter.add(block)
                 backlog += len(block)
                 news.set()
@@ -82,6 +85,15 @@ async def pieces(blocks: AsyncIterator[bytes], body: IO[bytes], cutter: Cutter |
         await asyncio.wait([reader])
         if not reader.cancelled():
             reader.exception()  # seen: whoever left early has a reason of his own
+
+
+def _keep(block: bytes, body: IO[bytes]) -> None:
+    try:
+        body.write(block)  # memory or page cache, 64 kB at a time: quicker than handing it to a thread
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StorageFull("the worker's disk is full: the answer cannot be kept; give the endpoint more") from None
+        raise
 
 
 class _Bytes:
@@ -160,6 +172,8 @@ class _Events:
             self._events.append(bytes(self._rest[taken : end.start()]))
             taken = end.end()
         del self._rest[:taken]
+        if len(self._rest) > _LONGEST_EVENT:
+            raise BadReply(f"the server sent an event of more than {_LONGEST_EVENT >> 20} MiB")
 
     def end(self) -> None:
         if self._rest.strip():

@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 import os
 import shlex
+import socket
 import sys
+import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 
 from handler import Proxy
@@ -23,6 +27,28 @@ STAND_IN = shlex.join([sys.executable, str(STAND_IN_PATH)])
 
 def stand_in_settings(options: str = "", **changes: Any) -> Settings:
     return Settings(**{"server_command": f"{STAND_IN} {options}", "progress_interval": 0, **changes})
+
+
+def eventually(look: Callable[[], bool], seconds: float = 5.0) -> None:
+    limit, pause = time.monotonic() + seconds, threading.Event()
+    while not look():
+        assert time.monotonic() < limit
+        pause.wait(0.01)
+
+
+def server_pid(supervisor: Supervisor) -> int:
+    port = int(supervisor.wait_ready().url.rpartition(":")[2])
+    return next(
+        process.pid
+        for process in psutil.Process().children(recursive=True)
+        if any(c.laddr.port == port for c in process.net_connections() if c.status == psutil.CONN_LISTEN)
+    )
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 @pytest.fixture

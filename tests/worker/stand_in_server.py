@@ -1,10 +1,10 @@
 """A small HTTP server that does what a test asks: sleep, sizes, errors, streams, crash. Any speech server's stand-in.
 
     python stand_in_server.py [--start-seconds S] [--ignore-sigterm] [--crash-at-start CODE] [--hang] [--fork]
-                              [--print TEXT]
+                              [--print TEXT] [--access-log] [--no-progress]
 
 Listens on UVICORN_HOST:UVICORN_PORT. Routes, whose queries are in each function: /ping, /echo, /give, /drip, /loop,
-/sleep, /crash, /deaf, /gauge, /environment, /api/progress/ID.
+/sleep, /gauge, /environment, /api/progress/ID, and those of stand_in_faults.py.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from stand_in_faults import Faults
+
 CHUNK = 65536
 
 
@@ -30,9 +32,13 @@ class Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, address: tuple[str, int], ready_at: float) -> None:
+    def __init__(self, address: tuple[str, int], ready_at: float, options: argparse.Namespace) -> None:
         super().__init__(address, Handler)
         self.ready_at = ready_at
+        self.options = options
+        self.is_mute = False
+        self.polls: dict[str, int] = {}
+        self.keys: list[str | None] = []  # that questions about progress brought
         self.lock = threading.Lock()
         self.in_flight = 0
         self.seen: list[str] = []
@@ -42,7 +48,7 @@ class Server(ThreadingHTTPServer):
         """A client that went away is no news."""
 
 
-class Handler(BaseHTTPRequestHandler):
+class Handler(Faults, BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     server: Server
@@ -52,6 +58,8 @@ class Handler(BaseHTTPRequestHandler):
         self.query = dict(parse_qsl(url.query, keep_blank_values=True))
         self.segments = unquote(url.path).strip("/").split("/")
         if self.segments[0] in ("ping", "gauge", "api"):
+            with self.server.lock:
+                self.server.polls[self.segments[0]] = self.server.polls.get(self.segments[0], 0) + 1
             self.route(self.segments[0])
             return
         with self.server.lock:
@@ -73,16 +81,23 @@ class Handler(BaseHTTPRequestHandler):
             method()
 
     def do_route_ping(self) -> None:
+        if self.server.is_mute:
+            threading.Event().wait()
         self.reply(b"", "text/plain", 200 if time.monotonic() >= self.server.ready_at else 204)
 
     def do_route_gauge(self) -> None:
-        self.reply_json({"in_flight": self.server.in_flight, "seen": self.server.seen})
+        server = self.server
+        names = ("in_flight", "seen", "polls", "keys")
+        self.reply_json({name: getattr(server, name) for name in names} | {"asleep": list(server.asleep)})
 
     def do_route_api(self) -> None:
         """/api/progress/ID: of a /sleep whose X-Request-ID is ID."""
+        self.server.keys.append(self.headers.get("authorization"))
         began = self.server.asleep.get(self.segments[-1])
-        if began is None:
-            self.reply_json({"detail": "no such request"}, 404)
+        if self.server.options.no_progress:
+            self.reply_json({"detail": "Not Found"}, 404)
+        elif began is None:
+            self.reply_json({"error": {"message": "no such request", "code": "not_found"}}, 404)
         else:
             self.reply_json({"seconds_done": round(time.monotonic() - began, 2), "seconds": 60})
 
@@ -150,23 +165,6 @@ class Handler(BaseHTTPRequestHandler):
         finally:
             self.server.asleep.pop(request_id, None)
 
-    def do_route_crash(self) -> None:
-        """?status= or ?signal=: with last words."""
-        print(
-            'Traceback (most recent call last):\n  File "/srv/secret/place.py", line 1\nCUDA error in /srv/secret/x.cu'
-        )
-        sys.stdout.flush()
-        if "signal" in self.query:
-            os.kill(os.getpid(), int(self.query["signal"]))
-        os._exit(int(self.query.get("status", 1)))
-
-    def do_route_deaf(self) -> None:
-        """?seconds=: takes no more connections, and ends after that."""
-        self.close_connection = True
-        self.server.socket.shutdown(socket.SHUT_RDWR)
-        threading.Timer(float(self.query["seconds"]), os._exit, (0,)).start()
-        self.reply_json({})
-
     # --- plumbing ---
 
     def wait(self, seconds: float) -> bool:
@@ -220,6 +218,10 @@ class Handler(BaseHTTPRequestHandler):
         else:
             self.send_header("content-length", str(size))
         self.end_headers()
+        if self.server.options.access_log:
+            print(f'INFO:     127.0.0.1:1 - "{self.command} {self.path} HTTP/1.1" {status}', flush=True)
+            if status >= 400:
+                print("ERROR: Not Found", flush=True)
 
     def reply(self, body: bytes, kind: str, status: int = 200) -> None:
         self.start(kind, status, len(body))
@@ -241,6 +243,8 @@ def main() -> None:
     parser.add_argument("--hang", action="store_true")
     parser.add_argument("--fork", action="store_true")
     parser.add_argument("--print", default="")
+    parser.add_argument("--access-log", action="store_true")
+    parser.add_argument("--no-progress", action="store_true")
     options = parser.parse_args()
     if options.print:
         print(options.print, flush=True)
@@ -254,7 +258,7 @@ def main() -> None:
     if options.hang:
         signal.pause()
     address = (os.environ["UVICORN_HOST"], int(os.environ["UVICORN_PORT"]))
-    Server(address, time.monotonic() + options.start_seconds).serve_forever()
+    Server(address, time.monotonic() + options.start_seconds, options).serve_forever()
 
 
 if __name__ == "__main__":

@@ -33,6 +33,13 @@ def test_a_transcript_is_its_last_event():
     ) == {"text": "ab"}
 
 
+@pytest.mark.parametrize("done", [{"text": ""}, {}, {"text": None}])
+def test_a_transcript_whose_last_event_is_empty_is_its_deltas(done: dict[str, Any]):
+    deltas = [{"type": "transcript.text.delta", "delta": text} for text in (" It", " works.")]
+    assert whole(*deltas, {"type": "transcript.text.done", **done}) == {"text": " It works."}
+    assert whole({"type": "transcript.text.done", **done}) == {"text": ""}, "silence"
+
+
 @pytest.mark.parametrize(
     ("content", "kind"),
     [

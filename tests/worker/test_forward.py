@@ -66,13 +66,22 @@ async def test_a_file_makes_a_form_whose_lists_repeat_and_booleans_are_words(job
         path="/echo",
         file_base64=b64(b"sound"),
         file_name="../ta lk é.wav",
-        body={"model": "m", "stream": False, "g[]": ["word", "segment"], "none": None, "n": 1.5, "o": {"a": [1]}},
+        body={
+            "model": "m",
+            "stream": False,
+            "timestamp_granularities": ["word", None, "segment"],
+            "include[]": ["logprobs"],
+            "none": None,
+            "n": 1.5,
+            "o": {"a": [1]},
+        },
     )
     assert form_of(echo) == [
         ("model", None, b"m"),
         ("stream", None, b"false"),
-        ("g[]", None, b"word"),
-        ("g[]", None, b"segment"),
+        ("timestamp_granularities[]", None, b"word"),
+        ("timestamp_granularities[]", None, b"segment"),
+        ("include[]", None, b"logprobs"),
         ("n", None, b"1.5"),
         ("o", None, b'{"a": [1]}'),
         ("file", "ta lk é.wav", b"sound"),
@@ -141,6 +150,94 @@ async def test_a_cancelled_job_posts_nothing_and_its_work_ends(jobs: Jobs):
     with pytest.raises(asyncio.CancelledError):
         await task
     await jobs.until_in_flight(0, seconds=1)
+
+
+CHUNKED = "HTTP/1.1 200 OK\r\ncontent-type: audio/wav\r\ntransfer-encoding: chunked\r\n\r\n"
+PLAIN = "HTTP/1.1 200 OK\r\ncontent-type: audio/wav\r\ncontent-length: 1000000\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"head": PLAIN, "hold": 60},  # a head, and then nothing
+        {"head": "HTTP/1.1 200 OK\r\ncontent-type: audio", "hold": 60},  # half a head
+        {"head": "HTTP/1.1 100 Continue\r\n\r\n", "hold": 60},
+        {"head": CHUNKED + "ffffffffffffff\r\n", "text": "x" * 1000, "hold": 60},  # a chunk that will never be whole
+        {"head": CHUNKED, "text": "5;" + "x" * 1000, "repeat": 200, "hold": 60},  # a chunk's size that never ends
+    ],
+)
+@pytest.mark.parametrize("stream", [False, True])
+async def test_an_answer_that_never_ends_ends_with_the_jobs_limit(jobs: Jobs, query: dict[str, Any], stream: bool):
+    error = json.loads((await jobs(path="/raw", query=query, timeout=0.5, stream=stream))["error"])
+    assert (error["code"], error["message"]) in (
+        ("job_timeout", "the job took longer than 0.5 s"),
+        ("reply_broke_off", error["message"]),  # where it can be told that no end will come
+        ("server_unavailable", error["message"]),
+    )
+    await jobs.until_in_flight(0, seconds=5)
+
+
+async def test_a_byte_at_a_time_ends_with_the_jobs_limit(jobs: Jobs):
+    output = await jobs(path="/drip?count=1000&pause=0.1&size=1000", method="POST", timeout=0.5)
+    assert json.loads(output["error"])["code"] == "job_timeout"
+    await jobs.until_in_flight(0, seconds=5)
+
+
+@pytest.mark.parametrize("kind", ["audio/wav", "text/event-stream", "text/plain", "application/json"])
+@pytest.mark.parametrize("stream", [False, True])
+async def test_an_endless_answer_ends_at_its_largest_size(jobs: Jobs, kind: str, stream: bool):
+    small = jobs.with_settings(max_answer_mb=2)
+    error = json.loads((await small(path=f"/endless?type={kind}", stream=stream))["error"])
+    await small.proxy.close()
+    assert (error["status"], error["code"]) == (413, "reply_too_large")
+    assert "WORKER_MAX_ANSWER_MB" in error["message"]
+    await jobs.until_in_flight(0, seconds=5)
+
+
+@pytest.mark.parametrize(
+    ("query", "taken"),
+    [
+        ({"head": PLAIN, "text": "RIFF"}, 4),
+        ({"head": CHUNKED, "text": "4\r\nRIFF\r\n"}, 4),
+        ({"head": CHUNKED}, 0),
+    ],
+)
+async def test_an_answer_that_breaks_off_says_that_it_began(jobs: Jobs, query: dict[str, Any], taken: int):
+    error = json.loads((await jobs(path="/raw", query=query))["error"])
+    assert (error["status"], error["code"], error["source"]) == (502, "reply_broke_off", "worker")
+    assert f"began to answer (200, audio/wav) and broke off after {taken} bytes" in error["message"]
+    assert "try again" not in error["message"]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"head": "nonsense\r\n\r\n"},
+        {"head": "HTTP/1.1 200 OK\r\nx: ", "text": "x" * 1000, "repeat": 100},
+        {"head": "HTTP/1.1 200 OK\r\n", "text": "x: y\r\n", "repeat": 100_000},
+        {"head": ""},
+    ],
+)
+async def test_a_head_that_no_server_sends_is_a_reason(jobs: Jobs, query: dict[str, Any]):
+    error = json.loads((await jobs(path="/raw", query=query))["error"])
+    assert error["code"] == "server_unavailable"
+    await jobs.until_in_flight(0, seconds=5)
+
+
+async def test_a_query_that_no_url_holds_is_refused(jobs: Jobs):
+    error = json.loads((await jobs(path="/echo", query={"a": "x" * 70_000}))["error"])
+    assert (error["status"], error["code"]) == (400, "invalid_job")
+    assert error["message"].startswith("input.query: ")
+
+
+async def test_an_id_that_jobs_bring_stays_in_theirs_and_is_no_other_jobs(jobs: Jobs):
+    seen = [dict((await jobs(f"j{i}", path="/echo", headers={"X-Request-ID": "same"}))["headers"]) for i in (1, 2)]
+    assert [headers["x-request-id"] for headers in seen] == ["same-j1", "same-j2"]
+    long = dict((await jobs("j3", path="/echo", headers={"X-Request-ID": "x" * 500}))["headers"])["x-request-id"]
+    blank = dict((await jobs("jé 4", path="/echo", headers={"X-Request-ID": "a b"}))["headers"])["x-request-id"]
+    assert blank == "a_b-j__4"
+    assert len(long) < 128
+    assert long.endswith("-j3")
 
 
 async def test_many_jobs_run_at_once(jobs: Jobs):

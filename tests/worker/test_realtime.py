@@ -20,20 +20,16 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.http11 import Request, Response
 
-from worker.door import Door, Visit
+from tests.worker.conftest import free_port
+from worker.door import Door
 from worker.errors import RealtimeUnavailable, ServerError, ServerUnavailable
 from worker.job import parse_job
 from worker.meter import Meter
 from worker.realtime import hold_session, public_url, time_limit
 from worker.settings import Settings
+from worker.visit import Visit
 
 pytestmark = pytest.mark.anyio
-
-
-def free_port() -> int:
-    with sockets.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Echo:
@@ -253,11 +249,78 @@ async def test_an_expired_token_is_refused_and_its_job_ends(start: Start):
     assert await refused(told["url"] + f"?token={told['token']}") == REFUSED
 
 
-async def test_a_token_ends_with_its_time_whoever_looks_at_the_clock():
-    visit = Visit("ws://127.0.0.1:9", {}, Meter(), Settings())
+@pytest.mark.parametrize("jump", [-1e6, 1e6])
+async def test_a_token_ends_with_its_time_whoever_sets_the_clock(monkeypatch: pytest.MonkeyPatch, jump: float):
+    visit = Visit("ws://127.0.0.1:9", {}, Meter(), Settings(realtime_connect_timeout=0.2))
+    set_to = time.time() + jump
+    monkeypatch.setattr(time, "time", lambda: set_to)
     assert visit.admits(visit.token)
-    visit.expires_at = time.time() - 1
-    assert not visit.admits(visit.token)
+    async with asyncio.timeout(5):
+        assert await visit.until_over(60) == "nobody_came"
+    late = Visit("ws://127.0.0.1:9", {}, Meter(), Settings(realtime_connect_timeout=0))
+    assert not late.admits(late.token)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"Authorization: Bearer \xff\xfe",
+        b"Authorization: Bearer a\r\nAuthorization: Bearer b",
+        b"Sec-WebSocket-Protocol: " + b"openai-insecure-api-key.x," * 300,
+    ],
+)
+@pytest.mark.parametrize("path", [b"/", b"//[", b"/?token=%ff&token=" + b"&token=x" * 900])
+async def test_whatever_a_stranger_shows_the_answer_is_403(
+    start: Start, caplog: pytest.LogCaptureFixture, head: bytes, path: bytes
+):
+    told = await start().realtime()
+    port = int(told["url"].split(":")[2].split("/")[0])
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"GET " + path + b" HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n")
+    writer.write(b"Sec-WebSocket-Key: MDEyMzQ1Njc4OTAxMjM0NQ==\r\nSec-WebSocket-Version: 13\r\n" + head + b"\r\n\r\n")
+    async with asyncio.timeout(10):
+        assert (await reader.readline()).startswith(b"HTTP/1.1 403")
+    writer.close()
+    assert caplog.records == [], "a stranger writes nothing into the log"
+    async with visit(told) as socket:
+        await socket.recv()
+
+
+# --- strangers who say nothing ---
+
+
+@pytest.mark.parametrize("tls", [False, True])
+async def test_a_crowd_that_says_nothing_leaves_room_for_a_guest(start: Start, tmp_path: Path, tls: bool):
+    certificate, key = self_signed(tmp_path)
+    secure = {"realtime_certificate": str(certificate), "realtime_private_key": str(key)} if tls else {}
+    job = start({"realtime_max_waiting": 8, "realtime_handshake_timeout": 60, **secure})
+    told = await job.realtime()
+    port = int(told["url"].split(":")[2].split("/")[0])
+    options = {"ssl": ssl.create_default_context(cafile=str(certificate))} if tls else {}
+    crowd = [await asyncio.open_connection("127.0.0.1", port) for _ in range(40)]
+    async with asyncio.timeout(20):
+        for reader, _ in crowd[:-8]:
+            assert await reader.read() == b"", "who waits longest goes"
+        async with visit(told, **options) as socket:
+            await socket.recv()
+            crowd += [await asyncio.open_connection("127.0.0.1", port) for _ in range(20)]
+            await crowd[40][0].read()
+            await socket.send("a guest stays")
+            assert await socket.recv() == "a guest stays"
+        assert (await job.output())["reason"] == "client_left"
+        for reader, writer in crowd:  # the job's end did not wait for them, and they are gone
+            assert await reader.read() == b""
+            writer.close()
+
+
+@pytest.mark.parametrize("said", [b"", b"GET /v1/realtime HTTP/1.1\r\n"])
+async def test_a_handshake_has_a_limit(start: Start, said: bytes):
+    told = await start({"realtime_handshake_timeout": 0.3}).realtime()
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(told["url"].split(":")[2].split("/")[0]))
+    writer.write(said)
+    async with asyncio.timeout(10):
+        assert await reader.read() == b""
+    writer.close()
 
 
 async def test_each_of_several_sessions_has_its_own_client(start: Start, echo: Echo):

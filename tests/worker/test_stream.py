@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from worker.errors import BadReply, StorageFull
 from worker.events import parse_events
 from worker.stream import MAX_PIECE, cutter_for, pieces
 
@@ -88,6 +89,22 @@ async def test_an_event_too_large_for_a_piece_is_named_in_its_place(raw: bool):
     events = [event.value() for piece in found for event in parse_events(piece.encode())] if raw else found
     assert [event["type"] for event in events] == ["speech.audio.delta", "b"]
     assert events[0]["omitted_bytes"] > MAX_PIECE
+
+
+async def test_an_event_that_never_ends_does_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("worker.stream._LONGEST_EVENT", 1 << 20)
+    with pytest.raises(BadReply, match="an event of more than 1 MiB"):
+        await cut([b"data: " + b"x" * 65536] * 20, "text/event-stream")
+
+
+@pytest.mark.parametrize("streams", [True, False])
+async def test_a_full_disk_is_named(streams: bool):
+    async def blocks() -> AsyncIterator[bytes]:
+        yield b"x"
+
+    cutter = cutter_for("text/plain", raw_events=False) if streams else None
+    with io.FileIO("/dev/full", "w") as body, pytest.raises(StorageFull, match="disk is full"):
+        await anext(pieces(blocks(), body, cutter))
 
 
 async def test_json_is_one_piece_if_it_fits():

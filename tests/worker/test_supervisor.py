@@ -15,7 +15,7 @@ import httpx
 import psutil
 import pytest
 
-from tests.worker.conftest import STAND_IN
+from tests.worker.conftest import STAND_IN, eventually, server_pid
 from worker.child import child_command, child_environment
 from worker.errors import ServerUnavailable
 from worker.supervisor import Supervisor
@@ -29,22 +29,6 @@ def get(url: str) -> httpx.Response:
 
 def is_alive(pid: int) -> bool:
     return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-
-
-def eventually(look: Callable[[], bool], seconds: float = 5.0) -> None:
-    limit, pause = time.monotonic() + seconds, threading.Event()
-    while not look():
-        assert time.monotonic() < limit
-        pause.wait(0.01)
-
-
-def server_pid(supervisor: Supervisor) -> int:
-    port = int(supervisor.wait_ready().url.rpartition(":")[2])
-    return next(
-        process.pid
-        for process in psutil.Process().children(recursive=True)
-        if any(c.laddr.port == port for c in process.net_connections() if c.status == psutil.CONN_LISTEN)
-    )
 
 
 def test_it_is_ready_once_the_health_path_answers_200(supervise: Supervise):
@@ -109,11 +93,49 @@ def test_a_server_that_hangs_while_starting_is_killed(supervise: Supervise):
         supervisor.wait_ready()
 
 
+@pytest.mark.parametrize("path", ["/wrong", "/"])
+def test_answers_to_a_wrong_health_path_are_no_sign_of_life(supervise: Supervise, path: str):
+    supervisor = supervise(
+        "--access-log",
+        server_health_path=path,
+        server_start_timeout=0.5,
+        server_max_crashes=1,
+        server_ping_interval=0.1,
+    )
+    with pytest.raises(
+        ServerUnavailable, match=f"answered 404 at {path} for .* SPEECH_SERVER_HEALTH_PATH must be"
+    ) as e:
+        supervisor.wait_ready()
+    assert f"GET {path}" not in str(e.value), "its own questions are not its last words"
+
+
+def test_a_server_that_says_not_yet_for_ever_is_killed_however_it_logs_the_questions(supervise: Supervise):
+    supervisor = supervise("--access-log --start-seconds 600", server_start_timeout=0.5, server_max_crashes=1)
+    with pytest.raises(ServerUnavailable, match="no sign of life"):
+        supervisor.wait_ready()
+
+
+def test_questions_do_not_show_in_the_log_and_jobs_do(supervise: Supervise, capfd: pytest.CaptureFixture[str]):
+    supervisor = supervise("--access-log", server_ping_interval=0.1)
+    url = supervisor.wait_ready().url
+    eventually(lambda: get(url + "/gauge").json()["polls"]["ping"] > 5)
+    get(url + "/echo/ping-pong")
+    log = ""
+
+    def shows() -> bool:
+        nonlocal log
+        log += capfd.readouterr().out
+        return '"GET /echo/ping-pong HTTP/1.1" 200' in log
+
+    eventually(shows)
+    assert '"GET /ping HTTP' not in log
+
+
 def test_log_output_is_a_sign_of_life(supervise: Supervise):
     chatty = (
         "import sys, time, runpy\n"
         "for i in range(12): print('downloading', i, end='\\r', flush=True); time.sleep(0.1)\n"
-        "sys.argv[1:] = []; runpy.run_path(PATH, run_name='__main__')"
+        "sys.argv[1:] = []; sys.path.insert(0, 'tests/worker'); runpy.run_path(PATH, run_name='__main__')"
     )
     path = STAND_IN.split()[-1]
     command = f'python -c "{chatty.replace("PATH", repr(path))}"'
@@ -126,7 +148,7 @@ def test_bytes_written_to_disk_are_a_sign_of_life(supervise: Supervise, tmp_path
         "import sys, time, runpy\n"
         f"with open({str(tmp_path / 'model')!r}, 'wb') as f:\n"
         "    for i in range(12): f.write(bytes(1 << 20)); f.flush(); time.sleep(0.1)\n"
-        "sys.argv[1:] = []; runpy.run_path(PATH, run_name='__main__')"
+        "sys.argv[1:] = []; sys.path.insert(0, 'tests/worker'); runpy.run_path(PATH, run_name='__main__')"
     )
     path = STAND_IN.split()[-1]
     command = f'python -c "{loading.replace("PATH", repr(path))}"'
@@ -220,4 +242,48 @@ def test_secrets_are_blanked_in_the_servers_log(supervise: Supervise, capfd: pyt
 def test_the_command_is_filled_in():
     assert child_command("python -m x --port {port}", "h", 7) == [sys.executable, "-m", "x", "--port", "7"]
     assert child_command("uvicorn 'a b' --host={host}", "h", 7) == ["uvicorn", "a b", "--host=h"]
+    upstream = "env -C /srv/speaches URL=http://{host}:{port} .venv/bin/uvicorn --port {port}"
+    assert child_command(upstream, "h", 7)[3:] == ["URL=http://h:7", ".venv/bin/uvicorn", "--port", "7"]
     assert child_environment({"UVICORN_PORT": "1"}, (), "h", 7)["UVICORN_PORT"] == "7"
+
+
+def test_an_assignment_in_the_command_is_filled_in_and_its_folder_is_the_servers_own(supervise: Supervise):
+    folder = Path(__file__).parent
+    command = f"env -C {folder} LOOPBACK_HOST_URL=http://127.0.0.1:{{port}} {sys.executable} stand_in_server.py"
+    server = supervise(server_command=command).wait_ready()
+    seen = get(server.url + "/environment").json()
+    assert seen["LOOPBACK_HOST_URL"] == server.url
+
+
+def test_a_process_that_cannot_be_killed_is_given_up(supervise: Supervise, monkeypatch: pytest.MonkeyPatch):
+    """Stuck in a driver: no signal ends it. Stood in for by signals that are lost."""
+    supervisor = supervise("--hang", server_start_timeout=0.2)
+    monkeypatch.setattr("worker.child._KILL_SECONDS", 0.2)
+    with monkeypatch.context() as lost:
+        lost.setattr(os, "killpg", lambda *_: None)
+        with pytest.raises(ServerUnavailable, match=r"cannot be ended: .* was killed, but does not end"):
+            supervisor.wait_ready()
+        assert supervisor.gave_up.done()
+    stuck = supervisor._child
+    assert stuck
+    assert stuck.kill()
+    stuck.reap()
+
+
+@pytest.mark.parametrize("name", ["server-log", "server-exit", "server-pulse"])
+def test_a_thread_that_cannot_be_started_ends_the_worker_and_hangs_nobody(
+    supervise: Supervise, monkeypatch: pytest.MonkeyPatch, name: str
+):
+    start = threading.Thread.start
+
+    def refuse(thread: threading.Thread) -> None:
+        if thread.name == name:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    supervisor = supervise()
+    assert "cannot be started: can't start new thread" in supervisor.gave_up.result(timeout=10)
+    with pytest.raises(ServerUnavailable, match="cannot be started"):
+        supervisor.wait_ready()
+    eventually(lambda: not [one for one in psutil.Process().children() if is_alive(one.pid)])
