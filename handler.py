@@ -240,6 +240,8 @@ def _serve(proxy: Proxy, settings: Settings, supervisor: Supervisor) -> None:
     sdk.correct(
         shutdown_timeout=settings.shutdown_timeout,
         delivery_timeout=settings.delivery_timeout,
+        take_timeout=settings.take_timeout,
+        max_take_mb=settings.max_take_mb,
         end_jobs=proxy.end_jobs,
         close=proxy.close,
         gave_up=supervisor.gave_up,
