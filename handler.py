@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
     import httpx
 
+    from worker.job import JobInput
+
 # Nothing here imports asyncio, httpx or runpod at the top: the server is spawned first, and starts meanwhile.
 
 Job = dict[str, Any]
@@ -51,21 +53,21 @@ class Proxy:
         self._running: set[asyncio.Task[Any]] = set()
         self._is_stopping = False
 
-    async def answer(self, job: Job, send_piece: Send, send_progress: Send | None, *, raw_events: bool = False) -> Any:
+    async def answer(
+        self, request: JobInput, job_id: str, send_piece: Send, send_progress: Send | None, *, raw_events: bool = False
+    ) -> Any:
         """The path of one job. Raises WorkerError; whatever was opened is closed in every outcome."""
         from worker.bucket import store_for
         from worker.forward import forward
-        from worker.job import parse_job
         from worker.media import open_media
         from worker.progress import reported_progress
         from worker.reply import encode_reply, result_limit, spool
         from worker.stream import cutter_for, pieces
 
-        settings, job_id = self._settings, str(job["id"])
-        request = parse_job(job)
+        settings = self._settings
         if request.is_realtime:
             # A generator handler has no progress: the address is its first piece.
-            return await self._hold_session(request, job, send_progress or send_piece)
+            return await self._hold_session(request, job_id, send_progress or send_piece)
         request_id = dict(request.headers).get("x-request-id", job_id)
         async with open_media(request.files, settings) as files:
             server = await self._supervisor.ensure_ready()
@@ -98,26 +100,28 @@ class Proxy:
         count = 0
         # A task of its own: the job's limits must not strike while the SDK is sending what was yielded.
         work = asyncio.create_task(self._finish(job, pieces.put, None, raw_events=True))
+        piece = asyncio.create_task(pieces.get())
         try:
-            while not work.done() or not pieces.empty():
-                piece = asyncio.ensure_future(pieces.get())
+            while True:
                 await asyncio.wait((work, piece), return_when=asyncio.FIRST_COMPLETED)
-                if not piece.done():
-                    piece.cancel()
-                    continue
+                if not piece.done() and pieces.empty():
+                    break  # the work has ended, and nothing of it is on its way
                 count += 1
-                yield piece.result()
+                yield await piece
+                piece = asyncio.create_task(pieces.get())
             output = work.result()
             if count == 0 or (isinstance(output, dict) and output.get("error")):
                 yield output
         finally:
             work.cancel()
-            await asyncio.wait([work])
+            piece.cancel()
+            await asyncio.wait((work, piece))
 
     async def _finish(self, job: Job, send_piece: Send, send_progress: Send | None, *, raw_events: bool = False) -> Any:
         """The job's output or {"error": ...}: nothing but a cancellation gets past this."""
         import asyncio
 
+        from worker.job import parse_job
         from worker.reply import encode_error
 
         began, job_id = time.monotonic(), str(job["id"])
@@ -126,8 +130,9 @@ class Proxy:
         self._running.add(task)
         error: WorkerError
         try:
-            async with asyncio.timeout(limit := self._time_limit(job)):
-                output = await self.answer(job, send_piece, send_progress, raw_events=raw_events)
+            request = parse_job(job)
+            async with asyncio.timeout(limit := request.time_limit(self._settings.job_timeout)):
+                output = await self.answer(request, job_id, send_piece, send_progress, raw_events=raw_events)
             log.info(f"COMPLETED in {time.monotonic() - began:.2f} s", job_id)
             self._save(output)
             return output
@@ -143,7 +148,8 @@ class Proxy:
         except Exception as unknown:  # noqa: BLE001 (the edge: whatever happens, the job must end)
             import traceback
 
-            log.error(traceback.format_exc(), job_id)
+            for line in traceback.format_exc().splitlines():
+                log.error(line, job_id)
             error = WorkerError(f"the worker failed ({type(unknown).__name__}); its log says where")
         finally:
             self._running.discard(task)
@@ -162,11 +168,11 @@ class Proxy:
         for task in self._running:
             task.cancel()
 
-    async def _hold_session(self, request: Any, job: Job, tell: Send) -> Any:
+    async def _hold_session(self, request: JobInput, job_id: str, tell: Send) -> Any:
         from worker.realtime import hold_session
 
         server = await self._supervisor.ensure_ready()
-        return await hold_session(request, job, self._settings, server.url, tell)
+        return await hold_session(request, {"id": job_id}, self._settings, server.url, tell)
 
     @property
     def _http(self) -> httpx.AsyncClient:
@@ -181,14 +187,6 @@ class Proxy:
         if self._settings.server_api_key:
             headers["authorization"] = f"Bearer {self._settings.server_api_key}"
         return headers
-
-    def _time_limit(self, job: Job) -> float:
-        """Read before the job is parsed, because parsing is part of the job; parse_job judges the value."""
-        raw = job.get("input")
-        wished = raw.get("timeout") if isinstance(raw, dict) else None
-        if isinstance(wished, (int, float)) and wished > 0:
-            return min(float(wished), self._settings.job_timeout)
-        return self._settings.job_timeout
 
     def _save(self, output: Any) -> None:
         if self._save_to is None:
