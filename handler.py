@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from worker import log
 from worker.errors import BadSetting, JobTimeout, WorkerError, WorkerStopping
+from worker.prctl import hide_from_siblings
 from worker.settings import Settings, read_settings
 from worker.supervisor import Supervisor
 
@@ -211,6 +212,7 @@ def main(argv: list[str]) -> int:
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a terminal's own encoding may be small
     # runpod 1.12 logs at DEBUG by default, which prints every output: transcripts in logs.
     os.environ.setdefault("RUNPOD_LOG_LEVEL", "INFO")
+    hide_from_siblings()  # before there is a sibling
     supervisor = Supervisor(settings)
     supervisor.start()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # until the SDK's loop has handlers of its own

@@ -17,7 +17,8 @@ def die_with_parent() -> None:
 def hide_from_siblings() -> None:
     """Closes /proc/PID/environ and /proc/PID/mem of this process, and of its forks, to processes of the same user.
 
-    They hold the platform's keys, and the speech server runs as the same user. CAP_SYS_PTRACE still opens them.
+    They hold the platform's keys, and the speech server runs as the same user. CAP_SYS_PTRACE (on newer
+    kernels CAP_PERFMON too) still opens them; the root of a container has neither by default.
     A program that is started from here can be read again: what it gets to see was chosen (child.py).
     """
     if sys.platform == "linux":
