@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from worker import log
 from worker.errors import BadSetting, JobTimeout, ServerUnavailable, WorkerError, WorkerStopping
+from worker.prctl import hide_from_siblings
 from worker.settings import Settings, read_settings
 from worker.supervisor import Supervisor
 
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     import asyncio
 
     import httpx
+
+    from worker.job import JobInput
 
 # Nothing here imports asyncio, httpx or runpod at the top: the server is spawned first, and starts meanwhile.
 
@@ -51,21 +54,21 @@ class Proxy:
         self._running: set[asyncio.Task[Any]] = set()
         self._is_stopping = False
 
-    async def answer(self, job: Job, send_piece: Send, send_progress: Send | None, *, raw_events: bool = False) -> Any:
+    async def answer(
+        self, request: JobInput, job_id: str, send_piece: Send, send_progress: Send | None, *, raw_events: bool = False
+    ) -> Any:
         """The path of one job. Raises WorkerError; whatever was opened is closed in every outcome."""
         from worker.bucket import store_for
         from worker.forward import forward, request_id
-        from worker.job import parse_job
         from worker.media import open_media
         from worker.progress import reported_progress
         from worker.reply import encode_reply, result_limit, spool
         from worker.stream import cutter_for, pieces
 
-        settings, job_id = self._settings, str(job["id"])
-        request = parse_job(job)
+        settings = self._settings
         if request.is_realtime:
             # A generator handler has no progress: the address is its first piece.
-            return await self._hold_session(request, job, send_progress or send_piece)
+            return await self._hold_session(request, job_id, send_progress or send_piece)
         headers = self._headers(request_id(request, job_id))
         async with open_media(request.files, settings) as files:
             server = await self._supervisor.ensure_ready()
@@ -99,26 +102,28 @@ class Proxy:
         count = 0
         # A task of its own: the job's limits must not strike while the SDK is sending what was yielded.
         work = asyncio.create_task(self._finish(job, pieces.put, None, raw_events=True))
+        piece = asyncio.create_task(pieces.get())
         try:
-            while not work.done() or not pieces.empty():
-                piece = asyncio.ensure_future(pieces.get())
+            while True:
                 await asyncio.wait((work, piece), return_when=asyncio.FIRST_COMPLETED)
-                if not piece.done():
-                    piece.cancel()
-                    continue
+                if not piece.done() and pieces.empty():
+                    break  # the work has ended, and nothing of it is on its way
                 count += 1
-                yield piece.result()
+                yield await piece
+                piece = asyncio.create_task(pieces.get())
             output = work.result()
             if count == 0 or (isinstance(output, dict) and output.get("error")):
                 yield output
         finally:
             work.cancel()
-            await asyncio.wait([work])
+            piece.cancel()
+            await asyncio.wait((work, piece))
 
     async def _finish(self, job: Job, send_piece: Send, send_progress: Send | None, *, raw_events: bool = False) -> Any:
         """The job's output or {"error": ...}: nothing but a cancellation gets past this."""
         import asyncio
 
+        from worker.job import parse_job
         from worker.reply import encode_error
 
         began, job_id = time.monotonic(), str(job["id"])
@@ -127,8 +132,9 @@ class Proxy:
         self._running.add(task)
         error: WorkerError
         try:
-            async with asyncio.timeout(limit := self._time_limit(job)):
-                output = await self.answer(job, send_piece, send_progress, raw_events=raw_events)
+            request = parse_job(job)
+            async with asyncio.timeout(limit := request.time_limit(self._settings.job_timeout)):
+                output = await self.answer(request, job_id, send_piece, send_progress, raw_events=raw_events)
             log.info(f"COMPLETED in {time.monotonic() - began:.2f} s", job_id)
             self._save(output)
             return output
@@ -144,7 +150,8 @@ class Proxy:
         except Exception as unknown:  # noqa: BLE001 (the edge: whatever happens, the job must end)
             import traceback
 
-            log.error(traceback.format_exc(), job_id)
+            for line in traceback.format_exc().splitlines():
+                log.error(line, job_id)
             error = WorkerError(f"the worker failed ({type(unknown).__name__}); its log says where")
         finally:
             self._running.discard(task)
@@ -163,12 +170,12 @@ class Proxy:
         for task in self._running:
             task.cancel()
 
-    async def _hold_session(self, request: Any, job: Job, tell: Send) -> Any:
+    async def _hold_session(self, request: JobInput, job_id: str, tell: Send) -> Any:
         from worker.realtime import hold_session
 
         server = await self._supervisor.ensure_ready()
         try:
-            output = await hold_session(request, job, self._settings, server.url, tell)
+            output = await hold_session(request, {"id": job_id}, self._settings, server.url, tell)
         except ServerUnavailable as broken:
             raise await self._supervisor.explain(server, broken) from None
         server.answered.set()
@@ -187,14 +194,6 @@ class Proxy:
         if self._settings.server_api_key:
             headers["authorization"] = f"Bearer {self._settings.server_api_key}"
         return headers
-
-    def _time_limit(self, job: Job) -> float:
-        """Read before the job is parsed, because parsing is part of the job; parse_job judges the value."""
-        raw = job.get("input")
-        wished = raw.get("timeout") if isinstance(raw, dict) else None
-        if isinstance(wished, (int, float)) and wished > 0:
-            return min(float(wished), self._settings.job_timeout)
-        return self._settings.job_timeout
 
     def _save(self, output: Any) -> None:
         if self._save_to is None:
@@ -219,6 +218,7 @@ def main(argv: list[str]) -> int:
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a terminal's own encoding may be small
     # runpod 1.12 logs at DEBUG by default, which prints every output: transcripts in logs.
     os.environ.setdefault("RUNPOD_LOG_LEVEL", "INFO")
+    hide_from_siblings()  # before there is a sibling
     supervisor = Supervisor(settings)
     supervisor.start()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # until the SDK's loop has handlers of its own
@@ -246,6 +246,8 @@ def _serve(proxy: Proxy, settings: Settings, supervisor: Supervisor) -> None:
     sdk.correct(
         shutdown_timeout=settings.shutdown_timeout,
         delivery_timeout=settings.delivery_timeout,
+        take_timeout=settings.take_timeout,
+        max_take_mb=settings.max_take_mb,
         end_jobs=proxy.end_jobs,
         close=proxy.close,
         gave_up=supervisor.gave_up,

@@ -67,7 +67,11 @@ class Pool:
             if worker.process.returncode is None:
                 worker.process.send_signal(signum)
             return 1
-        matching = [p for p in members(worker_id) if p.pid != worker.process.pid and child in _command_line(p)]
+        matching = [
+            p
+            for p in members(worker_id, worker.process.pid)
+            if p.pid != worker.process.pid and child in _command_line(p)
+        ]
         for process in matching:
             _signal(process, signum)
         return len(matching)
@@ -129,14 +133,14 @@ class Pool:
         try:
             status = await process.wait()
         finally:
-            self._sweep(worker_id)
+            self._sweep(worker_id, process.pid)
             await echo
             del self.running[worker_id]
             self._exited(worker_id)
         return f"worker {worker_id} {_describe(status)}"
 
-    def _sweep(self, worker_id: str) -> None:
-        for process in members(worker_id):
+    def _sweep(self, worker_id: str, session: int) -> None:
+        for process in members(worker_id, session):
             _signal(process, signal.SIGKILL)
 
     async def _echo(self, worker_id: str, pipe: int) -> None:
@@ -178,16 +182,23 @@ def worker_environment(settings: Settings, url: str, worker_id: str) -> dict[str
     return given
 
 
-def members(worker_id: str) -> list[psutil.Process]:
-    """All live processes of this worker."""
+def members(worker_id: str, session: int | None = None) -> list[psutil.Process]:
+    """All live processes of this worker; `session`, its process's number, finds those that hide their environment."""
     found = []
     for process in psutil.process_iter():
         try:
-            if process.environ().get("RUNPOD_POD_ID") == worker_id and process.status() != psutil.STATUS_ZOMBIE:
+            if _belongs(process, worker_id, session) and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(process)
-        except psutil.Error:
-            continue  # gone meanwhile, or somebody else's
+        except (psutil.Error, ProcessLookupError):
+            continue  # gone meanwhile
     return found
+
+
+def _belongs(process: psutil.Process, worker_id: str, session: int | None) -> bool:
+    try:
+        return bool(process.environ().get("RUNPOD_POD_ID") == worker_id)
+    except psutil.AccessDenied:  # somebody else's, or handler.py and its forks, unless we are root
+        return session is not None and os.getsid(process.pid) == session
 
 
 def _command_line(process: psutil.Process) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -106,6 +107,8 @@ def plain_text(value: object, where: str) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, (int, float)):
+        if isinstance(value, float) and not math.isfinite(value):
+            raise InvalidJob(f"{where}: {value} is not JSON")
         return str(value)
     if isinstance(value, str):
         if _SURROGATE.search(value):

@@ -36,10 +36,11 @@ from urllib.parse import parse_qsl
 
 from worker.address import Pairs, check_headers, check_method, check_path, check_query, json_kind
 from worker.errors import InvalidJob
-from worker.legacy import is_legacy, translate_legacy
+from worker.legacy import PLACES, is_legacy, translate_legacy
 
 MAX_DEPTH = 64  # levels of nesting in a body
 MAX_FILES = 16
+_LONGEST = 1e15  # seconds; what is above is a slip, and may be too large for a float
 _SHARED_KEYS = frozenset(("headers", "stream", "timeout", "s3Config"))
 _OPENAI_KEYS = _SHARED_KEYS | {"openai_route", "openai_input"}
 _FILE_KEYS = frozenset(("file_url", "file_base64", "file_path", "file_name", "file_field", "files"))
@@ -84,6 +85,10 @@ class JobInput:
     timeout: float | None = None  # seconds
     bucket: Bucket | None = None
 
+    def time_limit(self, at_most: float) -> float:
+        """Seconds it may take, whatever it wishes: the one place that tells."""
+        return min(at_most, self.timeout or at_most)
+
     @property
     def is_realtime(self) -> bool:
         return self.path.rstrip("/") in _REALTIME_PATHS
@@ -93,13 +98,15 @@ def parse_job(job: Mapping[str, Any]) -> JobInput:
     raw = job.get("input")
     if not isinstance(raw, dict):
         raise InvalidJob(f'input: must be an object like {{"path": "/v1/models"}}, not {json_kind(raw)}')
-    if is_legacy(raw):
+    if was_legacy := is_legacy(raw):
         raw = translate_legacy(raw, _SHARED_KEYS)
     is_openai = "openai_route" in raw or "openai_input" in raw
     known = _OPENAI_KEYS if is_openai else _REQUEST_KEYS
     if unknown := [key for key in raw if key not in known]:
         raise InvalidJob(f"input.{unknown[0][:60]}: not a known key; known are {', '.join(sorted(known))}")
     request = _parse_openai(raw) if is_openai else _parse_request(raw)
+    if was_legacy:
+        request = replace(request, files=tuple(replace(file, where=PLACES[file.where]) for file in request.files))
     config = raw.get("s3Config") or job.get("s3Config")
     body = request.body
     stream = _boolean(raw, "stream") or bool(body and body.get("stream") is True)
@@ -240,8 +247,8 @@ def _seconds(raw: Mapping[str, Any], key: str) -> float | None:
     value = raw.get(key)
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
-        raise InvalidJob(f"input.{key}: must be a number of seconds above 0")
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= _LONGEST:
+        raise InvalidJob(f"input.{key}: must be a number of seconds above 0, and not above {_LONGEST:g}")
     return float(value)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from worker.address import json_kind
 from worker.errors import InvalidJob
 
 _FORMATS = {"plain_text": "verbose_json", "formatted_text": "verbose_json", "srt": "srt", "vtt": "vtt"}
@@ -25,6 +26,8 @@ _WITHOUT_COUNTERPART = {
     "logprob_threshold": -1.0,
     "no_speech_threshold": 0.6,
 }
+# Where a file's name in a message comes from: its place in our words -> in theirs.
+PLACES = {"input.file_url": "input.audio", "input.file_base64": "input.audio_base64"}
 _OWN = {"audio", "audio_base64", "transcription", "translate", "translation", "enable_vad", "word_timestamps"}
 _MOOT = {"condition_on_previous_text"}  # chunks are transcribed side by side here: none has a previous text
 _KNOWN = _OWN | _MOOT | _FIELDS.keys() | _WITHOUT_COUNTERPART.keys()
@@ -38,6 +41,7 @@ def translate_legacy(raw: Mapping[str, Any], shared: frozenset[str]) -> dict[str
     """The same job in our words. `shared` are our own keys that may stand beside theirs. Raises InvalidJob."""
     if unknown := [key for key in raw if key not in _KNOWN | shared]:
         raise InvalidJob(f"input.{unknown[0][:60]}: not a known key of a worker-faster_whisper job")
+    _check_audio(raw)
     for key, default in _WITHOUT_COUNTERPART.items():
         if raw.get(key, default) not in (default, None):
             raise InvalidJob(f"input.{key}: only {default!r} is known here; leave it out")
@@ -59,3 +63,16 @@ def translate_legacy(raw: Mapping[str, Any], shared: frozenset[str]) -> dict[str
         **{key: value for key, value in files.items() if value is not None},
         **{key: raw[key] for key in shared if key in raw},
     }
+
+
+def _check_audio(raw: Mapping[str, Any]) -> None:
+    """What would be said of it in our words, said in theirs."""
+    given = [key for key in ("audio", "audio_base64") if raw.get(key) is not None]
+    if len(given) == 2:
+        raise InvalidJob("input.audio_base64: there is audio already; give one of them")
+    if not given:
+        raise InvalidJob("input.audio: is null; give a URL, or audio_base64")
+    if not isinstance(value := raw[given[0]], str):
+        raise InvalidJob(f"input.{given[0]}: must be text, not {json_kind(value)}")
+    if not value:
+        raise InvalidJob(f"input.{given[0]}: is empty")

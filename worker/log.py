@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from contextlib import suppress
 
+# A line is one line, and says what was meant: no text of a job can begin another one, or move a terminal's cursor.
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _LEVELS = ("DEBUG", "INFO", "WARN", "ERROR")
 
 
@@ -17,6 +20,7 @@ def _write(level: str, message: str, job_id: str | None) -> None:
     wanted = os.environ.get("RUNPOD_LOG_LEVEL", "INFO").upper()
     if wanted == "NOTSET" or (wanted in _LEVELS and _LEVELS.index(level) < _LEVELS.index(wanted)):
         return
+    message = _CONTROL.sub(lambda found: ascii(found[0])[1:-1], message)
     if os.environ.get("RUNPOD_ENDPOINT_ID"):
         line = json.dumps({"requestId": job_id, "message": message, "level": level})
     else:

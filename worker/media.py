@@ -134,13 +134,20 @@ def _decode_text(source: MediaSource) -> bytes:
 
 
 def _open_on_volume(source: MediaSource, volume: Path) -> IO[bytes]:
-    outside = InvalidJob(f"{source.where}: must be a file under {volume}, not {source.value[:100]!r}")
+    """Says the same of everything outside, whether it exists or not; inside it says what is wrong."""
+    outside = InvalidJob(
+        f"{source.where}: must be a file under {volume}, not {source.value[:100]!r}; "
+        "send other files as file_url or file_base64"
+    )
     if "\0" in source.value:
         raise outside
     try:
-        root = volume.resolve(strict=True)
-        real = (root / source.value).resolve(strict=True)
-        if not real.is_relative_to(root):
+        top, root = Path(os.path.abspath(volume)), Path(os.path.realpath(volume))  # noqa: PTH100
+        # Without .. first: behind a link outside, it would tell where that leads.
+        named = Path(os.path.normpath(top / source.value))
+        # As far as it exists: what is missing is judged by where it would be.
+        real = Path(os.path.realpath(named))
+        if not (named.is_relative_to(top) or named.is_relative_to(root)) or not real.is_relative_to(root):
             raise outside
         # Non-blocking: a FIFO would wait for a writer. No follow: a link put here since must not be followed.
         file = os.fdopen(os.open(real, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC), "rb")

@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import json
 import math
+import re
+from itertools import accumulate
 from typing import Any
 
 from worker.errors import BadReply
 
-# The SDK serialises with the standard library, which gives up near 1000 levels.
-MAX_DEPTH = 200
+# Limits of our own: those of the interpreter differ between versions, settings and depths of the call stack.
+MAX_DEPTH = 200  # levels of what leaves; the SDK serialises with the standard library, which gives up near 1000
+READABLE_DEPTH = 500  # levels of what is read
+MAX_DIGITS = 640  # of a whole number; the least that a Python can be set to take
+_TOO_DEEP = f"is nested more than {READABLE_DEPTH} levels deep"
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+# Possessive, so that no input makes it try twice; a string that does not end reaches to the end.
+STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?'
+_BETWEEN_BRACKETS = re.compile(STRING + rb'|[^][{}"]++', re.DOTALL)
+_STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")  # as signed bytes: one level down, one level up
 
 
 class Base64(str):
@@ -21,15 +32,38 @@ class Base64(str):
         return repr(str(self)) if len(self) <= 100 else f"'{self[:24]}... ({len(self)} characters of base64)'"
 
 
-def parse_json(raw: bytes) -> Any:
-    """JSON, leniently: NaN and Infinity become null. Raises ValueError, and BadReply for what make_plain would refuse.
+def parse_json(raw: bytes, *, keep_nan: bool = False) -> Any:
+    """JSON in UTF-8; NaN and Infinity become null, or stay what they are for whoever names their place.
 
-    Pythons differ in how deep they can read; none gives up before MAX_DEPTH.
+    Raises ValueError, whose text is a verb phrase that quotes nothing of the content.
     """
     try:
-        return json.loads(raw, parse_constant=lambda _: None)
-    except RecursionError:
-        raise too_deep() from None
+        text = raw.removeprefix(_BYTE_ORDER_MARK).decode(errors="surrogatepass")
+        value = json.loads(text, parse_int=_whole_number, parse_constant=float if keep_nan else lambda _: None)
+    except (ValueError, OverflowError, RecursionError) as error:
+        # Which of several mistakes the parser meets first depends on how deep it dares to go: this does not.
+        raise ValueError(_TOO_DEEP if _nesting(raw) > READABLE_DEPTH else _reason(error)) from None
+    if is_deeper(value, READABLE_DEPTH):
+        raise ValueError(_TOO_DEEP)
+    return value
+
+
+def _whole_number(digits: str) -> int:
+    if len(digits.removeprefix("-")) > MAX_DIGITS:
+        raise OverflowError
+    return int(digits)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, OverflowError):
+        return f"holds a whole number of more than {MAX_DIGITS} digits, which only text can carry"
+    return "is not UTF-8" if isinstance(error, UnicodeDecodeError) else "is not JSON"
+
+
+def _nesting(raw: bytes) -> int:
+    """The most brackets that are open at once, whether it is JSON or not."""
+    steps = _BETWEEN_BRACKETS.sub(b"", raw).translate(_STEPS)
+    return max(accumulate(memoryview(steps).cast("b")), default=0)
 
 
 def serialised_size(value: Any) -> int:
@@ -40,8 +74,8 @@ def serialised_size(value: Any) -> int:
 
 def make_plain(value: Any) -> tuple[Any, int]:
     """The value as plain JSON, and its size: half characters are replaced, numbers that are none become null."""
-    if depth(value) > MAX_DEPTH:
-        raise too_deep()
+    if is_deeper(value, MAX_DEPTH):
+        raise BadReply(f"the server's JSON is nested more than {MAX_DEPTH} levels deep")
     try:
         return value, serialised_size(value)
     except ValueError:  # UnicodeEncodeError is one: lone surrogates; else NaN or infinity
@@ -49,21 +83,19 @@ def make_plain(value: Any) -> tuple[Any, int]:
         return value, serialised_size(value)
 
 
-def too_deep() -> BadReply:
-    return BadReply(f"the server's JSON is nested more than {MAX_DEPTH} levels deep")
-
-
-def depth(value: Any) -> int:
-    levels = 0
+def is_deeper(value: Any, levels: int) -> bool:
+    """Whether lists and objects are nested in more levels than these. No recursion: this is what protects from it."""
     level = [value]
-    while level := [
-        child
-        for item in level
-        if isinstance(item, (dict, list))
-        for child in (item.values() if isinstance(item, dict) else item)
-    ]:
-        levels += 1
-    return levels
+    for _ in range(levels + 1):
+        level = [
+            child
+            for item in level
+            if isinstance(item, (dict, list))
+            for child in (item.values() if isinstance(item, dict) else item)
+        ]
+        if not level:
+            return False
+    return True
 
 
 def plain_text(text: str) -> str:

@@ -65,7 +65,7 @@ async def hold_session(
 
 def time_limit(request: JobInput, settings: Settings) -> float:
     """A little less than the job has: its output should be the summary, not an error."""
-    job_limit = min(settings.job_timeout, request.timeout or settings.job_timeout)
+    job_limit = request.time_limit(settings.job_timeout)
     return min(settings.realtime_max_seconds, max(job_limit - 1.0, job_limit / 2))
 
 

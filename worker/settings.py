@@ -88,6 +88,17 @@ class Settings:
         "WORKER_DELIVERY_TIMEOUT", 120, "Seconds a finished result is offered to the platform before it is given up.", 1
     )
 
+    take_timeout: float = _seconds(
+        "WORKER_TAKE_TIMEOUT", 60, "Seconds an answer of the platform may take to arrive, once it has begun.", 1
+    )
+    max_take_mb: float = _row(
+        "WORKER_MAX_TAKE_MB",
+        256,
+        "Largest answer with jobs that is taken from the platform, in MB of JSON; no more jobs are asked for at once "
+        "than have room in it with 20 MB each.",
+        _number(float, 21, 10_000),
+    )
+
     # --- results ---
     max_result_mb: float = _row(
         "WORKER_MAX_RESULT_MB",

@@ -118,9 +118,9 @@ def test_40_mb_of_speech_go_to_the_jobs_bucket_and_come_back_the_same(platform: 
 def test_the_worker_and_its_server_end_with_the_platform() -> None:
     platform = LocalPlatform(HANDLER, env={"SPEECH_SERVER_COMMAND": STAND_IN})
     (worker,) = platform.state()["workers"]
-    assert len(members(worker["id"])) >= 3  # the worker, its ping process, the server
+    assert len(members(worker["id"], worker["pid"])) >= 3  # the worker, its ping process, the server
     assert platform.stop() == 0
-    assert members(worker["id"]) == []
+    assert members(worker["id"], worker["pid"]) == []
     assert f"worker {worker['id']} exited with status 0" in platform.log
 
 

@@ -4,7 +4,7 @@
                               [--print TEXT] [--access-log] [--no-progress]
 
 Listens on UVICORN_HOST:UVICORN_PORT. Routes, whose queries are in each function: /ping, /echo, /give, /drip, /loop,
-/sleep, /gauge, /environment, /api/progress/ID, and those of stand_in_faults.py.
+/sleep, /gauge, /environment, /spy, /api/progress/ID, and those of stand_in_faults.py.
 """
 
 from __future__ import annotations
@@ -103,6 +103,17 @@ class Handler(Faults, BaseHTTPRequestHandler):
 
     def do_route_environment(self) -> None:
         self.reply_json(dict(os.environ))
+
+    def do_route_spy(self) -> None:
+        """What can be read of the worker, by file: the number of bytes, or why not."""
+        found: dict[str, int | str] = {}
+        for name in ("environ", "mem", "status"):
+            try:
+                with open(f"/proc/{os.getppid()}/{name}", "rb") as file:
+                    found[name] = len(file.read(1))
+            except OSError as error:
+                found[name] = error.strerror
+        self.reply_json(found)
 
     def do_route_echo(self) -> None:
         """What arrived; bodies over 1 MB as their hash and size only."""

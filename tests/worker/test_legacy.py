@@ -90,10 +90,30 @@ def test_our_own_keys_may_stand_beside_theirs():
         ({"transcription": "word"}, "input.transcription: must be one of"),
         ({"translate": True, "translation": "word"}, "input.translation: must be one of"),
         ({"file_url": URL}, "input.file_url: not a known key"),
-        ({"audio_base64": "UklGRg=="}, "input.file_base64: there is file_url already"),
+        ({"audio_base64": "UklGRg=="}, "input.audio_base64: there is audio already"),
     ],
 )
 def test_what_has_no_counterpart_is_refused_by_name(change: dict[str, Any], field: str):
     with pytest.raises(InvalidJob) as refused:
         parsed({"audio": URL, **change})
     assert field in refused.value.message
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"audio": None}, "input.audio: is null"),
+        ({"audio": 5}, "input.audio: must be text, not a number"),
+        ({"audio": ""}, "input.audio: is empty"),
+        ({"audio": None, "audio_base64": []}, "input.audio_base64: must be text, not a list"),
+    ],
+)
+def test_an_audio_that_is_none_is_refused_in_the_words_that_were_sent(change: dict[str, Any], words: str):
+    with pytest.raises(InvalidJob) as refused:
+        parsed({"audio": URL, **change})
+    assert words in refused.value.message
+
+
+def test_what_goes_wrong_with_the_audio_later_has_its_name_too():
+    assert parsed({"audio": URL}).files[0].where == "input.audio"
+    assert parsed({"audio_base64": "UklGRg=="}).files[0].where == "input.audio_base64"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -183,6 +184,37 @@ async def test_a_file_on_the_volume_is_read_where_it_is(tmp_path: Path):
 
 async def test_without_a_volume_no_path_is_a_file(tmp_path: Path):
     assert "no such file" in (await failure(source("path", "a"), Settings(volume=str(tmp_path / "none")))).message
+
+
+async def test_what_lies_outside_the_volume_is_never_told(tmp_path: Path):
+    volume, outside = tmp_path / "v", tmp_path / "o"
+    volume.mkdir()
+    (outside / "folder" / "deep").mkdir(parents=True)
+    (outside / "file").write_bytes(b"A")
+    (outside / "locked").mkdir(mode=0)
+    os.mkfifo(outside / "fifo")
+    (outside / "loop").symlink_to(outside / "loop")
+    (outside / "link").symlink_to(outside / "folder" / "deep")
+    (volume / "out").symlink_to(outside)
+    (volume / "a.wav").write_bytes(b"A")
+
+    settings, said = Settings(volume=str(volume)), set()
+    names = ("missing", "file", "folder", "fifo", "loop", "link", "locked/x", "file/x", "link/../../../v/a.wav")
+    for name in names:
+        for path in (f"{outside}/{name}", f"../o/{name}", f"out/{name}"):
+            if path.endswith("v/a.wav") and path.startswith("out/"):
+                continue  # the volume's own by its name, whatever the link is
+            error = await failure(source("path", path), settings)
+            said.add((type(error), error.message.replace(repr(path), "PATH")))
+    ((kind, words),) = said
+    assert kind is InvalidJob
+    assert f"must be a file under {volume}, not PATH" in words
+    assert (await read(source("path", "out/../a.wav"), settings))[1] == b"A"
+
+
+async def test_an_existing_file_at_home_is_told_that_only_the_volume_is_allowed():
+    error = await failure(source("path", __file__), Settings(volume="/runpod-volume"))
+    assert "must be a file under /runpod-volume" in error.message
 
 
 @given(st.text(max_size=300))

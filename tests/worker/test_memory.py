@@ -43,8 +43,13 @@ class Worker:
     def run(self, **job_input: Any) -> dict[str, Any]:
         return post_when_up(self.url, {"input": job_input})
 
-    def forget_peak(self) -> None:
-        Path(f"/proc/{self.process.pid}/clear_refs").write_text("5")
+    def forget_peak(self) -> float:
+        """From where the peak counts now, in MB."""
+        try:
+            Path(f"/proc/{self.process.pid}/clear_refs").write_text("5")
+        except PermissionError:  # the worker hides from all but root (prctl.py): then from the peak so far
+            return self.megabytes("VmHWM")
+        return self.megabytes("VmRSS")
 
     def megabytes(self, field: str) -> float:
         """VmRSS is what it holds now, VmHWM the most since `forget_peak`."""
@@ -67,8 +72,7 @@ def server_url(worker: Worker) -> str:
 
 def test_a_file_of_300_mb_passes_through(worker: Worker, server_url: str):
     worker.run(path="/echo", file_url=f"{server_url}/give/a.wav?size=2000000")
-    idle = worker.megabytes("VmRSS")
-    worker.forget_peak()
+    idle = worker.forget_peak()
     done = worker.run(path="/echo", file_url=f"{server_url}/give/a.wav?size=300000000")
     assert done["output"]["size"] > 300_000_000
     assert worker.megabytes("VmHWM") - idle < ALLOWED_MB
@@ -76,8 +80,7 @@ def test_a_file_of_300_mb_passes_through(worker: Worker, server_url: str):
 
 def test_a_result_of_40_mb_that_is_refused_is_never_held(worker: Worker):
     worker.run(path="/give?type=audio/wav&size=2000000", method="POST")
-    idle = worker.megabytes("VmRSS")
-    worker.forget_peak()
+    idle = worker.forget_peak()
     done = worker.run(path="/give?type=audio/wav&size=40000000", method="POST")
     assert "reply_too_large" in done["error"]
     assert worker.megabytes("VmHWM") - idle < ALLOWED_MB / 2
