@@ -10,6 +10,7 @@ from typing import Generic, TypeVar
 
 from speech_server.engines.fair_queue import MUCH, FairQueue, Lane, Work
 from speech_server.engines.outcomes import Outcome, fail, told
+from speech_server.engines.threads import start_threads
 from speech_server.errors import Busy, ShuttingDown, ThreadsExhausted
 
 T = TypeVar("T")
@@ -72,18 +73,11 @@ class Batcher(Generic[T, R]):
             threading.Thread(target=self._work, args=(number,), name=f"{name}_{number}", daemon=True)
             for number in range(workers + 1)
         ]
-        self._start(name)
-
-    def _start(self, name: str) -> None:
         try:
-            for thread in self._threads:
-                thread.start()
-        except RuntimeError as error:
+            start_threads(self._threads, name)
+        except ThreadsExhausted:
             self.close()
-            raise ThreadsExhausted(
-                f"the system gives this process no more threads, and {name!r} needs {len(self._threads)}: raise the "
-                f"limit on processes (pids), or load fewer models"
-            ) from error
+            raise
 
     @property
     def waiting(self) -> int:

@@ -53,25 +53,6 @@ def threads(name: str) -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name.startswith(f"{name}_")]
 
 
-@pytest.fixture
-def refuse_threads(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, int], None]:
-    """From now on only so many more threads of a name start."""
-    start = threading.Thread.start
-
-    def refuse(name: str, allowed: int) -> None:
-        def limited(thread: threading.Thread) -> None:
-            nonlocal allowed
-            if thread.name.startswith(f"{name}_"):
-                if not allowed:
-                    raise RuntimeError("can't start new thread")
-                allowed -= 1
-            start(thread)
-
-        monkeypatch.setattr(threading.Thread, "start", limited)
-
-    return refuse
-
-
 # --- steps that raise ---
 
 
@@ -211,7 +192,7 @@ def test_leaving_ends_what_had_a_turn_before():
 @pytest.mark.parametrize("allowed", [0, 1, 2])
 def test_an_engine_whose_threads_cannot_start_does_not_open(refuse_threads: Callable[[str, int], None], allowed: int):
     bench = Bench()
-    refuse_threads("denied", allowed)
+    refuse_threads("denied_", allowed)
     with pytest.raises(ThreadsExhausted, match="'denied' needs 3"):
         Batcher(bench.step, name="denied", workers=2)
     assert threads("denied") == []
@@ -220,7 +201,7 @@ def test_an_engine_whose_threads_cannot_start_does_not_open(refuse_threads: Call
 def test_an_open_engine_needs_no_more_threads(refuse_threads: Callable[[str, int], None]):
     bench = Bench()
     batcher = Batcher(bench.step, name="early", workers=2, max_batch=2)
-    refuse_threads("early", 0)
+    refuse_threads("early_", 0)
     futures = together(batcher, bench, *"abcdef")
     assert [future.result() for future in futures.values()] == list("ABCDEF")
     batcher.close()
