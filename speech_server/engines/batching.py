@@ -191,6 +191,7 @@ class Batcher(Generic[T, R]):
             dropped = [*lane.waiting, *lane.aside]
             lane.waiting.clear()
             lane.aside.clear()
+            self._wake()  # it may have stood before a newcomer
         return dropped
 
     # --- turns ---
