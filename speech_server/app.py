@@ -29,6 +29,7 @@ from speech_server.models.info import TASKS, EngineName
 from speech_server.models.loader import Loader
 from speech_server.models.store import Store
 from speech_server.models.threads import in_thread
+from speech_server.models.watchdog import watch
 from speech_server.routes import (
     chat,
     health,
@@ -56,8 +57,8 @@ ROUTES = (playground, health, metrics, models, memory, transcriptions, progress,
 
 
 def create_app(settings: Settings | None = None, stop: Callable[[], None] | None = None) -> FastAPI:
-    """The server. `stop` is called when a model of PRELOAD_MODELS cannot be loaded: a server without the models it
-    was made for should be replaced."""
+    """The server. `stop` is called when a model of PRELOAD_MODELS cannot be loaded, or a library does not return: a
+    server that cannot do what it was made for should be replaced."""
     settings = settings or get_settings()
     state = compose(settings)
     app = FastAPI(
@@ -119,13 +120,15 @@ def middleware(settings: Settings, counters: metrics.Metrics) -> list[Middleware
 @asynccontextmanager
 async def lifespan(app: FastAPI, stop: Callable[[], None] | None) -> AsyncIterator[None]:
     """Requests are answered while models are preloaded; /ping says when all are there."""
-    preloading = asyncio.create_task(preload(app, stop))
+    loader: Loader = app.state.speech.loader
+    tasks = [asyncio.create_task(preload(app, stop)), asyncio.create_task(watch(loader.overdue, stop))]
     try:
         yield
     finally:
-        preloading.cancel()
-        await asyncio.gather(preloading, return_exceptions=True)
-        await app.state.speech.loader.close()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await loader.close()
 
 
 async def preload(app: FastAPI, stop: Callable[[], None] | None) -> None:
@@ -136,10 +139,13 @@ async def preload(app: FastAPI, stop: Callable[[], None] | None) -> None:
         await asyncio.gather(*(fetch_and_load(state, name) for name in (*state.settings.preload_models, *named)))
     except SpeechError as error:
         log.error("preloading failed: %s", error.message)
-        if stop:
-            stop()
+    except Exception:  # a bug, or a machine out of memory or threads: never ready, if it went on
+        log.exception("preloading failed")
+    else:
+        app.state.ready.set()
         return
-    app.state.ready.set()
+    if stop:
+        stop()
 
 
 async def fetch_and_load(state: Speech, name: str) -> None:

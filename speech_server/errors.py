@@ -160,6 +160,14 @@ class Busy(SpeechError):
         self.retry_after = retry_after
 
 
+class ThreadsExhausted(SpeechError):
+    """The system starts no more threads for this process (a limit on its pids)."""
+
+    status = 503
+    type = "service_unavailable_error"
+    code = "threads_exhausted"
+
+
 class ShuttingDown(SpeechError):
     status = 503
     type = "service_unavailable_error"

@@ -46,7 +46,9 @@ class Settings(BaseSettings):
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="How much is logged.")
     max_upload_mb: int = Field(1024, gt=0, description="Largest request body in MB; more is 413.")
-    shutdown_timeout: float = Field(30.0, ge=0, description="Seconds that requests in flight get after SIGTERM.")
+    shutdown_timeout: float = Field(
+        30.0, ge=0, description="Seconds that requests in flight get after SIGTERM, and then the models to close."
+    )
 
     # --- models ---
     preload_models: Annotated[list[str], NoDecode] = Field(
@@ -55,7 +57,12 @@ class Settings(BaseSettings):
     stt_model_ttl: float = Field(300, ge=-1, description="Idle seconds before a Whisper model leaves memory; -1 never.")
     tts_model_ttl: float = Field(300, ge=-1, description="Idle seconds before a speech model leaves memory; -1 never.")
     vad_model_ttl: float = Field(-1, ge=-1, description="Idle seconds before a voice detector leaves memory; -1 never.")
-    model_load_timeout: float = Field(300, gt=0, description="Seconds one model may take to load.")
+    model_load_timeout: float = Field(
+        300, gt=0, description="Seconds one model may take to load; a load that takes longer ends the server."
+    )
+    engine_step_timeout: float = Field(
+        600, gt=0, description="Seconds one batch, or closing a model, may take; one that takes longer ends the server."
+    )
     model_memory_mb: int = Field(
         0, ge=0, description="Memory budget for loaded models in MB; 0 means no limit. Least recently used goes first."
     )

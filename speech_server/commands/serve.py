@@ -5,12 +5,19 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import signal
 import socket
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
+from speech_server import pools
+
 if TYPE_CHECKING:
+    import uvicorn
+
     from speech_server.settings import Settings
 
 BAD_SETTINGS = 2
@@ -32,11 +39,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 def leave(status: int) -> int:
-    """Ends the process at once while a model is still being opened.
+    """Ends the process at once while a thread may be inside a library.
 
-    Threads cannot be stopped, and ONNX Runtime aborts when the interpreter is torn down under it.
+    Threads cannot be stopped: the interpreter would wait for those of a pool, and tear ONNX Runtime down under an
+    engine's, which aborts. An engine that was closed has none left.
     """
-    if any(thread.daemon for thread in threading.enumerate()):
+    if pools.busy() or any(thread.daemon for thread in threading.enumerate()):
         logging.shutdown()
         sys.stdout.flush()
         sys.stderr.flush()
@@ -108,8 +116,24 @@ def serve(settings: Settings) -> int:
         ws_ping_timeout=120.0,
     )
     server = uvicorn.Server(config)
-    server.run()
+    with ended_by_signals(server):
+        server.run()
     return int(gave_up)
+
+
+@contextmanager
+def ended_by_signals(server: uvicorn.Server) -> Iterator[None]:
+    """uvicorn raises the signals that it has obeyed once more when it has shut down; by default that would end the
+    process on the spot, whatever a library's threads are doing. An embedding program's own handler stays."""
+    ours = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    if ours:
+        signal.signal(signal.SIGTERM, server.handle_exit)
+    try:
+        with suppress(KeyboardInterrupt):
+            yield
+    finally:
+        if ours:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def refuse(fault: str) -> int:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
-from math import ceil
+from math import ceil, inf
 from typing import Generic, TypeVar
 
 from speech_server.engines.fair_queue import MUCH, FairQueue, Lane, Work
-from speech_server.errors import Busy, ShuttingDown
+from speech_server.engines.outcomes import Outcome, fail, told
+from speech_server.engines.threads import start_threads
+from speech_server.errors import Busy, ShuttingDown, ThreadsExhausted
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -20,12 +19,26 @@ R = TypeVar("R")
 _STAND_ASIDE = 1.0  # seconds at most
 
 
+class _Batch(list[Work[T, R]]):
+    """Works that share a turn. `least`: what any of their lanes has received, this batch included."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.least = inf
+        self.since = time.monotonic()
+
+
 class Batcher(Generic[T, R]):
-    """Calls `step` with batches, on `workers` threads. `step` sets each work's future, or hands it to `put_back`.
+    """Calls `step` with batches, on `workers` threads. `step` sets each work's future, or hands the work to `put_back`
+    or `set_aside`.
 
     A batch is a worker's fair share of what waits, at most `max_batch` works and about `max_cost`; an idle worker
     starts at once with what is there. While all workers are busy with requests that have received much more, a
-    newcomer runs beside them on one more thread.
+    newcomer runs beside them on one more thread. Where a step raises, what it left undone is done again, each work
+    in a batch of its own: it fails only by its own fault.
+
+    The threads start here (ThreadsExhausted when they cannot) and take their batches themselves: there is no step
+    between a work's place in the queue and its turn that could fail and lose it.
     """
 
     def __init__(
@@ -35,7 +48,7 @@ class Batcher(Generic[T, R]):
         name: str,
         workers: int = 1,
         max_batch: int = 1,
-        max_cost: float = float("inf"),
+        max_cost: float = inf,
         max_lanes: int = 256,
     ) -> None:
         self._step = step
@@ -44,17 +57,27 @@ class Batcher(Generic[T, R]):
         self._max_cost = max_cost
         self._max_lanes = max_lanes
         self._lock = threading.Lock()
+        self._idle = threading.Condition(self._lock)
         self._newcomer_done = threading.Condition(self._lock)
         self._queue: FairQueue[T, R] = FairQueue()
-        self._running: dict[int, float] = {}  # batch -> least any of its lanes has received, this batch included
-        self._newcomer: list[Work[T, R]] | None = None  # the batch on the extra thread
+        self._running: dict[int, _Batch[T, R]] = {}  # by thread
+        self._newcomer: _Batch[T, R] | None = None  # the batch beside the workers'
         self._closed = False
-        self._pool = ThreadPoolExecutor(workers + 1, thread_name_prefix=name)
         self._lane_seconds = 1.0
         # Gauges.
         self.busy_seconds = 0.0
         self.batches = 0
         self.works_done = 0
+        # Daemons: an engine that nobody closed does not keep the process.
+        self._threads = [
+            threading.Thread(target=self._work, args=(number,), name=f"{name}_{number}", daemon=True)
+            for number in range(workers + 1)
+        ]
+        try:
+            start_threads(self._threads, name)
+        except ThreadsExhausted:
+            self.close()
+            raise
 
     @property
     def waiting(self) -> int:
@@ -64,6 +87,11 @@ class Batcher(Generic[T, R]):
     @property
     def lanes(self) -> int:
         return len(self._queue.lanes)
+
+    @property
+    def step_seconds(self) -> float:
+        with self._lock:
+            return max((time.monotonic() - batch.since for batch in self._running.values()), default=0.0)
 
     def lane(self) -> Lane[T, R]:
         """A place for one request. Raises Busy when too many requests are here already."""
@@ -77,27 +105,40 @@ class Batcher(Generic[T, R]):
             self._queue.lanes.add(lane)
             return lane
 
-    def put_back(self, work: Work[T, R]) -> None:
-        """For a step: this work needs another turn, before what its request sent later."""
-        self._enter(work, again=True)
-
     def _put(self, work: Work[T, R]) -> None:
-        self._enter(work, again=False)
-
-    def _enter(self, work: Work[T, R], *, again: bool) -> None:
         with self._lock:
-            closed = work.lane.closed
-            if again and not closed:
-                work.lane.waiting.appendleft(work)
-            elif not closed:
+            if not work.lane.closed:
                 work.lane.waiting.append(work)
-        if not closed:
+                self._wake()
+                return
+        fail(work, _unloaded())
+
+    # --- for steps ---
+
+    def put_back(self, work: Work[T, R]) -> None:
+        """This work needs another turn, before what its request sent later."""
+        with self._lock:
+            if not work.lane.closed:  # else it is told when its turn ends
+                work.turn = None
+                work.lane.waiting.appendleft(work)
+                self._wake()
+
+    def set_aside(self, work: Work[T, R]) -> None:
+        """This work cannot go on before `call_back` is called for its lane."""
+        with self._lock:
+            if not work.lane.closed:
+                work.turn = None
+                work.lane.aside.append(work)
+
+    def call_back(self, lane: Lane[T, R]) -> None:
+        """What was set aside gets another turn, in its order, before what the request sent later."""
+        with self._lock:
+            lane.waiting.extendleft(reversed(lane.aside))
+            lane.aside.clear()
             self._wake()
-        elif not again:  # a work that had a turn is told when that turn ends
-            work.future.set_exception(_unloaded())
 
     def join(self, batch: list[Work[T, R]]) -> list[Work[T, R]]:
-        """For a step: works that came meanwhile and may be done together with `batch`; they are added to it."""
+        """Works that came meanwhile and may be done together with `batch`; they are added to it."""
         with self._lock:
             if batch is self._newcomer:
                 return []
@@ -105,18 +146,27 @@ class Batcher(Generic[T, R]):
             lane = batch[0].lane
             first = lane.served <= batch[0].cost and all(work.lane is lane for work in batch)
             joined = self._take(batch, lane if first else None)
-        joined = [work for work in joined if work.start()]
-        batch += joined
+        for work in [work for work in joined if not work.start()]:
+            joined.remove(work)
+            batch.remove(work)
         return joined
 
     def stand_aside(self, batch: list[Work[T, R]]) -> None:
-        """For a step, between its parts: leave the machine to a newcomer that runs beside it."""
+        """Between a step's parts: leave the machine to a newcomer that runs beside it."""
         with self._lock:
-            self._newcomer_done.wait_for(lambda: self._newcomer in (None, batch), _STAND_ASIDE)
+            self._newcomer_done.wait_for(lambda: not self._has_newcomer(batch), _STAND_ASIDE)
+
+    def _has_newcomer(self, batch: list[Work[T, R]]) -> bool:
+        """Whether one runs beside `batch`, or is about to."""
+        beside = self._newcomer is not None and self._newcomer is not batch
+        return beside or (len(self._running) == self._workers and self._is_due())
+
+    # --- leaving ---
 
     def leave(self, lane: Lane[T, R]) -> None:
         for work in self._shut(lane):
-            work.future.cancel()
+            if not work.future.cancel():  # it has had a turn
+                fail(work, _unloaded())
 
     def close(self) -> None:
         """Wait for the steps under way; what waits fails with ShuttingDown."""
@@ -125,66 +175,100 @@ class Batcher(Generic[T, R]):
             lanes = list(self._queue.lanes)
         for lane in lanes:
             for work in self._shut(lane):
-                if work.start():
-                    work.future.set_exception(_unloaded())
-        self._pool.shutdown(wait=True)
+                fail(work, _unloaded())
+        with self._lock:
+            self._idle.notify_all()
+        for thread in self._threads:
+            if thread.ident is not None:
+                thread.join()
 
-    def _shut(self, lane: Lane[T, R]) -> deque[Work[T, R]]:
+    def _shut(self, lane: Lane[T, R]) -> list[Work[T, R]]:
         """Take a lane out; returns what waited in it."""
         with self._lock:
             lane.closed = True
             self._queue.lanes.discard(lane)
             self._lane_seconds += 0.2 * (time.monotonic() - lane.opened - self._lane_seconds)
-            dropped, lane.waiting = lane.waiting, deque()
+            dropped = [*lane.waiting, *lane.aside]
+            lane.waiting.clear()
+            lane.aside.clear()
+            self._wake()  # it may have stood before a newcomer
         return dropped
 
-    def _wake(self) -> None:
-        while True:
-            with self._lock:
-                batch = self._next_batch()
-                if not batch:
-                    return
-                number = self.batches = self.batches + 1
-                self._running[number] = min(work.lane.served for work in batch)
-                turn = self._pool.submit(self._run, batch)
-            turn.add_done_callback(partial(self._finished, number, batch))
+    # --- turns ---
 
-    def _next_batch(self) -> list[Work[T, R]]:
+    def _wake(self) -> None:
+        if self._is_due():
+            self._idle.notify()
+
+    def _is_due(self) -> bool:
+        """Whether an idle thread should begin."""
         free = self._workers - len(self._running)
-        if free > 0:
-            return self._take([], None)
-        lane = self._queue.first() if free == 0 else None
-        if lane and min(self._running.values()) > lane.served + lane.waiting[0].cost + MUCH:
-            self._newcomer = [self._queue.pop(lane)]
-            return self._newcomer
-        return []
+        if free:
+            return free > 0 and any(lane.waiting for lane in self._queue.lanes)
+        lane = self._queue.first()
+        if lane is None:
+            return False
+        return min(batch.least for batch in self._running.values()) > lane.served + lane.waiting[0].cost + MUCH
+
+    def _work(self, number: int) -> None:
+        """What each thread does until the queue is closed."""
+        while True:
+            batch: _Batch[T, R] = _Batch()
+            with Outcome() as outcome:
+                if not self._begin(number, batch):
+                    return
+                batch[:] = [work for work in batch if work.start()]
+                if batch:
+                    self._step(batch)
+            self._end(number, batch, outcome.error)
+
+    def _begin(self, number: int, batch: _Batch[T, R]) -> bool:
+        """Wait for works and take them. False: closed."""
+        with self._lock:
+            while not self._is_due():
+                if self._closed:
+                    return False
+                self._idle.wait()
+            newcomer = len(self._running) == self._workers and self._queue.first()
+            self._running[number] = batch
+            if newcomer:
+                self._newcomer = batch
+                self._queue.pop(newcomer, batch)
+            else:
+                self._take(batch, None)
+            batch.least = min(work.lane.served for work in batch)
+            batch.since = time.monotonic()
+            self.batches += 1
+            self._wake()
+        return True
 
     def _take(self, batch: list[Work[T, R]], exclude: Lane[T, R] | None) -> list[Work[T, R]]:
         share = ceil(len(self._queue) / self._workers)  # the others, busy or not, will be back for theirs
         return self._queue.take(batch, share=share, max_batch=self._max_batch, max_cost=self._max_cost, exclude=exclude)
 
-    def _run(self, batch: list[Work[T, R]]) -> None:
-        started = time.monotonic()
-        try:
-            batch[:] = [work for work in batch if work.start()]
-            if batch:
-                self._step(batch)
-        finally:
-            with self._lock:
-                self.busy_seconds += time.monotonic() - started
-                self.works_done += len(batch)
-
-    def _finished(self, number: int, batch: list[Work[T, R]], turn: Future[None]) -> None:
+    def _end(self, number: int, batch: _Batch[T, R], error: BaseException | None) -> None:
         with self._lock:
-            del self._running[number]
+            self._running.pop(number, None)
             if batch is self._newcomer:
                 self._newcomer = None
                 self._newcomer_done.notify_all()
-        error = turn.exception()
-        for work in batch:
-            if not work.future.done() and (error or work.lane.closed):
-                work.future.set_exception(error or _unloaded())
-        self._wake()
+            self.busy_seconds += time.monotonic() - batch.since
+            self.works_done += len(batch)
+            undone = [work for work in batch if work.turn is batch and not work.future.done()]
+            if error is not None and len(batch) > 1:
+                self._part(undone)
+        for work in undone:
+            if work.turn is batch:
+                fail(work, _unloaded() if work.lane.closed else told(error))
+
+    def _part(self, works: list[Work[T, R]]) -> None:
+        """Works whose batch failed get one more turn, each alone: it may have been another's fault."""
+        for work in reversed(works):
+            if not work.lane.closed:
+                work.kind = object()  # no other is of this kind
+                work.turn = None
+                work.lane.served -= work.cost
+                work.lane.waiting.appendleft(work)
 
 
 def _unloaded() -> ShuttingDown:

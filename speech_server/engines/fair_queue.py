@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable
 from concurrent.futures import Future
 from math import inf
 from typing import Generic, TypeVar
@@ -24,7 +24,7 @@ class Work(Generic[T, R]):
     Only works of one `kind` share a batch.
     """
 
-    __slots__ = ("cost", "future", "kind", "lane", "payload", "since")
+    __slots__ = ("cost", "future", "kind", "lane", "payload", "since", "turn")
 
     def __init__(self, lane: Lane[T, R], payload: T, cost: float, kind: Hashable) -> None:
         self.lane = lane
@@ -33,6 +33,7 @@ class Work(Generic[T, R]):
         self.kind = kind
         self.since = time.monotonic()
         self.future: Future[R] = Future()
+        self.turn: list[Work[T, R]] | None = None  # the batch it is in: whoever runs that answers for its future
 
     @property
     def wanted(self) -> bool:
@@ -51,6 +52,7 @@ class Lane(Generic[T, R]):
         self._put = put
         self._leave = leave
         self.waiting: deque[Work[T, R]] = deque()
+        self.aside: list[Work[T, R]] = []  # what a step set aside until it is called back
         self.served = 0.0  # what its works cost that had their turn
         self.opened = time.monotonic()
         self.closed = False
@@ -90,35 +92,34 @@ class FairQueue(Generic[T, R]):
         ]
         return min(ready, key=lambda lane: (lane.served + _AGING * lane.waiting[0].since, lane.opened), default=None)
 
-    def pop(self, lane: Lane[T, R]) -> Work[T, R]:
+    def pop(self, lane: Lane[T, R], batch: list[Work[T, R]]) -> Work[T, R]:
+        """Move a lane's next work into `batch`, at once: it is always in one place."""
         work = lane.waiting.popleft()
         lane.served += work.cost
+        work.turn = batch
+        batch.append(work)
         return work
 
     def take(
         self,
-        batch: Iterable[Work[T, R]],
+        batch: list[Work[T, R]],
         *,
         share: int,
         max_batch: int,
         max_cost: float,
         exclude: Lane[T, R] | None = None,
     ) -> list[Work[T, R]]:
-        """Up to `share` works to go with `batch`; the first of an empty batch decides the kind.
+        """Add up to `share` works to `batch` and return them; the first of an empty batch decides the kind.
 
         Requests that have received much more stay out: they would delay it.
         """
-        whole = list(batch)
-        taken: list[Work[T, R]] = []
-        cost = sum(work.cost for work in whole)
-        while len(taken) < share and len(whole) < max_batch:
-            kind = (whole[0].kind,) if whole else None
-            most = min((work.lane.served for work in whole), default=inf) + MUCH
+        before = len(batch)
+        cost = sum(work.cost for work in batch)
+        while len(batch) < min(before + share, max_batch):
+            kind = (batch[0].kind,) if batch else None
+            most = min((work.lane.served for work in batch), default=inf) + MUCH
             lane = self.first(kind, exclude, most)
-            if lane is None or (whole and cost + lane.waiting[0].cost > max_cost):
+            if lane is None or (batch and cost + lane.waiting[0].cost > max_cost):
                 break
-            work = self.pop(lane)
-            cost += work.cost
-            whole.append(work)
-            taken.append(work)
-        return taken
+            cost += self.pop(lane, batch).cost
+        return batch[before:]

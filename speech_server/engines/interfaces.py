@@ -42,6 +42,8 @@ class Queue(Protocol):
     def works_done(self) -> int: ...
     @property
     def busy_seconds(self) -> float: ...
+    @property
+    def step_seconds(self) -> float: ...  # how long the oldest batch under way has taken, 0 when there is none
 
 
 # --- speech to text ---

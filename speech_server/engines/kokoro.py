@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import zipfile
 from collections.abc import AsyncGenerator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -17,12 +19,15 @@ from speech_server.engines.interfaces import EngineArgs, Samples, SpeakOptions, 
 from speech_server.engines.kokoro_voices import Blend, describe, parse_blend, resolve_language
 from speech_server.engines.onnx import Session, has_cuda, open_session
 from speech_server.engines.speaking import SpeechQueue, check_speed
+from speech_server.engines.threads import start_threads
 from speech_server.errors import ModelBroken
 from speech_server.text.sentences import cut, speakable
 
 if TYPE_CHECKING:
     from kokoro_onnx import Kokoro as Library
     from onnxruntime import InferenceSession
+
+log = logging.getLogger(__name__)
 
 RATE = 24_000
 SPEEDS = (0.5, 2.0)  # outside, the model drops or drawls sounds
@@ -48,16 +53,22 @@ class KokoroSpeaker:
         workers = args.workers or (2 if on_gpu else cores)
         self._library = _open(model, voices, 1, args)
         self._wide = self._library
-        self._opening: threading.Thread | None = None
-        if cores > 1 and not on_gpu:
-            # In the background: the model is ready without it.
-            self._opening = threading.Thread(target=self._widen, args=(model, voices, cores, args), name="kokoro-wide")
-            self._opening.start()
-        self.memory_bytes = model.stat().st_size * (2 if self._opening else 1) + voices.stat().st_size
         self._styles = cast("NpzFile", self._library.voices)  # an open archive, read when asked for
         self._styles_lock = threading.Lock()
         self.voices: Mapping[str, Voice] = {name: describe(name) for name in sorted(self._styles.files)}
-        self._queue = SpeechQueue("kokoro", workers, args)
+        self._opening: threading.Thread | None = None
+        with ExitStack() as undo:  # what a thread that cannot start would leave behind
+            undo.callback(self._styles.close)
+            self._queue = SpeechQueue("kokoro", workers, args)
+            undo.callback(self._queue.close)
+            if cores > 1 and not on_gpu:
+                # In the background: the model is ready without it.
+                self._opening = threading.Thread(
+                    target=self._widen, args=(model, voices, cores, args), name="kokoro-wide"
+                )
+                start_threads([self._opening], "kokoro")
+            undo.pop_all()
+        self.memory_bytes = model.stat().st_size * (2 if self._opening else 1) + voices.stat().st_size
         self.batcher = self._queue.batcher
 
     def check(self, options: SpeakOptions) -> None:
@@ -80,7 +91,11 @@ class KokoroSpeaker:
         del self._library, self._wide
 
     def _widen(self, model: Path, voices: Path, cores: int, args: EngineArgs) -> None:
-        wide = _open(model, voices, cores, args)
+        try:
+            wide = _open(model, voices, cores, args)
+        except ModelBroken as error:  # its files were read a moment ago: a machine at its limits
+            log.warning("kokoro speaks what comes alone on one core: %s", error.message)
+            return
         cast("NpzFile", wide.voices).close()
         self._wide = wide
 

@@ -128,7 +128,7 @@ class WhisperTranscriber:
                 self._decoder.encode(work.payload)
 
     def _with_language(self, batch: list[Turn]) -> list[Turn]:
-        """Those whose language is known. The first chunk decides for all; the others are parked, already encoded."""
+        """Those whose language is known. The first chunk decides for all; the others are set aside, already encoded."""
         first = [work for work in batch if work.payload.first and work.payload.request.tokenizer is None]
         if first:
             languages = self._decoder.detect_languages([work.payload for work in first])
@@ -136,14 +136,15 @@ class WhisperTranscriber:
                 request = work.payload.request
                 with request.lock:
                     self._set_language(request, language, probability)
-                    parked, request.parked = request.parked, []
-                for other in reversed(parked):
-                    self.batcher.put_back(other)
+                self.batcher.call_back(work.lane)
         ready: list[Turn] = []
         for work in batch:
             request = work.payload.request
             with request.lock:
-                (ready if request.tokenizer else request.parked).append(work)
+                if request.tokenizer:
+                    ready.append(work)
+                else:
+                    self.batcher.set_aside(work)
         return ready
 
     def _try_again(self, job: Job) -> bool:

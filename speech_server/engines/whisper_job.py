@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from ctranslate2 import StorageView
     from faster_whisper.tokenizer import Tokenizer
 
-    from speech_server.engines.fair_queue import Work
-
 FULL_WINDOW = 30 * RATE
 # Few sizes, so that jobs find company: only jobs of one window size can be decoded together.
 _WINDOWS = tuple(seconds * RATE for seconds in (15, 20))
@@ -45,7 +43,7 @@ class Attempt:
 
 @dataclass(slots=True)
 class Request:
-    """`tokenizer` is set once the language is known; until then all chunks but the first are parked."""
+    """`tokenizer` is set once the language is known; until then all chunks but the first are set aside."""
 
     options: TranscribeOptions
     short_windows: bool
@@ -54,7 +52,6 @@ class Request:
     language: str = ""
     language_probability: float = 1.0
     lock: threading.Lock = field(default_factory=threading.Lock)
-    parked: list[Work[Job, ChunkTranscript]] = field(default_factory=list)
 
 
 @dataclass(slots=True)

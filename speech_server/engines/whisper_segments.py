@@ -30,10 +30,10 @@ def add_segments(decoder: Decoder, job: Job, attempt: Attempt) -> int:
     )
     if options.word_timestamps:
         decoder.library.add_word_timestamps([pieces], tokenizer, job.encoded, frames, _PREPEND, _APPEND, 0.0)
-    for piece in pieces:
-        segment = _segment(decoder, job, attempt, piece)
-        if segment.text.strip() and segment.end > segment.start:
-            job.segments.append(_with_logprobs(decoder, job, segment) if options.logprobs else segment)
+    segments = [_segment(decoder, job, attempt, piece) for piece in pieces]
+    heard = [segment for segment in segments if segment.text.strip() and segment.end > segment.start]
+    # All or, where one fails, none: the part may be done again.
+    job.segments += [_with_logprobs(decoder, job, segment) for segment in heard] if options.logprobs else heard
     return _done(job, pieces, seek * _HOP, ended)
 
 

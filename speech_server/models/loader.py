@@ -25,11 +25,15 @@ from speech_server.models.info import EngineName, Task
 from speech_server.models.memory import Memory, Resident
 from speech_server.models.store import Store
 from speech_server.models.threads import in_thread
+from speech_server.models.watchdog import find_overdue
+from speech_server.pools import Pool
 from speech_server.settings import Settings
 
 log = logging.getLogger(__name__)
 
 _REPORT_EVERY = 5.0  # seconds between log lines about a download
+_THREADS = 4  # models opened, closed or deleted at once
+_WAITING = 1000  # more than there are models: closing one is never refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +49,8 @@ class Loader:
     """Belongs to one event loop. Takes ids and aliases.
 
     There is at most one load per model, whoever asks, and it goes on when those who asked have gone. A load that
-    exceeds MODEL_LOAD_TIMEOUT fails for those who wait; it is not started a second time beside the first.
+    exceeds MODEL_LOAD_TIMEOUT fails for those who wait; it is not started a second time beside the first, and
+    `overdue` tells the server to end: what does not return cannot be interrupted.
     """
 
     def __init__(
@@ -55,7 +60,9 @@ class Loader:
         self._catalog = catalog
         self._store = store
         self._factories = factories
-        self._memory = Memory(settings.model_memory_mb * 1_000_000)
+        # One pool: its threads start with the first load, and are there when a model has to be closed.
+        self._pool = Pool("load", _THREADS, _WAITING)
+        self._memory = Memory(settings.model_memory_mb * 1_000_000, self._pool)
         self._sizes: dict[str, int] = {}  # what models took when they were last loaded
         self._ttls: Mapping[Task, float] = {
             "automatic-speech-recognition": settings.stt_model_ttl,
@@ -122,7 +129,7 @@ class Loader:
         model_id = self._catalog.resolve(name)
         if self._memory.get(model_id):
             await self.unload(model_id)
-        await in_thread(functools.partial(self._store.remove, model_id), f"remove {model_id}")
+        await self._pool.run(self._store.remove, model_id)
 
     def is_loaded(self, name: str) -> bool:
         resident = self._memory.get(self._catalog.resolve(name))
@@ -141,15 +148,20 @@ class Loader:
             if resident.engine is not None
         ]
 
+    def overdue(self) -> str | None:
+        """Which load, batch or closing has not returned in its time, if any."""
+        return find_overdue(self._memory, self._settings)
+
     async def close(self) -> None:
-        """Free every engine, used or not; loads under way end with the process."""
+        """Free every engine, used or not, for as long as requests get; what goes on then ends with the process."""
         self._closed = True
+        limit = 0.0 if self.overdue() else self._settings.shutdown_timeout
         for resident in self._memory:
             if resident.engine:
                 self._memory.evict(resident)
             elif resident.loading:
                 resident.loading.cancel()
-        await self._memory.settle()
+        await self._memory.settle(limit)
 
     def _start(self, info: ModelInfo) -> Resident:
         resident = Resident(info, self._sizes.get(info.id, info.size_bytes), last_used=time.monotonic())
@@ -185,16 +197,25 @@ class Loader:
         started = time.monotonic()
         with _limit(resident, self._settings.model_load_timeout):
             await self._memory.settle()
-            resident.engine = await in_thread(functools.partial(self._open, info), f"load {info.id}")
+            resident.engine = await self._pool.run(self._open, resident)
         resident.memory_bytes = self._sizes[info.id] = resident.engine.memory_bytes
         resident.loaded_at = time.time()
         log.info("model %s loaded in %.2f s, %.0f MB", info.id, time.monotonic() - started, resident.memory_bytes / 1e6)
 
-    def _open(self, info: ModelInfo) -> Engine:
-        folder = self._store.loadable_folder(info)
-        if folder is None:
-            raise ModelNotInstalled(info.id, "removed while it was loading")
-        return self._factories[info.engine](folder, info.args)
+    def _open(self, resident: Resident) -> Engine:
+        info = resident.info
+        resident.opening = time.monotonic()
+        try:
+            folder = self._store.loadable_folder(info)
+            if folder is None:
+                raise ModelNotInstalled(info.id, "removed while it was loading")
+            engine = self._factories[info.engine](folder, info.args)
+        finally:
+            resident.opening = None
+        if self._closed:  # nobody waits for it any more
+            engine.close()
+            raise ShuttingDown("The server is shutting down")
+        return engine
 
     async def _loaded(self, resident: Resident) -> Engine:
         """Wait for the one load of a model; being cancelled here does not cancel it."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from speech_server.engines.interfaces import Engine
 from speech_server.errors import Busy, ModelTooLarge
 from speech_server.models.info import ModelInfo
-from speech_server.models.threads import in_thread
+from speech_server.pools import Pool
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +28,7 @@ class Resident:
     references: int = 0
     last_used: float = 0.0
     loaded_at: float = 0.0  # seconds since 1970
+    opening: float | None = None  # when its engine's factory was called (monotonic), while that has not returned
     expiry: asyncio.TimerHandle | None = field(default=None, repr=False)
 
     @property
@@ -35,12 +37,16 @@ class Resident:
 
 
 class Memory:
-    """Residents by model id, within a budget in bytes (0: none). Belongs to one event loop."""
+    """Residents by model id, within a budget in bytes (0: none). Belongs to one event loop.
 
-    def __init__(self, budget: int) -> None:
+    Engines are closed on `pool`. `leaving` holds what is being closed, and since when (monotonic).
+    """
+
+    def __init__(self, budget: int, pool: Pool) -> None:
         self._budget = budget
+        self._pool = pool
         self._residents: dict[str, Resident] = {}
-        self._leaving: dict[str, asyncio.Task[None]] = {}
+        self.leaving: dict[asyncio.Task[None], float] = {}
 
     def __iter__(self) -> Iterator[Resident]:
         return iter(list(self._residents.values()))
@@ -104,12 +110,20 @@ class Memory:
             resident.expiry.cancel()
         engine, resident.engine = resident.engine, None
         assert engine is not None
-        task = asyncio.create_task(in_thread(engine.close, f"close {model_id}"), name=f"close {model_id}")
-        self._leaving[model_id] = task
-        task.add_done_callback(lambda _: self._leaving.pop(model_id, None))
+        task = asyncio.create_task(self._pool.run(engine.close), name=f"closing {model_id}")
+        self.leaving[task] = time.monotonic()
+        task.add_done_callback(self._left)
         return task
 
-    async def settle(self) -> None:
-        """Wait until the memory of every model that has left is free."""
-        if self._leaving:
-            await asyncio.wait(self._leaving.values())
+    def _left(self, task: asyncio.Task[None]) -> None:
+        """What did not close is gone all the same: nobody can use it again, and closing it twice is not safe."""
+        del self.leaving[task]
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error(
+                "%s failed: %s: %s; some of its memory may stay taken", task.get_name(), type(error).__name__, error
+            )
+
+    async def settle(self, limit: float | None = None) -> None:
+        """Wait until the memory of every model that has left is free, or for so many seconds."""
+        if self.leaving:
+            await asyncio.wait(list(self.leaving), timeout=limit)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -90,3 +91,22 @@ def say() -> Say:
         return soxr.resample(spoken, voice.config.sample_rate, RATE).astype(np.float32)
 
     return speak
+
+
+@pytest.fixture
+def refuse_threads(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, int], None]:
+    """From now on only so many more threads whose names begin so can start."""
+    start = threading.Thread.start
+
+    def refuse(name: str, allowed: int) -> None:
+        def limited(thread: threading.Thread) -> None:
+            nonlocal allowed
+            if thread.name.startswith(name):
+                if not allowed:
+                    raise RuntimeError("can't start new thread")
+                allowed -= 1
+            start(thread)
+
+        monkeypatch.setattr(threading.Thread, "start", limited)
+
+    return refuse

@@ -1,4 +1,7 @@
-"""The queue is fair, bounded, gives batches to those who have work, and forgets who leaves."""
+"""The queue is fair, bounded, gives batches to those who have work, and forgets who leaves.
+
+What happens when things fail is in test_batching_failures.py.
+"""
 
 from __future__ import annotations
 
@@ -243,20 +246,6 @@ def test_work_put_back_goes_to_an_idle_worker_at_once():
 
     batcher: Batcher[str, str] = Batcher(step, name="t", workers=2)
     assert batcher.lane().submit("a").result(LIMIT) == "done"
-    batcher.close()
-
-
-def test_a_step_that_fails_fails_its_batch_and_nothing_else(kitchen: Kitchen):
-    def fail(batch: list[Work[str, str]]) -> None:
-        if batch[0].payload == "bad":
-            raise ValueError("no such thing")
-
-    kitchen.also = fail
-    kitchen.open.set()
-    batcher = Batcher(kitchen.step, name="t")
-    with pytest.raises(ValueError, match="no such thing"):
-        batcher.lane().submit("bad").result(LIMIT)
-    assert batcher.lane().submit("good").result(LIMIT) == "GOOD"
     batcher.close()
 
 

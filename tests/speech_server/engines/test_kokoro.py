@@ -16,7 +16,7 @@ import soxr
 
 from speech_server.engines import kokoro as engine
 from speech_server.engines.interfaces import RATE, EngineArgs, Samples, Speaker, SpeakOptions
-from speech_server.errors import Busy, InvalidRequest, ModelBroken
+from speech_server.errors import Busy, InvalidRequest, ModelBroken, ThreadsExhausted
 from tests.conftest import KOKORO
 from tests.speech_server.conftest import model_folder
 from tests.speech_server.hearing import hear, text_of, words_of
@@ -188,6 +188,17 @@ async def test_more_requests_than_the_bound_are_busy_and_close_leaves_no_thread(
                 await pieces_of(speaker, ENGLISH, HEART)
     finally:
         await asyncio.to_thread(speaker.close)
+    assert not [thread for thread in set(threading.enumerate()) - before if thread.name.startswith("kokoro")]
+
+
+@pytest.mark.parametrize("name", ["kokoro_", "kokoro-wide"])
+async def test_an_engine_whose_threads_cannot_start_does_not_open_and_leaves_none(
+    refuse_threads: Callable[[str, int], None], name: str
+):
+    before = set(threading.enumerate())
+    refuse_threads(name, 0)
+    with pytest.raises(ThreadsExhausted):
+        engine.load(model_folder(KOKORO), EngineArgs(threads=2))
     assert not [thread for thread in set(threading.enumerate()) - before if thread.name.startswith("kokoro")]
 
 

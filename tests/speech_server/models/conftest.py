@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +12,10 @@ import pytest
 
 from speech_server.models.cache import Cache, default_root
 from speech_server.models.catalog import Catalog
+from speech_server.models.loader import Loader
 from speech_server.models.store import Store
 from speech_server.settings import Settings
+from tests.speech_server.models.engines import PIPER, WHISPER, Factory
 
 REAL_CACHE = Cache(default_root())
 PIPER_CONFIG = json.dumps(
@@ -49,6 +51,31 @@ def catalog(settings: Settings) -> Catalog:
 @pytest.fixture
 def store(settings: Settings, catalog: Catalog) -> Store:
     return Store(settings, catalog)
+
+
+@pytest.fixture
+def factory() -> Factory:
+    return Factory()
+
+
+@pytest.fixture
+async def make_loader(cache: Cache, factory: Factory) -> AsyncIterator[Callable[..., Loader]]:
+    """A loader over a cache with three models; keywords are settings."""
+    install(cache, WHISPER)
+    install(cache, PIPER, piper_folder)
+    install(cache, "a/kokoro", kokoro_folder)
+    loaders: list[Loader] = []
+
+    def make(**values: object) -> Loader:
+        settings = Settings(model_read_caches=[], int8_cache=False, **values)
+        catalog = Catalog(settings)
+        engines = ("whisper", "kokoro", "piper", "silero")
+        loaders.append(Loader(settings, catalog, Store(settings, catalog), dict.fromkeys(engines, factory)))
+        return loaders[-1]
+
+    yield make
+    for loader in loaders:
+        await loader.close()
 
 
 def whisper_folder(folder: Path) -> Path:

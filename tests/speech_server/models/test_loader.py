@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,6 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from speech_server.engines.interfaces import EngineArgs
 from speech_server.errors import (
     Busy,
     LoadTimeout,
@@ -30,100 +29,13 @@ from speech_server.models.catalog import Catalog
 from speech_server.models.loader import Loader
 from speech_server.models.store import Store
 from speech_server.settings import Settings
-from tests.speech_server.models.conftest import install, kokoro_folder, piper_folder, whisper_folder
+from tests.speech_server.models.conftest import install, whisper_folder
+from tests.speech_server.models.engines import LIMIT, MB, PIPER, WHISPER, Engine, Factory, until, using
 
 pytestmark = pytest.mark.anyio
 
 STT = "automatic-speech-recognition"
 TTS = "text-to-speech"
-WHISPER = "a/whisper"
-PIPER = "a/piper"
-MB = 1_000_000
-LIMIT = 10.0  # seconds no test should need
-
-
-class Engine:
-    """Something that takes memory until it is closed."""
-
-    def __init__(self, folder: Path, memory_bytes: int, closing: threading.Event) -> None:
-        self.folder = folder
-        self._closing = closing
-        self.memory_bytes = memory_bytes
-        self.closed = False
-
-    def close(self) -> None:
-        assert not self.closed
-        assert self._closing.wait(LIMIT)
-        self.closed = True
-
-
-class Factory:
-    """Makes engines, as slowly as `gate` says, and remembers them."""
-
-    def __init__(self, memory_bytes: int = MB) -> None:
-        self.memory_bytes = memory_bytes
-        self.made: list[Engine] = []
-        self.calls = 0
-        self.gate = threading.Event()
-        self.gate.set()
-        self.closing = threading.Event()  # when engines may finish closing
-        self.closing.set()
-        self.error: Exception | None = None
-
-    def __call__(self, folder: Path, args: EngineArgs) -> Engine:
-        self.calls += 1
-        assert self.gate.wait(LIMIT)
-        if self.error:
-            raise self.error
-        engine = Engine(folder, self.memory_bytes, self.closing)
-        self.made.append(engine)
-        return engine
-
-    @property
-    def alive(self) -> list[Engine]:
-        return [engine for engine in self.made if not engine.closed]
-
-
-@pytest.fixture
-def factory() -> Factory:
-    return Factory()
-
-
-@pytest.fixture
-async def make_loader(cache: Cache, factory: Factory) -> AsyncIterator[Callable[..., Loader]]:
-    """A loader over a cache with three models; keywords are settings."""
-    install(cache, WHISPER)
-    install(cache, PIPER, piper_folder)
-    install(cache, "a/kokoro", kokoro_folder)
-    loaders: list[Loader] = []
-
-    def make(**values: object) -> Loader:
-        settings = Settings(model_read_caches=[], int8_cache=False, **values)
-        catalog = Catalog(settings)
-        engines = ("whisper", "kokoro", "piper", "silero")
-        loaders.append(Loader(settings, catalog, Store(settings, catalog), dict.fromkeys(engines, factory)))
-        return loaders[-1]
-
-    yield make
-    for loader in loaders:
-        await loader.close()
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(LIMIT):
-        while not condition():  # noqa: ASYNC110  # the loader has no event for everything
-            await asyncio.sleep(0.001)
-
-
-def using(loader: Loader, name: str, leave: asyncio.Event) -> asyncio.Task[object]:
-    """A request: uses the model until `leave`; the task's result is the engine it got."""
-
-    async def request() -> object:
-        async with loader.use(name) as engine:
-            await leave.wait()
-            return engine
-
-    return asyncio.create_task(request())
 
 
 # --- loading ---
@@ -430,7 +342,7 @@ async def test_the_least_recently_used_model_makes_room(make_loader: Callable[..
     await loader.load(WHISPER)  # Piper is now the one not used for longest
     await loader.load("a/kokoro")
     assert {model.info.id for model in loader.loaded()} == {WHISPER, "a/kokoro"}
-    assert len(factory.alive) == 2
+    await until(lambda: len(factory.alive) == 2)
 
 
 async def test_a_load_waits_until_the_room_made_for_it_is_free(make_loader: Callable[..., Loader], factory: Factory):
