@@ -7,13 +7,13 @@ import logging
 import os
 import socket
 import sys
-import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
     from speech_server.settings import Settings
 
 BAD_SETTINGS = 2
+INTERRUPTED = 130  # the shell's convention for Ctrl-C
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,20 +28,23 @@ def run(args: argparse.Namespace) -> int:
     fault = fault or (settings and why_unbindable(settings.uvicorn_host, settings.uvicorn_port)) or ""
     if settings is None or fault:
         return refuse(fault)
-    return leave(serve(settings))
+    try:
+        status = serve(settings)
+    except KeyboardInterrupt:  # uvicorn has shut down, and hands the signal on
+        status = INTERRUPTED
+    return leave(status)
 
 
-def leave(status: int) -> int:
-    """Ends the process at once while a model is still being opened.
+def leave(status: int) -> NoReturn:
+    """Ends the process at once, whatever its threads still do.
 
-    Threads cannot be stopped, and ONNX Runtime aborts when the interpreter is torn down under it.
+    Threads cannot be stopped: the interpreter would wait an hour for a download, and ONNX Runtime aborts when it is
+    torn down under a model that is being opened.
     """
-    if any(thread.daemon for thread in threading.enumerate()):
-        logging.shutdown()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)
-    return status
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def read_settings(given: dict[str, Any]) -> tuple[Settings | None, str]:
