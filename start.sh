@@ -42,7 +42,11 @@ serve() {
 
 case "${MODE_TO_RUN:-queue}" in
   queue) exec python handler.py ;;
-  lb) serve "${PORT:-80}" ;;
+  lb)
+    # Runpod lets nobody through who has not shown its key: callers are no strangers here.
+    export MODEL_MANAGEMENT="${MODEL_MANAGEMENT:-on}"
+    serve "${PORT:-80}"
+    ;;
   pod)
     port=${PORT:-8000}
     base=http://localhost:$port

@@ -23,12 +23,11 @@ from starlette.responses import JSONResponse, Response
 
 from speech_server import playground
 from speech_server.engines.interfaces import Engine, EngineArgs, EngineFactory
-from speech_server.errors import SpeechError
+from speech_server.errors import Busy, SpeechError
 from speech_server.models.catalog import Catalog
 from speech_server.models.info import TASKS, EngineName
 from speech_server.models.loader import Loader
 from speech_server.models.store import Store
-from speech_server.models.threads import in_thread
 from speech_server.models.watchdog import watch
 from speech_server.routes import (
     chat,
@@ -54,6 +53,7 @@ from speech_server.settings import Settings, get_settings
 log = logging.getLogger(__name__)
 
 ROUTES = (playground, health, metrics, models, memory, transcriptions, progress, speech, vad, chat, realtime)
+PRELOAD_RETRY = 2.0  # seconds
 
 
 def create_app(settings: Settings | None = None, stop: Callable[[], None] | None = None) -> FastAPI:
@@ -84,9 +84,10 @@ def create_app(settings: Settings | None = None, stop: Callable[[], None] | None
 
 def compose(settings: Settings) -> Speech:
     catalog = Catalog(settings)
+    catalog.remember()
     store = Store(settings, catalog)
     loader = Loader(settings, catalog, store, {engine: load_lazily(engine) for engine in TASKS})
-    return Speech(settings, catalog, store, loader, metrics.Metrics(loader.loaded))
+    return Speech(settings, catalog, loader.library, loader, metrics.Metrics(loader.loaded))
 
 
 def load_lazily(engine: EngineName) -> EngineFactory:
@@ -149,9 +150,13 @@ async def preload(app: FastAPI, stop: Callable[[], None] | None) -> None:
 
 
 async def fetch_and_load(state: Speech, name: str) -> None:
-    model_id = state.catalog.resolve(name)
-    if state.store.folder(model_id) is None:
-        await in_thread(functools.partial(state.store.pull, model_id), f"download {model_id}")
+    model_id = state.library.resolve(name)
+    while True:
+        try:
+            await state.library.pull(model_id)
+            break
+        except Busy as error:  # the operator's list may be longer than the line of pulls
+            await asyncio.sleep(min(error.retry_after, PRELOAD_RETRY))
     await state.loader.load(model_id)
     log.info("model %s is in memory", model_id)
 

@@ -54,6 +54,21 @@ class Forbidden(SpeechError):
     code = "invalid_api_key"
 
 
+class NotAllowed(SpeechError):
+    """What the server's operator lets no caller do, whatever key they have."""
+
+    status = 403
+    type = "permission_error"
+
+
+class ManagementOff(NotAllowed):
+    code = "model_management_off"
+
+
+class OwnerNotAllowed(NotAllowed):
+    code = "model_owner_not_allowed"
+
+
 class NotFound(InvalidRequest):
     status = 404
     type = "not_found_error"
@@ -67,13 +82,12 @@ class ModelNotFound(NotFound):
 
 
 class ModelNotInstalled(ModelNotFound):
-    """A model that may exist, but is not on this machine and could not be fetched."""
+    """A model that may exist, but is not on this machine; `reason` is why asking for it would not help."""
 
     def __init__(self, model_id: str, reason: str = "") -> None:
+        advice = f". You can download the model using `POST /v1/models/{model_id}`"
         super().__init__(
-            f"Model '{model_id}' is not installed locally. You can download the model using "
-            f"`POST /v1/models/{model_id}`" + (f" ({reason})" if reason else ""),
-            param="model",
+            f"Model '{model_id}' is not installed locally" + (f": {reason}" if reason else advice), param="model"
         )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import weakref
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
@@ -14,8 +13,6 @@ from speech_server.errors import Busy
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-_pools: weakref.WeakSet[Pool] = weakref.WeakSet()
 
 
 class Pool:
@@ -33,11 +30,6 @@ class Pool:
         self._taken = 0
         self._lock = threading.Lock()
         self._executor: ThreadPoolExecutor | None = None
-        _pools.add(self)
-
-    @property
-    def is_busy(self) -> bool:
-        return self._taken > 0
 
     async def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         return await asyncio.wrap_future(self.submit(call, *args, **kwargs))
@@ -68,8 +60,3 @@ class Pool:
         finally:
             all_here.set()
         return executor
-
-
-def busy() -> list[str]:
-    """The names of the pools that have calls under way: a process that ends now ends in the middle of them."""
-    return sorted(pool.name for pool in _pools if pool.is_busy)

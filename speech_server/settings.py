@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from functools import cache
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -64,7 +65,10 @@ class Settings(BaseSettings):
         600, gt=0, description="Seconds one batch, or closing a model, may take; one that takes longer ends the server."
     )
     model_memory_mb: int = Field(
-        0, ge=0, description="Memory budget for loaded models in MB; 0 means no limit. Least recently used goes first."
+        0,
+        ge=-1,
+        description="Memory budget for loaded models in MB; 0 means four fifths of the container's memory less 512 MB, "
+        "-1 no limit. Least recently used goes first.",
     )
     model_aliases_file: Path = Field(
         Path("model_aliases.json"), description='File of {"alias": "model id"}; the built-in aliases stay.'
@@ -81,6 +85,21 @@ class Settings(BaseSettings):
     )
     model_download_timeout: float = Field(
         3600, gt=0, description="Seconds a download may take, or wait for another process that pulls the same model."
+    )
+    model_management: Literal["auto", "on", "off"] = Field(
+        "auto",
+        description="Whether callers may pull, remove, load and unload models over HTTP; auto: where API_KEY is "
+        "set, or only this machine can connect.",
+    )
+    model_owners: Annotated[list[str], NoDecode] = Field(
+        ["deepdml", "distil-whisper", "mobiuslabsgmbh", "speaches-ai", "Systran"],
+        description="Owners on the hub whose models callers may pull besides those that the registry or MODELS_FILE "
+        "names; * means anybody's.",
+    )
+    model_pulls: int = Field(2, gt=0, description="Models downloaded at once.")
+    model_pulls_waiting: int = Field(8, ge=0, description="Downloads that wait for their turn; one more is 429.")
+    model_recheck_interval: float = Field(
+        5, gt=0, description="Seconds between looks at the disk for models that other programs installed or removed."
     )
     model_read_caches: Annotated[list[Path], NoDecode] = Field(
         [Path("/runpod-volume/huggingface-cache/hub")],
@@ -133,7 +152,7 @@ class Settings(BaseSettings):
         1.0, ge=0, description="Seconds by which spoken replies are sent ahead of their playback."
     )
 
-    @field_validator("allow_origins", "preload_models", "model_read_caches", mode="before")
+    @field_validator("allow_origins", "preload_models", "model_owners", "model_read_caches", mode="before")
     @classmethod
     def split_list(cls, value: object) -> object:
         if not isinstance(value, str):
@@ -141,6 +160,20 @@ class Settings(BaseSettings):
         if value.lstrip().startswith("["):
             return json.loads(value)
         return [item.strip() for item in value.split(",") if item.strip()]
+
+    @property
+    def manages_models(self) -> bool:
+        """Whether model management over HTTP is on; without a key, whoever reaches the address is a stranger."""
+        if self.model_management == "auto":
+            return bool(self.api_key) or is_loopback(self.uvicorn_host)
+        return self.model_management == "on"
+
+
+def is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 @cache

@@ -133,15 +133,21 @@ def test_a_queue_worker_becomes_the_handler(probe: dict[str, str]):
 
 
 def test_a_load_balancing_worker_becomes_the_server_on_its_port(probe: dict[str, str]):
-    command, _, _ = start({**probe, "MODE_TO_RUN": "lb", "PORT": "18000"})
+    command, env, _ = start({**probe, "MODE_TO_RUN": "lb", "PORT": "18000"})
     assert command == "python -m speech_server --host 0.0.0.0 --port 18000"
+    assert env["MODEL_MANAGEMENT"] == "on"  # Runpod has asked for its key
+    assert (
+        start({**probe, "MODE_TO_RUN": "lb", "PORT": "18000", "MODEL_MANAGEMENT": "off"})[1]["MODEL_MANAGEMENT"]
+        == "off"
+    )
 
 
 def test_a_pod_says_how_to_try_it(probe: dict[str, str]):
-    command, _, said = start({**probe, "MODE_TO_RUN": "pod", "RUNPOD_POD_ID": "abc123"})
+    command, env, said = start({**probe, "MODE_TO_RUN": "pod", "RUNPOD_POD_ID": "abc123"})
     assert command == "python -m speech_server --host 0.0.0.0 --port 8000"
     assert "https://abc123-8000.proxy.runpod.net/v1/audio/transcriptions -F model=whisper-1" in said
     assert "set API_KEY" in said
+    assert "MODEL_MANAGEMENT" not in env  # the server itself decides by the key
 
 
 def test_a_pod_with_a_key_does_not_warn(probe: dict[str, str]):

@@ -21,12 +21,14 @@ from speech_server.settings import get_settings
 _CONVERT = """SOURCE is a Hugging Face Whisper checkpoint (safetensors) or a CTranslate2 Whisper folder. The result is
 installed under NAME; give it shorter names in model_aliases.json."""
 _CONVERT_EXAMPLE = "example: python -m speech_server models convert ./my-whisper --weight-format int8 --name acme/calls"
+_ALSO_KNOWN = "; --known lists those that could be installed as well"
 INTERRUPTED = 130  # the shell's convention for Ctrl-C
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     listing = commands.add_parser("list", help="what is installed")
+    listing.add_argument("words", nargs="?", default="", metavar="TEXT", help="only models whose line has this text")
     listing.add_argument("--known", action="store_true", help="what could be installed as well")
     listing.set_defaults(command=_list)
     pull = commands.add_parser("pull", help="download models; installed ones cost no network")
@@ -68,14 +70,15 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _list(arguments: argparse.Namespace, catalog: Catalog, store: Store) -> int:
     installed = store.installed()
-    for model in installed:
-        print(_describe(model))
+    lines = [_describe(model) for model in installed]
     if arguments.known:
         present = {model.id for model in installed}
-        for model in catalog.known():
-            if model.id not in present:
-                print(_describe(model) + ", not installed")
-    return 0
+        lines += [_describe(model) + ", not installed" for model in catalog.known() if model.id not in present]
+    found = [line for line in lines if arguments.words.lower() in line.lower()]
+    print(*found, sep="\n", end="\n" if found else "")
+    if not found:
+        print(f"no model has '{arguments.words}' in its line" + _ALSO_KNOWN * (not arguments.known), file=sys.stderr)
+    return 0 if found else 1
 
 
 def _pull(arguments: argparse.Namespace, catalog: Catalog, store: Store) -> int:

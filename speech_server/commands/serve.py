@@ -11,9 +11,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
-
-from speech_server import pools
+from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
     import uvicorn
@@ -38,18 +36,16 @@ def run(args: argparse.Namespace) -> int:
     return leave(serve(settings))
 
 
-def leave(status: int) -> int:
-    """Ends the process at once while a thread may be inside a library.
+def leave(status: int) -> NoReturn:
+    """Ends the process at once, whatever its threads still do.
 
-    Threads cannot be stopped: the interpreter would wait for those of a pool, and tear ONNX Runtime down under an
-    engine's, which aborts. An engine that was closed has none left.
+    Threads cannot be stopped: the interpreter would wait an hour for a download, and ONNX Runtime aborts when it is
+    torn down under a model that is being opened.
     """
-    if pools.busy() or any(thread.daemon for thread in threading.enumerate()):
-        logging.shutdown()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)
-    return status
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def read_settings(given: dict[str, Any]) -> tuple[Settings | None, str]:

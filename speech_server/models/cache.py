@@ -14,7 +14,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -22,11 +21,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from speech_server.errors import ModelNotFound, SourceUnavailable, StorageFull
+from speech_server.errors import SourceUnavailable, StorageFull
+from speech_server.models.ids import is_model_id, require_model_id
+from speech_server.models.reading import folders_of, read_text
 from speech_server.models.recognise import recognise
 from speech_server.settings import Settings
 
-_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", re.ASCII)
 _PREFIX = "models--"
 
 
@@ -49,21 +49,22 @@ class Cache:
 
     def repository(self, model_id: str, root: Path | None = None) -> Path:
         """The model's folder. Refuses names that would leave the cache."""
-        if not _is_id(model_id):
-            raise ModelNotFound(f"'{model_id}' is no model id: use owner/name, as on the hub", param="model")
-        return (root or self.root) / (_PREFIX + model_id.replace("/", "--"))
+        return (root or self.root) / (_PREFIX + require_model_id(model_id).replace("/", "--"))
 
     def snapshots(self, model_id: str) -> Iterator[Path]:
         """Folders that may hold the model, the current revision first."""
         for root in (self.root, *self.others):
             repository = self.repository(model_id, root)
-            current = ""
-            with suppress(OSError):
-                current = (repository / "refs" / "main").read_text().strip()
             found = []
-            with suppress(OSError):  # nothing there, or somebody removes it just now
-                found = [(path.name == current, path.stat().st_mtime, path) for path in repository.glob("snapshots/*/")]
-            yield from (path for *_, path in sorted(found, reverse=True))
+            for path in folders_of(repository / "snapshots"):
+                with suppress(OSError):  # somebody removes it just now
+                    found.append((path.stat().st_mtime, path))
+            current = ""
+            if len(found) > 1:
+                with suppress(OSError, ValueError):
+                    current = read_text(repository / "refs" / "main", 1000).strip()
+            found.sort(key=lambda entry: (entry[1].name == current, *entry), reverse=True)
+            yield from (path for _, path in found)
 
     def folder(self, model_id: str) -> Path | None:
         """The folder of the installed model: complete, or it does not count."""
@@ -73,10 +74,9 @@ class Cache:
         """Every model id that has a folder, complete or not."""
         found: set[str] = set()
         for root in (self.root, *self.others):
-            with suppress(OSError):
-                found.update(path.name for path in root.glob(_PREFIX + "*"))
+            found.update(path.name for path in folders_of(root, _PREFIX))
         ids = (name.removeprefix(_PREFIX).replace("--", "/") for name in found)
-        return sorted(model_id for model_id in ids if _is_id(model_id))
+        return sorted(model_id for model_id in ids if is_model_id(model_id))
 
     @contextmanager
     def locked(self, model_id: str, timeout: float) -> Iterator[None]:
@@ -157,10 +157,6 @@ class Cache:
                 f"Model '{model_id}' needs {needed / 1e6:.0f} MB, {self.root} has {free / 1e6:.0f} MB free: "
                 "remove models, or point HF_HOME at a larger disk"
             )
-
-
-def _is_id(name: str) -> bool:
-    return len(name) <= 200 and bool(_ID.fullmatch(name)) and "--" not in name and ".." not in name
 
 
 def _link(blob: Path, link: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,11 +11,13 @@ from speech_server.errors import ModelNotFound
 from speech_server.models.aliases import read_aliases
 from speech_server.models.arguments import configured_args
 from speech_server.models.cache import open_cache
-from speech_server.models.folders import complete_folder
+from speech_server.models.folders import folders_of
+from speech_server.models.ids import require_model_id
 from speech_server.models.info import ModelInfo, Task
+from speech_server.models.inventory import Files, Installed, Inventory
 from speech_server.models.listing import SILERO, list_models, read_data
 from speech_server.models.models_file import read_named_models
-from speech_server.models.recognise import describe, files_in, wanted
+from speech_server.models.recognise import describe, wanted
 from speech_server.settings import Settings
 
 __all__ = ["SILERO", "Catalog", "ModelInfo"]
@@ -40,6 +42,8 @@ class Catalog:
         self._own_aliases = read_aliases(settings.model_aliases_file)
         self._named = {model.id: model for model in read_named_models(settings)}
         self._listed = {model.id: self._configured(model) for model in list_models(self._data)} | self._named
+        self._inventory = Inventory(self._folders, self._describe)
+        self.remembers = False
 
     @property
     def aliases(self) -> Mapping[str, str]:
@@ -71,32 +75,69 @@ class Catalog:
             return SILERO
         return self._same_weights(name)
 
+    def remember(self) -> None:
+        """From now on `find`, `folder` and `resolve` answer from memory: what the last `scan`, or `look`, saw."""
+        self.scan()
+        self.remembers = True
+
     def find(self, model_id: str) -> ModelInfo | None:
         """What is known of a model: from the catalog, from its files where it is installed, or None."""
-        listed = self._listed.get(model_id)
-        folder = self.folder(model_id)
-        return self._with_facts(model_id, listed, folder) if folder else listed
+        installed = self._installed(model_id)
+        return installed.info if installed else self._listed.get(model_id)
 
     def folder(self, model_id: str) -> Path | None:
         """Where an installed model lies; None when it is not installed, or not completely."""
-        model = self._listed.get(model_id)
-        return complete_folder(model, self._cache) if model else self._cache.folder(model_id)
+        installed = self._installed(model_id)
+        return installed.folder if installed else None
+
+    def installed_model(self, model_id: str) -> ModelInfo | None:
+        """Like `find`, but None for a model that is not installed."""
+        installed = self._installed(model_id)
+        return installed.info if installed else None
+
+    def look(self, model_id: str) -> Installed | None:
+        """An installed model, from the disk. Blocking. Raises ModelNotFound for what is no id."""
+        return self._inventory.look(require_model_id(model_id))
+
+    def is_broken(self, model_id: str) -> bool:
+        """Whether the last look found files that are no model only because they cannot be read."""
+        return self._inventory.is_broken(model_id)
+
+    def scan(self) -> list[ModelInfo]:
+        """Every installed model, from the disk: the cache's, the models file's, and Silero. Blocking."""
+        ids = [*self._cache.ids(), *self._named, SILERO]
+        return [installed.info for installed in self._inventory.scan(ids)]
+
+    def installed(self) -> list[ModelInfo]:
+        """Every installed model."""
+        return [installed.info for installed in self._inventory.all()] if self.remembers else self.scan()
+
+    def _installed(self, model_id: str) -> Installed | None:
+        return self._inventory.get(require_model_id(model_id)) if self.remembers else self.look(model_id)
 
     def known(self, task: Task | None = None) -> list[ModelInfo]:
         """Everything that could be installed; answered without a network."""
         return [model for model in self._listed.values() if task in (None, model.task)]
 
+    def is_listed(self, model_id: str) -> bool:
+        """Whether the catalog or the models file names it, installed or not."""
+        return model_id in self._listed
+
     def named(self) -> list[ModelInfo]:
         """The models file's."""
         return list(self._named.values())
 
-    def _with_facts(self, model_id: str, listed: ModelInfo | None, folder: Path) -> ModelInfo | None:
+    def _folders(self, model_id: str) -> Iterable[Path]:
+        return folders_of(model_id, self._listed.get(model_id), self._cache)
+
+    def _describe(self, model_id: str, folder: Path, files: Files) -> ModelInfo | None:
         """The catalog's words and the files' own facts."""
+        listed = self._listed.get(model_id)
         if listed and listed.engine == "silero":
             return listed
-        found = describe(model_id, folder, self._languages(yue="large-v3" in model_id))
+        found = describe(model_id, folder, self._languages(yue="large-v3" in model_id), files)
         if found is None:
-            return listed
+            return None
         if listed is None:
             model = self._configured(found)
         elif listed.url or listed.engine == "piper":  # of these only the files know the voices
@@ -104,8 +145,9 @@ class Catalog:
             model = replace(listed, **facts)
         else:
             model = listed
-        size = sum((folder / name).stat().st_size for name in wanted(files_in(folder)))
-        return replace(model, size_bytes=size, created=int(folder.stat().st_mtime))
+        taken = [files[name] for name in wanted(files)]
+        newest = max(file.mtime_ns for file in taken)
+        return replace(model, size_bytes=sum(file.size for file in taken), created=newest // 1_000_000_000)
 
     def _configured(self, model: ModelInfo) -> ModelInfo:
         return replace(model, args=configured_args(model.engine, self._settings))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 
 from speech_server.models.cache import Cache
 from speech_server.models.info import ModelInfo
 from speech_server.models.models_file import local_path
-from speech_server.models.recognise import recognise
 
 
 def cache_id(model: ModelInfo) -> str:
@@ -18,20 +19,17 @@ def cache_id(model: ModelInfo) -> str:
     return model.id
 
 
-def complete_folder(model: ModelInfo, cache: Cache) -> Path | None:
-    """The folder of an installed model; None when it is not installed, or not completely."""
-    if model.engine == "silero":
-        return _silero_folder()
-    if model.url and model.url.startswith("file://") and not model.files:
-        folder = local_path(model.url)
-        return folder if recognise(folder) else None
-    return cache.folder(cache_id(model))
+def folders_of(model_id: str, model: ModelInfo | None, cache: Cache) -> Iterable[Path]:
+    """The folders that may hold a model, the one to take first; `model` is what a list says of it, if one does."""
+    if model and model.engine == "silero":
+        return _silero_folders()
+    if model and model.url and model.url.startswith("file://") and not model.files:
+        return [local_path(model.url)]
+    return cache.snapshots(cache_id(model) if model else model_id)
 
 
-def _silero_folder() -> Path | None:
+@cache
+def _silero_folders() -> tuple[Path, ...]:
     found = importlib.util.find_spec("faster_whisper")  # finds, does not import
-    for location in (found and found.submodule_search_locations) or []:
-        assets = Path(location) / "assets"
-        if any(assets.glob("silero_vad_v6*.onnx")):
-            return assets
-    return None
+    assets = (Path(location) / "assets" for location in (found and found.submodule_search_locations) or [])
+    return tuple(folder for folder in assets if any(folder.glob("silero_vad_v6*.onnx")))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import logging
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
+from speech_server.engines.container_memory import model_budget
 from speech_server.engines.interfaces import Engine, EngineFactory, Queue
 from speech_server.errors import (
     LoadTimeout,
@@ -22,16 +22,15 @@ from speech_server.errors import (
 )
 from speech_server.models.catalog import Catalog, ModelInfo
 from speech_server.models.info import EngineName, Task
+from speech_server.models.library import Library
 from speech_server.models.memory import Memory, Resident
 from speech_server.models.store import Store
-from speech_server.models.threads import in_thread
 from speech_server.models.watchdog import find_overdue
 from speech_server.pools import Pool
 from speech_server.settings import Settings
 
 log = logging.getLogger(__name__)
 
-_REPORT_EVERY = 5.0  # seconds between log lines about a download
 _THREADS = 4  # models opened, closed or deleted at once
 _WAITING = 1000  # more than there are models: closing one is never refused
 
@@ -59,10 +58,11 @@ class Loader:
         self._settings = settings
         self._catalog = catalog
         self._store = store
+        self.library = Library(settings, catalog, store)
         self._factories = factories
         # One pool: its threads start with the first load, and are there when a model has to be closed.
         self._pool = Pool("load", _THREADS, _WAITING)
-        self._memory = Memory(settings.model_memory_mb * 1_000_000, self._pool)
+        self._memory = Memory(model_budget(settings.model_memory_mb), self._pool)
         self._sizes: dict[str, int] = {}  # what models took when they were last loaded
         self._ttls: Mapping[Task, float] = {
             "automatic-speech-recognition": settings.stt_model_ttl,
@@ -80,14 +80,15 @@ class Loader:
         resident = self._memory.get(model_id)
         info = resident.info if resident else self._catalog.find(model_id)
         if info is None:
-            raise ModelNotInstalled(name)
+            raise self.library.missing(name)
         if task is not None and info.task != task:
             raise WrongTask(name, info.task, task)
-        if resident is None and self._store.folder(model_id) is None:
-            if not self._settings.auto_download:
-                raise ModelNotInstalled(name)
-            if not self._store.is_obtainable(model_id):
-                raise ModelNotInstalled(name, "no source offers it")
+        if (
+            resident is None
+            and self._store.folder(model_id) is None
+            and not (self._settings.auto_download and self._store.is_obtainable(model_id))
+        ):
+            raise self.library.missing(name)
         return info
 
     @asynccontextmanager
@@ -96,6 +97,7 @@ class Loader:
 
         Raises what `check` raises; Busy and ModelTooLarge (memory budget), LoadTimeout, ModelBroken, StorageFull.
         """
+        await self.library.seek(name)
         info = self.check(name, task)
         if self._closed:
             raise ShuttingDown("The server is shutting down")
@@ -129,7 +131,7 @@ class Loader:
         model_id = self._catalog.resolve(name)
         if self._memory.get(model_id):
             await self.unload(model_id)
-        await self._pool.run(self._store.remove, model_id)
+        await self.library.remove(model_id)
 
     def is_loaded(self, name: str) -> bool:
         resident = self._memory.get(self._catalog.resolve(name))
@@ -161,6 +163,7 @@ class Loader:
                 self._memory.evict(resident)
             elif resident.loading:
                 resident.loading.cancel()
+        self.library.close()
         await self._memory.settle(limit)
 
     def _start(self, info: ModelInfo) -> Resident:
@@ -181,12 +184,11 @@ class Loader:
         self._rest(resident)
 
     async def _download(self, resident: Resident) -> None:
-        """Install the model unless it is; a thread even finds that out, for disks can be slow."""
+        """Install the model unless it is."""
         model_id = resident.info.id
-        pull = functools.partial(self._store.pull, model_id, _LoggedProgress(resident.info))
         try:
             with _limit(resident, self._settings.model_download_timeout):
-                resident.info = await in_thread(pull, f"pull {model_id}")
+                resident.info = await self.library.pull(model_id)
         except SourceUnavailable as error:
             raise ModelNotInstalled(model_id, error.message) from error
         resident.memory_bytes = self._sizes.get(model_id, resident.info.size_bytes)
@@ -243,19 +245,6 @@ class Loader:
     def _expire(self, resident: Resident) -> None:
         log.info("model %s leaves memory after %.0f s idle", resident.info.id, time.monotonic() - resident.last_used)
         self._memory.evict(resident)
-
-
-class _LoggedProgress:
-    """Says at once that a download begins, and every few seconds how far it is; called from threads."""
-
-    def __init__(self, model: ModelInfo) -> None:
-        self._model_id = model.id
-        self._next = 0.0
-
-    def __call__(self, done: int, total: int | None, label: str) -> None:
-        if time.monotonic() >= self._next:
-            self._next = time.monotonic() + _REPORT_EVERY
-            log.info("model %s: %s, %.0f of %.0f MB", self._model_id, label, done / 1e6, (total or 0) / 1e6)
 
 
 def _report_failure(loading: asyncio.Task[None]) -> None:

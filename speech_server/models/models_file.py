@@ -20,17 +20,26 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import unquote, urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
 
 from speech_server.errors import ConfigurationInvalid
 from speech_server.models.arguments import configured_args
+from speech_server.models.ids import is_model_id
 from speech_server.models.info import EngineName, ModelInfo
 from speech_server.settings import Settings
 
 # Only what reaching the weights needs: a model's variables must not change the server around it.
 _ENV = re.compile(r"AWS_[A-Z0-9_]+|HF_TOKEN|HF_ENDPOINT")
 _URL = re.compile(r"hf://[\w.-]+/[\w.-]+|s3://[\w.-]+(/.*)?|file:///.+")
-_Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?$", max_length=96)]
+
+
+def _model_id(value: str) -> str:
+    if not is_model_id(value):
+        raise ValueError("must be a name, or owner/name, of letters, digits and . _ -")
+    return value
+
+
+_Name = Annotated[str, AfterValidator(_model_id)]
 _FileName = Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
 
 

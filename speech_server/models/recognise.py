@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any
+from typing import Annotated
+
+from pydantic import BaseModel, Field, StringConstraints, ValidationError
 
 from speech_server.engines.interfaces import Voice
 from speech_server.engines.kokoro_voices import describe as kokoro_voice
+from speech_server.errors import ModelBroken
 from speech_server.models.info import EngineName, ModelInfo
+from speech_server.models.reading import files_of, member_names, read_config
 
 # What the engines open. A folder that lacks one of these is a download that was cut off, not a model.
 _LAYOUTS: tuple[tuple[EngineName, tuple[str, ...]], ...] = (
@@ -20,6 +23,29 @@ _LAYOUTS: tuple[tuple[EngineName, tuple[str, ...]], ...] = (
     ("piper", ("*.onnx", "*.onnx.json")),
 )
 _OPTIONAL = ("preprocessor_config.json",)
+_Name = Annotated[str, StringConstraints(min_length=1, max_length=100)]
+
+
+class _Audio(BaseModel):
+    sample_rate: int = Field(ge=1_000, le=400_000)
+
+
+class _Language(BaseModel):
+    code: _Name | None = None
+
+
+class _Espeak(BaseModel):
+    voice: _Name = "en"
+
+
+class _PiperConfig(BaseModel):
+    """What is read of a Piper voice's configuration."""
+
+    audio: _Audio
+    language: _Language = _Language()
+    espeak: _Espeak = _Espeak()
+    dataset: str | None = Field(None, max_length=100)
+    speaker_id_map: dict[_Name, int] | None = None
 
 
 def engine_of(names: Collection[str]) -> EngineName | None:
@@ -43,32 +69,33 @@ def _matches(name: str, patterns: tuple[str, ...]) -> bool:
 
 def recognise(folder: Path) -> EngineName | None:
     """The engine of a complete model folder; None for anything else. Broken links count as missing."""
-    engine = engine_of(files_in(folder))
-    if engine == "piper" and "phoneme_id_map" not in _config(folder):
+    try:
+        found = describe("", folder, ())
+    except ModelBroken:
         return None
-    return engine
+    return found.engine if found else None
 
 
 def files_in(folder: Path) -> list[str]:
     """Names of the files that are there and not empty."""
-    try:
-        return [path.name for path in folder.iterdir() if path.is_file() and path.stat().st_size]
-    except (FileNotFoundError, NotADirectoryError):
-        return []
+    return list(files_of(folder))
 
 
-def describe(model_id: str, folder: Path, whisper_languages: tuple[str, ...]) -> ModelInfo | None:
-    """A model nobody listed, from its files alone."""
-    engine = recognise(folder)
+def describe(
+    model_id: str, folder: Path, whisper_languages: tuple[str, ...], names: Collection[str] | None = None
+) -> ModelInfo | None:
+    """A model nobody listed, from its files alone. Raises ModelBroken for one that is complete but cannot be read."""
+    names = files_in(folder) if names is None else names
+    engine = engine_of(names)
     if engine == "whisper":
         languages = ("en",) if model_id.endswith(".en") else whisper_languages
         return ModelInfo(model_id, engine, languages, owned_by=owner(model_id))
     if engine == "kokoro":
         voices = tuple(kokoro_voice(name) for name in _voice_names(folder / "voices.bin"))
         return ModelInfo(model_id, engine, spoken(voices), voices, 24_000, "Apache-2.0", owned_by=owner(model_id))
-    if engine == "piper":
-        voices, rate = piper_voices(folder)
-        return ModelInfo(model_id, engine, spoken(voices), voices, rate, owned_by=owner(model_id))
+    if engine == "piper" and (config := _piper_config(folder, names)):
+        voices = _piper_voices(config)
+        return ModelInfo(model_id, engine, spoken(voices), voices, config.audio.sample_rate, owned_by=owner(model_id))
     return None
 
 
@@ -80,29 +107,33 @@ def spoken(voices: tuple[Voice, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(voice.language for voice in voices))
 
 
-def piper_voices(folder: Path) -> tuple[tuple[Voice, ...], int]:
-    """A Piper folder's voices and sample rate, from its config.json: one voice, or one per speaker."""
-    config = _config(folder)
-    code = config.get("language", {}).get("code") or config.get("espeak", {}).get("voice", "en")
-    language = str(code).replace("_", "-").lower()
-    names = list(config.get("speaker_id_map") or {}) or [str(config.get("dataset") or "default")]
-    return tuple(Voice(name, name.capitalize(), language) for name in names), int(config["audio"]["sample_rate"])
+def _piper_voices(config: _PiperConfig) -> tuple[Voice, ...]:
+    """One voice, or one per speaker."""
+    language = (config.language.code or config.espeak.voice).replace("_", "-").lower()
+    names = list(config.speaker_id_map or {}) or [config.dataset or "default"]
+    return tuple(Voice(name, name.capitalize(), language) for name in names)
 
 
 def _voice_names(archive: Path) -> list[str]:
-    import zipfile  # voices.bin is an .npz: a zip of one .npy per voice
+    # voices.bin is an .npz: a zip of one .npy per voice
+    names = [name.removesuffix(".npy") for name in member_names(archive)]
+    voices = [name for name in names if name.isascii() and name.isidentifier() and len(name) <= 100]
+    if not voices:
+        raise ModelBroken(f"{archive} holds no voices")
+    return voices
 
-    with zipfile.ZipFile(archive) as members:
-        return [name.removesuffix(".npy") for name in members.namelist()]
 
-
-def _config(folder: Path) -> dict[str, Any]:
-    """A Piper voice's configuration, by either of its names."""
-    for path in (folder / "config.json", *folder.glob("*.onnx.json")):
-        try:
-            loaded = json.loads(path.read_bytes())
-        except (OSError, ValueError):
+def _piper_config(folder: Path, names: Collection[str]) -> _PiperConfig | None:
+    """A Piper voice's configuration, by either of its names; None where the ONNX model is something else's."""
+    candidates = [name for name in names if name == "config.json" or name.endswith(".onnx.json")]
+    for name in sorted(candidates, key=lambda name: (name != "config.json", name))[:2]:
+        content = read_config(folder / name)
+        if not isinstance(content, Mapping) or "phoneme_id_map" not in content:
             continue
-        if isinstance(loaded, dict):
-            return loaded
-    return {}
+        try:
+            return _PiperConfig.model_validate(content)
+        except ValidationError as error:
+            fault = error.errors(include_url=False, include_input=False)[0]
+            place = ".".join(str(part)[:100] for part in fault["loc"])
+            raise ModelBroken(f"{folder / name} cannot be: {place}: {fault['msg']}") from error
+    return None

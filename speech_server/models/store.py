@@ -6,9 +6,9 @@ import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from speech_server.errors import ModelNotInstalled, ModelNotRemovable, SourceUnavailable
+from speech_server.errors import ModelBroken, ModelNotInstalled, ModelNotRemovable, SourceUnavailable
 from speech_server.models.cache import open_cache, sha256
-from speech_server.models.catalog import SILERO, Catalog, ModelInfo
+from speech_server.models.catalog import Catalog, ModelInfo
 from speech_server.models.folders import cache_id
 from speech_server.models.int8_cache import Int8Cache
 from speech_server.models.models_file import local_path
@@ -21,6 +21,8 @@ from speech_server.models.sources.wheels import Wheels
 from speech_server.settings import Settings
 
 log = logging.getLogger(__name__)
+
+_PATIENCE = 10.0  # seconds to wait for a process that pulls what is to be removed
 
 
 def in_silence(done: int, total: int | None, label: str) -> None:
@@ -44,9 +46,7 @@ class Store:
 
     def installed(self) -> list[ModelInfo]:
         """Every complete model there is: the cache's, the models file's, and Silero."""
-        ids = dict.fromkeys([*self._cache.ids(), *(model.id for model in self._catalog.named()), SILERO])
-        found = (self._catalog.find(model_id) for model_id in ids if self.folder(model_id))
-        return [model for model in found if model]
+        return self._catalog.installed()
 
     def folder(self, model_id: str) -> Path | None:
         """The model's folder; None when the model is not installed, or not completely."""
@@ -54,8 +54,8 @@ class Store:
 
     def loadable_folder(self, model: ModelInfo) -> Path | None:
         """Like `folder`, with Whisper's weights in the precision a CPU wants; converting takes a while, once."""
-        folder = self.folder(model.id)
-        return self._int8.folder(model, folder) if folder else None
+        installed = self._catalog.look(model.id)
+        return self._int8.folder(model, installed.folder) if installed else None
 
     def is_obtainable(self, model_id: str) -> bool:
         """Whether some source may have the model; answered from memory, without a network."""
@@ -67,14 +67,15 @@ class Store:
 
         Raises ModelNotFound, ModelNotInstalled (nobody offers it), ModelGated, SourceUnavailable, StorageFull.
         """
-        if self.folder(model_id) is None:
+        installed = self._catalog.look(model_id)
+        if installed is None:
             with self._cache.locked(self._cached(model_id), self._timeout):
-                if self.folder(model_id) is None:  # else another process was faster
+                if self._catalog.look(model_id) is None:  # else another process was faster
                     self._install(model_id, progress)
-        model = self._catalog.find(model_id)
-        if model is None or self.folder(model_id) is None:
+            installed = self._catalog.look(model_id)
+        if installed is None:
             raise SourceUnavailable(f"What was fetched as '{model_id}' is no complete model")
-        return model
+        return installed.info
 
     def add(self, model_id: str, write: Callable[[Path], None]) -> ModelInfo:
         """Install what `write` puts into the folder it is given, in place of what had that name. StorageFull."""
@@ -82,21 +83,24 @@ class Store:
             write(scratch)
             names = files_in(scratch)
             self._cache.publish(model_id, scratch, {name: sha256(scratch / name) for name in names})
-        model = self._catalog.find(model_id)
-        assert model
-        return model
+        installed = self._catalog.look(model_id)
+        if installed is None:
+            raise ModelBroken(f"What was written as '{model_id}' is no complete model")
+        return installed.info
 
     def remove(self, model_id: str) -> None:
-        """Delete a model's files. Raises ModelNotInstalled, ModelNotRemovable."""
-        folder = self.folder(model_id)
-        if folder is None:
-            raise ModelNotInstalled(model_id)
+        """Delete a model's files, readable or not. Raises ModelNotInstalled, ModelNotRemovable."""
+        installed = self._catalog.look(model_id)
+        cached = self._cached(model_id)
+        if installed is None and not self._catalog.is_broken(model_id):
+            raise ModelNotInstalled(model_id, "there is nothing to remove")
+        folder = installed.folder if installed else next(self._cache.snapshots(cached), self._cache.root)
         if not folder.is_relative_to(self._cache.root):
             raise ModelNotRemovable(f"Model '{model_id}' lies in {folder}, which this server does not own")
-        cached = self._cached(model_id)
-        with self._cache.locked(cached, self._timeout):
+        with self._cache.locked(cached, min(self._timeout, _PATIENCE)):
             self._cache.delete(cached)
         self._int8.remove(model_id)
+        self._catalog.look(model_id)
 
     def _named(self, model_id: str) -> ModelInfo | None:
         return next((model for model in self._catalog.named() if model.id == model_id), None)

@@ -25,8 +25,9 @@ Fields = TypeVar("Fields", bound=BaseModel)
 def model_check(speech: Speech, task: Task) -> Check:
     """Refuses a model that cannot do `task` as soon as its field is read, whatever is still to be uploaded."""
 
-    def check(name: str, value: str) -> None:
+    async def check(name: str, value: str) -> None:
         if name == "model" and value.strip():
+            await speech.library.seek(value.strip())
             speech.loader.check(value.strip(), task)
 
     return check

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from tempfile import SpooledTemporaryFile
@@ -20,7 +20,7 @@ IN_MEMORY = 1 << 20  # bytes of an upload kept in memory; more goes to the disk
 LONGEST_FIELD = 1 << 20
 MOST_PARTS = 1000
 
-Check = Callable[[str, str], None]
+Check = Callable[[str, str], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Form:
 async def read_form(request: Request, file_fields: frozenset[str], check: Check) -> AsyncIterator[Form]:
     """The whole form; uploads in `file_fields` live until the block ends, others are read away.
 
-    `check(name, value)` sees every field when it is complete and may raise to refuse the request there.
+    `check(name, value)` sees every field soon after it is complete and may raise to refuse the request there.
     """
     kind, options = parse_options_header(request.headers.get("content-type"))
     if kind != b"multipart/form-data" or not options.get(b"boundary"):
@@ -73,6 +73,7 @@ class FormReader:
         self.files: list[SpooledTemporaryFile[bytes]] = []
         self._file_fields = file_fields
         self._check = check
+        self._checked = 0  # of the fields
         self._parts = 0
         self._part = Part()
         self._header = (bytearray(), bytearray())
@@ -98,6 +99,7 @@ class FormReader:
             async with aclosing(request.stream()) as chunks:
                 async for chunk in chunks:
                     parser.write(chunk)
+                    await self._check_new()
                     if self._unwritten_bytes > IN_MEMORY:
                         await anyio.to_thread.run_sync(self._write)
             parser.finalize()
@@ -108,6 +110,11 @@ class FormReader:
         await anyio.to_thread.run_sync(self._write)
         for file in self.files:
             file.seek(0)
+
+    async def _check_new(self) -> None:
+        while self._checked < len(self.form.fields):
+            self._checked += 1
+            await self._check(*self.form.fields[self._checked - 1])
 
     def _write(self) -> None:
         """Blocking. In pieces of about a megabyte, so that a large upload costs few switches of thread."""
@@ -168,7 +175,6 @@ class FormReader:
                 value = part.text.decode()
             except UnicodeDecodeError as error:
                 raise InvalidRequest(f"The field `{part.name}` is not UTF-8 text", param=part.name) from error
-            self._check(part.name, value)
             self.form.fields.append((part.name, value))
 
     def _end(self) -> None:

@@ -8,7 +8,7 @@ from fastapi import APIRouter
 from starlette.responses import JSONResponse
 
 from speech_server.errors import ModelLoaded
-from speech_server.routes.state import SpeechDep
+from speech_server.routes.state import Managed, SpeechDep
 
 router = APIRouter(tags=["models"])
 
@@ -30,7 +30,12 @@ async def list_loaded(speech: SpeechDep) -> dict[str, Any]:
     return {"models": [model.info.id for model in loaded], "details": details}
 
 
-@router.post("/api/ps/{model_id:path}", status_code=201, responses={409: {"description": "It is loaded already"}})
+@router.post(
+    "/api/ps/{model_id:path}",
+    status_code=201,
+    responses={409: {"description": "It is loaded already"}},
+    dependencies=[Managed],
+)
 async def load_model(model_id: str, speech: SpeechDep) -> JSONResponse:
     """Loads a model, downloading it first if need be; it stays for its idle time."""
     if speech.loader.is_loaded(model_id):
@@ -39,8 +44,8 @@ async def load_model(model_id: str, speech: SpeechDep) -> JSONResponse:
     return JSONResponse({"detail": f"Model '{model_id}' loaded"}, 201)
 
 
-@router.delete("/api/ps/{model_id:path}")
+@router.delete("/api/ps/{model_id:path}", dependencies=[Managed])
 async def unload_model(model_id: str, speech: SpeechDep) -> dict[str, str]:
     """Frees a model's memory; 409 while a request uses it, and the model stays."""
-    await speech.loader.unload(model_id)
+    await speech.loader.unload(speech.library.resolve(model_id))
     return {"detail": f"Model '{model_id}' unloaded"}

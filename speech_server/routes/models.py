@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
-import functools
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Any, Literal
 
 from fastapi import APIRouter, Request, Response
 from starlette.responses import JSONResponse
 
 from speech_server.engines.interfaces import Voice
-from speech_server.errors import ModelNotInstalled
 from speech_server.models.info import ModelInfo, Task
-from speech_server.models.threads import in_thread
-from speech_server.routes.state import TTS, Speech, SpeechDep
-from speech_server.routes.streaming import begin, sse_stream
+from speech_server.routes.state import TTS, Managed, Speech, SpeechDep
+from speech_server.routes.streaming import begin, sse_stream, unless_gone
 
 router = APIRouter(tags=["models"])
 # Speaches' clients also ask for tasks that no model here does.
@@ -37,7 +34,7 @@ async def list_audio_models(speech: SpeechDep) -> dict[str, Any]:
 @router.get("/v1/audio/voices")
 async def list_voices(speech: SpeechDep) -> dict[str, Any]:
     """Every voice of the installed models, and which model it belongs to."""
-    models = await asyncio.to_thread(speech.store.installed)
+    models = await speech.library.installed()
     voices = [{**voice_entry(voice), "model_id": model.id} for model in models for voice in model.voices]
     return {"object": "list", "voices": voices}
 
@@ -51,68 +48,59 @@ async def list_registry(speech: SpeechDep, task: AnyTask | None = None) -> dict[
 @router.get("/v1/models/{model_id:path}")
 async def get_model(model_id: str, speech: SpeechDep) -> dict[str, Any]:
     """One installed model, by its id or an alias."""
-    found = await asyncio.to_thread(find_installed, speech, model_id)
+    found = speech.catalog.installed_model(await speech.library.seek(model_id))
     if found is None:
-        raise ModelNotInstalled(model_id)
+        raise speech.library.missing(model_id)
     return entry(found)
 
 
-@router.post("/v1/models/{model_id:path}", responses={201: {"description": "It is installed already"}})
+@router.post(
+    "/v1/models/{model_id:path}",
+    responses={201: {"description": "It is installed already"}},
+    dependencies=[Managed],
+)
 async def download_model(model_id: str, request: Request, speech: SpeechDep) -> Response:
-    """Downloads a model. With `Accept: text/event-stream` the progress comes as server-sent events."""
-    resolved = speech.catalog.resolve(model_id)
-    if await asyncio.to_thread(speech.store.folder, resolved) is not None:
+    """Downloads a model. With `Accept: text/event-stream` the progress comes as server-sent events.
+
+    Who asks for a model that is being downloaded waits for that download. A client that goes away leaves it running:
+    asked again, it finds the model there.
+    """
+    resolved = await speech.library.seek(model_id)
+    if speech.catalog.folder(resolved) is not None:
         return JSONResponse({"detail": f"Model '{model_id}' already exists"}, 201)
+    speech.library.require_pullable(resolved)
     if "text/event-stream" in request.headers.get("accept", ""):
         return await begin(request, sse_stream(downloading(speech, resolved)), "text/event-stream")
-    # A client that goes away leaves the download running: asked again, it finds the model there.
-    await in_thread(functools.partial(speech.store.pull, resolved), f"download {resolved}")
+    await unless_gone(request.receive, speech.library.pull(resolved))
     return JSONResponse({"detail": f"Model '{model_id}' downloaded"})
 
 
 async def downloading(speech: Speech, model_id: str) -> AsyncGenerator[dict[str, Any], None]:
-    loop, latest = asyncio.get_running_loop(), dict[str, Any]()
-    moved = asyncio.Event()
-
-    def note(done: int, total: int | None, label: str) -> None:
-        latest.update(type="progress", model=model_id, status=label, completed=done, total=total)
-        loop.call_soon_threadsafe(moved.set)
-
-    pull = functools.partial(speech.store.pull, model_id, note)
-    task = asyncio.ensure_future(in_thread(pull, f"download {model_id}"))
-    task.add_done_callback(lambda _: moved.set())
-    try:
-        while True:
-            await moved.wait()
-            moved.clear()
-            if task.done():
-                break
-            yield dict(latest)
-            await asyncio.wait((task,), timeout=0.2)  # progress comes with every block of bytes
-        task.result()
-    finally:
-        task.cancel()
+    async with aclosing(speech.library.pull_in_steps(model_id)) as steps:
+        async for step in steps:
+            yield {
+                "type": "progress",
+                "model": model_id,
+                "status": step.label,
+                "completed": step.done,
+                "total": step.total,
+            }
     yield {"type": "done", "model": model_id, "status": "downloaded"}
 
 
-@router.delete("/v1/models/{model_id:path}")
+@router.delete("/v1/models/{model_id:path}", dependencies=[Managed])
 async def delete_model(model_id: str, speech: SpeechDep) -> dict[str, str]:
     """Unloads a model and removes it from the disk; 409 while a request uses it."""
-    await speech.loader.remove(model_id)
+    await speech.loader.remove(await speech.library.seek(model_id))
     return {"detail": f"Model '{model_id}' deleted"}
 
 
 async def installed(speech: Speech, task: AnyTask | None) -> list[dict[str, Any]]:
-    models = {model.id: model for model in await asyncio.to_thread(speech.store.installed)}
+    models = {model.id: model for model in await speech.library.installed()}
     aliases = {alias: models[target] for alias, target in speech.catalog.aliases.items() if target in models}
     entries = [entry(model) for model in models.values()]
     entries += [{**entry(model), "id": alias, "root": model.id} for alias, model in sorted(aliases.items())]
     return [found for found in entries if task in (None, found["task"])]
-
-
-def find_installed(speech: Speech, name: str) -> ModelInfo | None:
-    model_id = speech.catalog.resolve(name)
-    return speech.catalog.find(model_id) if speech.store.folder(model_id) else None
 
 
 def entry(model: ModelInfo) -> dict[str, Any]:

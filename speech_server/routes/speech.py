@@ -77,6 +77,7 @@ class SpeechRequest(BaseModel):
 async def create_speech(request: Request, speech: SpeechDep, order: SpeechRequest) -> Response:
     """Speaks a text, sentence by sentence: the first sound comes while the rest is still being made."""
     check_input(order.input, speech.settings.max_input_characters)
+    await speech.library.seek(order.model)
     speech.loader.check(order.model, TTS)
     if order.stream_format == "sse":
         return await begin(request, sse_stream(events(speech, order)), "text/event-stream")

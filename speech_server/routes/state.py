@@ -10,6 +10,7 @@ from fastapi import Depends
 from starlette.requests import HTTPConnection
 
 from speech_server.chat.answers import Answers
+from speech_server.errors import ManagementOff
 from speech_server.models.info import Task
 from speech_server.routes.metrics import Metrics
 from speech_server.settings import Settings
@@ -17,8 +18,8 @@ from speech_server.settings import Settings
 if TYPE_CHECKING:
     from speech_server.engines.interfaces import Speaker, Transcriber, VoiceDetector
     from speech_server.models.catalog import Catalog
+    from speech_server.models.library import Library
     from speech_server.models.loader import Loader
-    from speech_server.models.store import Store
     from speech_server.speech_to_text import Transcription
 
 
@@ -35,7 +36,7 @@ class Speech:
 
     settings: Settings
     catalog: Catalog
-    store: Store
+    library: Library
     loader: Loader
     metrics: Metrics
     running: dict[str, Transcription] = field(default_factory=dict)
@@ -60,4 +61,15 @@ async def speech_of(connection: HTTPConnection) -> Speech:
     return speech
 
 
+async def require_management(connection: HTTPConnection) -> None:
+    """Whoever may use a model need not be one who may change which models there are."""
+    speech: Speech = connection.app.state.speech
+    if not speech.settings.manages_models:
+        raise ManagementOff(
+            "Callers of this server may not pull, remove, load or unload models: its operator can allow it with "
+            "MODEL_MANAGEMENT=on, or by setting an API_KEY",
+        )
+
+
+Managed = Depends(require_management)
 SpeechDep = Annotated[Speech, Depends(speech_of)]

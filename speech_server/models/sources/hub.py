@@ -55,7 +55,7 @@ class Hub:
 
         with _hub_errors(repository):
             found = HfApi(endpoint=self._endpoint, token=self._token).model_info(repository, files_metadata=True)
-        return {file.rfilename: file.size or 0 for file in found.siblings or []}
+            return {str(file.rfilename): max(int(file.size or 0), 0) for file in found.siblings or []}
 
     def _download(self, repository: str, name: str, cache: Cache) -> None:
         from huggingface_hub import hf_hub_download
@@ -122,3 +122,6 @@ def _hub_errors(repository: str) -> Iterator[None]:
         raise SourceUnavailable(f"The hub answered {status} for '{repository}': try again later") from error
     except (LocalEntryNotFoundError, OfflineModeIsEnabled, httpx2.TransportError) as error:
         raise SourceUnavailable(f"The hub cannot be reached for '{repository}': see HF_ENDPOINT") from error
+    except (ValueError, TypeError, KeyError, AttributeError, httpx2.InvalidURL) as error:
+        # Whatever else answers there speaks another language; what it said stays unsaid.
+        raise SourceUnavailable(f"The hub's answer for '{repository}' makes no sense: see HF_ENDPOINT") from error

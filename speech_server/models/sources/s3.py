@@ -171,11 +171,13 @@ def _s3_errors(url: str) -> Iterator[None]:
     try:
         yield
     except ClientError as error:
-        status = error.response["ResponseMetadata"]["HTTPStatusCode"]
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", "an error")
         if status == 404:
             raise ModelNotFound(f"{url} does not exist", param="model") from error
         if status in (401, 403):
             raise ModelGated(f"{url} answered {status}: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY") from error
         raise SourceUnavailable(f"{url} answered {status}: try again later") from error
     except BotoCoreError as error:
-        raise SourceUnavailable(f"{url} cannot be reached: see AWS_ENDPOINT_URL ({error})") from error
+        # Not its text: that quotes the end point, which may hold a password, and what the server said.
+        reason = type(error).__name__
+        raise SourceUnavailable(f"{url} cannot be reached: see AWS_ENDPOINT_URL ({reason})") from error

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 import tarfile
@@ -25,6 +26,8 @@ from speech_server.models.sources import Progress
 from speech_server.models.sources.watch import watched
 
 _VOICE_SHAPE = (510, 1, 256)  # float32; one style vector per number of phonemes
+
+_ADDRESS = re.compile(r"\w+://\S+")  # an index's may hold its password
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +104,8 @@ def _download(recipe: Recipe, scratch: Path, timeout: float) -> dict[str, Path]:
     except subprocess.TimeoutExpired as error:
         raise SourceUnavailable(f"pip did not finish in {timeout:.0f} s: see MODEL_DOWNLOAD_TIMEOUT") from error
     if pip.returncode:
-        said = pip.stderr.strip().splitlines() or ["no reason given"]
-        raise SourceUnavailable(f"pip could not download {', '.join(sorted(recipe.archives))}: {said[-1]}")
+        said = _ADDRESS.sub("(address)", (pip.stderr.strip().splitlines() or ["no reason given"])[-1])[:300]
+        raise SourceUnavailable(f"pip could not download {', '.join(sorted(recipe.archives))}: {said}")
     return {name: _archive(into, name) for name in recipe.archives}
 
 

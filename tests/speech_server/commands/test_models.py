@@ -54,6 +54,28 @@ def test_list_known_shows_what_could_be_installed(cache: Cache):
     assert len(lines) > 100
 
 
+@pytest.mark.parametrize(
+    ("arguments", "shown", "missing"),
+    [
+        (["--known", "DE_de"], "speaches-ai/piper-de_DE-thorsten-high", "en_US"),
+        (["--known", "large-v3"], "Systran/faster-whisper-large-v3", "piper"),
+        (["voice-activity"], "silero_vad_v6", "whisper"),
+    ],
+)
+def test_list_can_be_narrowed_to_a_text(cache: Cache, arguments: list[str], shown: str, missing: str):
+    install(cache, "Systran/faster-whisper-base")
+    done = models(cache, "list", *arguments)
+    assert done.returncode == 0
+    assert shown in done.stdout
+    assert missing not in done.stdout
+
+
+def test_list_of_nothing_says_where_to_look(cache: Cache):
+    done = models(cache, "list", "thorsten")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "no model has 'thorsten' in its line; --known lists those that could be installed as well\n"
+
+
 def test_pull_of_what_is_installed_says_so_or_nothing(cache: Cache):
     for model_id, make in (
         ("Systran/faster-whisper-base", whisper_folder),
@@ -91,6 +113,7 @@ def test_what_cannot_be_done_is_one_line_and_an_exit_code(
     assert done.returncode == code
     assert complaint in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
+    assert "POST" not in done.stderr  # no HTTP route helps on a command line
     assert not list(cache.root.glob("models--*"))
 
 

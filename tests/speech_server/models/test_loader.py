@@ -161,8 +161,11 @@ async def enter(context: object) -> object:
         return engine
 
 
-async def test_an_unknown_model_is_refused_with_the_way_to_get_it(make_loader: Callable[..., Loader]):
-    loader = make_loader()
+async def test_an_unknown_model_is_refused_with_the_way_to_get_it(
+    make_loader: Callable[..., Loader], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    loader = make_loader(model_owners=["a"])
     with pytest.raises(ModelNotInstalled, match="You can download the model using `POST /v1/models/a/unknown`"):
         loader.check("a/unknown", STT)
 

@@ -44,7 +44,7 @@ class Sender:
         return Request({"type": "http", "method": "POST", "headers": headers}, self.receive)
 
 
-def accept(name: str, value: str) -> None: ...
+async def accept(name: str, value: str) -> None: ...
 
 
 def cut(body: bytes, size: int) -> list[bytes]:
@@ -81,7 +81,7 @@ async def test_a_large_upload_goes_to_the_disk_and_comes_back_whole():
 async def test_a_refused_field_leaves_the_rest_of_the_body_unread():
     sender = Sender([part("model", b"nope"), *cut(file_part(bytes(10 * IN_MEMORY)) + END, 65536)])
 
-    def refuse(name: str, value: str) -> None:
+    async def refuse(name: str, value: str) -> None:
         raise ModelNotFound(value)
 
     with pytest.raises(ModelNotFound, match="nope"):

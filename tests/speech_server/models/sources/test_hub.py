@@ -53,7 +53,12 @@ class HubHandler(BaseHTTPRequestHandler):
         if repository == "someone/gated":
             return self.answer(403, b"{}", {"X-Error-Code": "GatedRepo", "X-Error-Message": "Access is restricted"})
         if repository == "someone/broken":
-            return self.answer(500, b"{}", {})
+            return self.answer(500, self.echo(), {"X-Error-Message": self.echo().decode()})
+        if repository == "someone/nonsense":
+            return self.answer(200, self.echo(), {"Content-Type": "application/json"})
+        if repository == "someone/odd":
+            odd = {"id": repository, "siblings": [{"rfilename": self.echo().decode(), "size": "x"}, 7]}
+            return self.answer(200, json.dumps(odd).encode(), {"Content-Type": "application/json"})
         if repository not in self.server.repositories:
             return self.answer(404, b"{}", {"X-Error-Code": "RepoNotFound", "X-Error-Message": "Repository not found"})
         files = self.server.repositories[repository]
@@ -67,6 +72,10 @@ class HubHandler(BaseHTTPRequestHandler):
             "private": False,
         }
         return self.answer(200, json.dumps(body).encode(), {"Content-Type": "application/json"})
+
+    def echo(self) -> bytes:
+        """What a server may say that repeats what it was told."""
+        return f"<html>{self.headers.get('Authorization')}".encode()
 
     def send_file(self, name: str) -> None:
         content = FILES[name]
@@ -185,15 +194,19 @@ def test_what_was_finished_when_a_download_was_killed_is_not_fetched_again(hub: 
         ("someone/unknown", "'someone/unknown' is not on the hub, or private"),
         ("someone/gated", "'someone/gated' is gated"),
         ("someone/broken", "The hub answered 500"),
+        ("someone/nonsense", "The hub's answer for 'someone/nonsense' makes no sense"),
+        ("someone/odd", "The hub's answer for 'someone/odd' makes no sense"),
         ("someone/picture", "'someone/picture' holds no model this server can run"),
     ],
 )
 def test_what_the_hub_refuses_is_one_line_on_stderr(hub: FakeHub, cache: Cache, model_id: str, complaint: str):
     hub.repositories["someone/picture"] = {"model.onnx": b"x", "config.json": b"{}"}
-    done = pull(model_id, hub.url)
+    done = pull(model_id, hub.url, HF_TOKEN="hf_secret")
     assert done.returncode == 1
     assert complaint in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
+    assert "hf_secret" not in done.stderr + done.stdout
+    assert "<html>" not in done.stderr + done.stdout
     assert not list(cache.root.glob("models--*"))
 
 
@@ -202,3 +215,10 @@ def test_an_unreachable_hub_is_named_and_nothing_is_left(cache: Cache):
     assert done.returncode == 1
     assert "The hub cannot be reached" in done.stderr
     assert not list(cache.root.glob("models--*"))
+
+
+def test_a_password_in_the_hubs_address_stays_unsaid(cache: Cache):
+    done = pull(ID, "http://user:hf_secret@127.0.0.1:1")
+    assert done.returncode == 1
+    assert "The hub cannot be reached" in done.stderr
+    assert "hf_secret" not in done.stderr + done.stdout
