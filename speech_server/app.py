@@ -161,15 +161,18 @@ async def reply_to_speech_error(request: Request, error: Exception) -> Response:
 
 
 async def reply_to_http_exception(request: Request, error: Exception) -> Response:
-    """What the framework refuses: no such route, a method it has not, a body it cannot parse."""
+    """What the framework refuses: no such route, a method it has not; and what it let us raise only as its own."""
     assert isinstance(error, HTTPException)
+    if isinstance(error.__cause__, SpeechError):
+        return error_reply(error.__cause__)
     message = str(error.detail)
     if error.status_code == 404:
         message = f"No such route: {request.method} {request.url.path} (see /docs)"
     elif error.status_code == 405:
         message = f"{request.url.path} has no method {request.method} (see /docs)"
     kind = KINDS.get(error.status_code, "invalid_request_error" if error.status_code < 500 else "server_error")
-    return JSONResponse(envelope(message, kind=kind), error.status_code, error.headers)
+    body = envelope(message, kind=kind, code=f"http_{error.status_code}")  # as in a job's error
+    return JSONResponse(body, error.status_code, error.headers)
 
 
 async def reply_to_invalid(request: Request, error: Exception) -> Response:
@@ -194,4 +197,5 @@ async def reply_to_unexpected(request: Request, error: Exception) -> Response:
     """A bug, or a machine out of memory. Starlette raises it again after the reply, and uvicorn logs it."""
     request_id = getattr(request.state, "request_id", None)
     message = f"The server failed unexpectedly; its log has the reason under request {request_id}"
-    return JSONResponse(envelope(message, kind="server_error", code="internal_error"), 500)
+    headers = {"x-request-id": request_id} if request_id else None
+    return JSONResponse(envelope(message, kind="server_error", code="internal_error"), 500, headers)

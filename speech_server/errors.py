@@ -103,6 +103,14 @@ class ModelLoaded(SpeechError):
     code = "model_loaded"
 
 
+class RequestIdNotUnique(SpeechError):
+    """Asked how far a request is whose X-Request-ID another one carries too."""
+
+    status = 409
+    type = "conflict_error"
+    code = "request_id_not_unique"
+
+
 class ModelInUse(SpeechError):
     status = 409
     type = "conflict_error"
