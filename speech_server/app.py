@@ -48,6 +48,7 @@ from speech_server.routes.observe import Observe
 from speech_server.routes.prefixes import Prefixes
 from speech_server.routes.state import Speech
 from speech_server.routes.uploads import Uploads
+from speech_server.routes.visitors import Visitors
 from speech_server.settings import Settings, get_settings
 
 log = logging.getLogger(__name__)
@@ -113,6 +114,15 @@ def middleware(settings: Settings, counters: metrics.Metrics) -> list[Middleware
         )
     if settings.api_key:
         stack.append(Middleware(Auth, key=settings.api_key, status=settings.auth_failure_status))
+    else:
+        stack.append(
+            Middleware(
+                Visitors,
+                address=settings.uvicorn_host,
+                origins=settings.allow_origins,
+                hosts=settings.allowed_hosts,
+            )
+        )
     return [*stack, Middleware(Uploads, max_upload_mb=settings.max_upload_mb)]
 
 

@@ -54,6 +54,20 @@ class Forbidden(SpeechError):
     code = "invalid_api_key"
 
 
+class OriginRefused(SpeechError):
+    """A web page of somebody else's asks a server that has no key."""
+
+    status = 403
+    type = "permission_error"
+    code = "origin_not_allowed"
+
+
+class HostRefused(OriginRefused):
+    """The server is asked for under a name that is not its own."""
+
+    code = "host_not_allowed"
+
+
 class NotFound(InvalidRequest):
     status = 404
     type = "not_found_error"

@@ -42,7 +42,14 @@ class Settings(BaseSettings):
         403, description="Status for a missing or wrong key: Speaches' 403, or OpenAI's 401."
     )
     allow_origins: Annotated[list[str], NoDecode] = Field(
-        [], description="Origins allowed by CORS: a JSON list or comma separated."
+        [],
+        description="Origins of web pages that may use the server, by CORS and without a key: a JSON list or comma "
+        "separated; * is every page.",
+    )
+    allowed_hosts: Annotated[list[str], NoDecode] = Field(
+        [],
+        description="Names this server is reached by, where there is no API_KEY: a JSON list or comma separated. "
+        "* asks neither for names nor for origins: a gateway in front does.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="How much is logged.")
     max_upload_mb: int = Field(1024, gt=0, description="Largest request body in MB; more is 413.")
@@ -126,7 +133,7 @@ class Settings(BaseSettings):
         1.0, ge=0, description="Seconds by which spoken replies are sent ahead of their playback."
     )
 
-    @field_validator("allow_origins", "preload_models", "model_read_caches", mode="before")
+    @field_validator("allow_origins", "allowed_hosts", "preload_models", "model_read_caches", mode="before")
     @classmethod
     def split_list(cls, value: object) -> object:
         if not isinstance(value, str):
