@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import functools
 import importlib
+import itertools
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,7 @@ from speech_server.routes import (
     vad,
 )
 from speech_server.routes.auth import Auth
+from speech_server.routes.crowd import Crowd
 from speech_server.routes.envelope import envelope, error_reply
 from speech_server.routes.observe import Observe
 from speech_server.routes.prefixes import Prefixes
@@ -123,7 +125,11 @@ def middleware(settings: Settings, counters: metrics.Metrics) -> list[Middleware
                 hosts=settings.allowed_hosts,
             )
         )
-    return [*stack, Middleware(Uploads, max_upload_mb=settings.max_upload_mb)]
+    return [
+        *stack,
+        Middleware(Crowd, most=settings.max_concurrent_requests),
+        Middleware(Uploads, settings=settings, forms=frozenset(openapi.FORMS)),
+    ]
 
 
 @asynccontextmanager
@@ -162,6 +168,7 @@ async def fetch_and_load(state: Speech, name: str) -> None:
 
 # --- errors become replies ---
 
+MOST_FAULTS = 20
 KINDS = {401: "authentication_error", 403: "authentication_error", 404: "not_found_error"}
 
 
@@ -188,14 +195,19 @@ async def reply_to_http_exception(request: Request, error: Exception) -> Respons
 async def reply_to_invalid(request: Request, error: Exception) -> Response:
     """422 with FastAPI's list of faults, without the input: that may be a whole upload."""
     assert isinstance(error, RequestValidationError)
-    faults: list[dict[str, Any]] = [
-        {"type": fault["type"], "loc": list(fault["loc"]), "msg": fault["msg"]} for fault in error.errors()
-    ]
+    faults = [described(fault) for fault in itertools.islice(error.errors(), MOST_FAULTS)]
     where = [".".join(str(part) for part in fault["loc"]) for fault in faults]
     message = "; ".join(f"{place}: {fault['msg']}" for place, fault in zip(where, faults, strict=True))
     param = str(faults[0]["loc"][-1]) if faults else None
     body = envelope(message, kind="invalid_request_error", param=param, code="invalid_value", detail=faults)
     return JSONResponse(body, 422)
+
+
+def described(fault: Mapping[str, Any]) -> dict[str, Any]:
+    message = str(fault["msg"])
+    if fault["type"] == "json_invalid":
+        message = f"{message}: {fault['ctx']['error']}"  # where and why
+    return {"type": fault["type"], "loc": list(fault["loc"]), "msg": message}
 
 
 async def reply_to_nobody(request: Request, error: Exception) -> Response:

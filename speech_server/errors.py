@@ -182,6 +182,14 @@ class Busy(SpeechError):
         self.retry_after = retry_after
 
 
+class Overloaded(Busy):
+    """The server as a whole has no more room for requests, connections or bodies."""
+
+    status = 503
+    type = "service_unavailable_error"
+    code = "overloaded"
+
+
 class ShuttingDown(SpeechError):
     status = 503
     type = "service_unavailable_error"

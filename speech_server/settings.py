@@ -52,7 +52,15 @@ class Settings(BaseSettings):
         "* asks neither for names nor for origins: a gateway in front does.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="How much is logged.")
-    max_upload_mb: int = Field(1024, gt=0, description="Largest request body in MB; more is 413.")
+    max_upload_mb: int = Field(1024, gt=0, description="Largest body with a file in MB; more is 413.")
+    max_json_mb: int = Field(2, gt=0, description="Largest body of every other request in MB; more is 413.")
+    max_chat_mb: int = Field(32, gt=0, description="The same for voice chat, whose audio is in its JSON.")
+    max_chats_mb: int = Field(
+        256, gt=0, description="Memory in MB for the bodies of all voice chats in work; one more is 503."
+    )
+    max_concurrent_requests: int = Field(
+        256, gt=0, description="Requests and WebSockets worked on at once; one more is 503."
+    )
     shutdown_timeout: float = Field(30.0, ge=0, description="Seconds that requests in flight get after SIGTERM.")
 
     # --- models ---
