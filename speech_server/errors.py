@@ -46,6 +46,18 @@ class RequestTooLarge(InvalidRequest):
     code = "too_large"
 
 
+class HeadersTooLarge(InvalidRequest):
+    status = 431
+    code = "headers_too_large"
+
+
+class RequestTimeout(InvalidRequest):
+    """The client did not send its request in time."""
+
+    status = 408
+    code = "request_timeout"
+
+
 class Forbidden(SpeechError):
     """Missing or wrong API key. `status` is AUTH_FAILURE_STATUS (403, or OpenAI's 401)."""
 

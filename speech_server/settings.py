@@ -61,6 +61,17 @@ class Settings(BaseSettings):
     max_concurrent_requests: int = Field(
         256, gt=0, description="Requests and WebSockets worked on at once; one more is 503."
     )
+    max_connections: int = Field(
+        1024, gt=0, description="Connections open at once; one more closes the one idle for longest, or is 503."
+    )
+    header_timeout: float = Field(15, gt=0, description="Seconds a client may take to send a request's headers.")
+    body_timeout: float = Field(
+        30, gt=0, description="Seconds a request's body may take, and what its size adds at BODY_MIN_RATE."
+    )
+    body_min_rate: float = Field(
+        1000, gt=0, description="Slowest a body may come in the long run, in bytes per second."
+    )
+    send_timeout: float = Field(120, gt=0, description="Seconds a client may leave unread what it is sent.")
     shutdown_timeout: float = Field(30.0, ge=0, description="Seconds that requests in flight get after SIGTERM.")
 
     # --- models ---

@@ -74,6 +74,7 @@ def serve(settings: Settings) -> int:
     import uvicorn
 
     from speech_server.app import create_app
+    from speech_server.commands.connections import bounded_protocol
     from speech_server.engines.allocator import keep_memory, use_one_blas_thread
     from speech_server.errors import ConfigurationInvalid
 
@@ -95,7 +96,7 @@ def serve(settings: Settings) -> int:
         host=settings.uvicorn_host,
         port=settings.uvicorn_port,
         loop="uvloop",
-        http="httptools",
+        http=bounded_protocol(settings),
         lifespan="on",
         access_log=False,
         server_header=False,
