@@ -75,6 +75,7 @@ def serve(settings: Settings) -> int:
 
     from speech_server.app import create_app
     from speech_server.commands.connections import bounded_protocol
+    from speech_server.commands.log import log_config
     from speech_server.engines.allocator import keep_memory, use_one_blas_thread
     from speech_server.errors import ConfigurationInvalid
 
@@ -116,12 +117,3 @@ def serve(settings: Settings) -> int:
 def refuse(fault: str) -> int:
     print(f"speech server: {fault}", file=sys.stderr)
     return BAD_SETTINGS
-
-
-def log_config(level: str) -> dict[str, Any]:
-    from uvicorn.config import LOGGING_CONFIG
-
-    level = level.upper()
-    ours = {"handlers": ["default"], "level": level, "propagate": False}
-    loggers = dict.fromkeys(("uvicorn", "speech_server", "py.warnings"), ours)
-    return {**LOGGING_CONFIG, "loggers": loggers, "root": {"handlers": ["default"], "level": "WARNING"}}
