@@ -48,7 +48,7 @@ RUN /install/install /install/worker.txt \
 FROM server AS models
 ARG MODELS=""
 WORKDIR /app
-COPY speech_server/__init__.py speech_server/__main__.py speech_server/errors.py speech_server/pools.py speech_server/settings.py speech_server/
+COPY speech_server/__init__.py speech_server/__main__.py speech_server/errors.py speech_server/pools.py speech_server/redaction.py speech_server/settings.py speech_server/
 COPY speech_server/engines/__init__.py speech_server/engines/container_memory.py speech_server/engines/interfaces.py speech_server/engines/kokoro_voices.py speech_server/engines/
 COPY speech_server/commands/__init__.py speech_server/commands/models.py speech_server/commands/
 COPY speech_server/models speech_server/models

@@ -30,8 +30,18 @@ done
 
 [ $# -gt 0 ] && exec "$@"
 
+# The speech server is alone in the container here: it never sees what belongs to the platform or to the worker.
+hide_keys() {
+  local name
+  for name in $(compgen -e); do
+    case ",${SPEECH_SERVER_PASS_ENV:-}," in *",$name,"*) continue ;; esac
+    case $name in RUNPOD_*KEY* | RUNPOD_WEBHOOK_* | BUCKET_*) unset "$name" ;; esac
+  done
+}
+
 serve() {
   local port=$1 lowest
+  hide_keys
   lowest=$(cat /proc/sys/net/ipv4/ip_unprivileged_port_start 2>/dev/null || echo 1024)
   if [ "$(id -u)" != 0 ] && [ "$port" -lt "$lowest" ]; then
     echo "start: user $(id -u) may not listen on port $port here: set PORT to $lowest or more and expose that port" >&2
@@ -43,6 +53,8 @@ serve() {
 case "${MODE_TO_RUN:-queue}" in
   queue) exec python handler.py ;;
   lb)
+    # Runpod asks everyone for its own key, and calls the server by names of its own: no page gets here by itself.
+    [ -n "${RUNPOD_ENDPOINT_ID:-}" ] && export ALLOWED_HOSTS="${ALLOWED_HOSTS:-*}"
     # Runpod lets nobody through who has not shown its key: callers are no strangers here.
     export MODEL_MANAGEMENT="${MODEL_MANAGEMENT:-on}"
     serve "${PORT:-80}"
@@ -50,7 +62,10 @@ case "${MODE_TO_RUN:-queue}" in
   pod)
     port=${PORT:-8000}
     base=http://localhost:$port
-    [ -n "${RUNPOD_POD_ID:-}" ] && base=https://$RUNPOD_POD_ID-$port.proxy.runpod.net
+    if [ -n "${RUNPOD_POD_ID:-}" ]; then
+      base=https://$RUNPOD_POD_ID-$port.proxy.runpod.net
+      export ALLOW_ORIGINS="${ALLOW_ORIGINS:-$base}" # its own page, whatever the proxy calls the server
+    fi
     cat <<TEXT
 start: pod mode. Try it at $base/ (page), $base/docs (every route), or from a terminal:
   curl $base/v1/models

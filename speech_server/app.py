@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import functools
 import importlib
+import itertools
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -43,11 +44,13 @@ from speech_server.routes import (
     vad,
 )
 from speech_server.routes.auth import Auth
+from speech_server.routes.crowd import Crowd
 from speech_server.routes.envelope import envelope, error_reply
 from speech_server.routes.observe import Observe
 from speech_server.routes.prefixes import Prefixes
 from speech_server.routes.state import Speech
 from speech_server.routes.uploads import Uploads
+from speech_server.routes.visitors import Visitors
 from speech_server.settings import Settings, get_settings
 
 log = logging.getLogger(__name__)
@@ -115,7 +118,20 @@ def middleware(settings: Settings, counters: metrics.Metrics) -> list[Middleware
         )
     if settings.api_key:
         stack.append(Middleware(Auth, key=settings.api_key, status=settings.auth_failure_status))
-    return [*stack, Middleware(Uploads, max_upload_mb=settings.max_upload_mb)]
+    else:
+        stack.append(
+            Middleware(
+                Visitors,
+                address=settings.uvicorn_host,
+                origins=settings.allow_origins,
+                hosts=settings.allowed_hosts,
+            )
+        )
+    return [
+        *stack,
+        Middleware(Crowd, most=settings.max_concurrent_requests),
+        Middleware(Uploads, settings=settings, forms=frozenset(openapi.FORMS)),
+    ]
 
 
 @asynccontextmanager
@@ -163,6 +179,7 @@ async def fetch_and_load(state: Speech, name: str) -> None:
 
 # --- errors become replies ---
 
+MOST_FAULTS = 20
 KINDS = {401: "authentication_error", 403: "authentication_error", 404: "not_found_error"}
 
 
@@ -172,28 +189,36 @@ async def reply_to_speech_error(request: Request, error: Exception) -> Response:
 
 
 async def reply_to_http_exception(request: Request, error: Exception) -> Response:
-    """What the framework refuses: no such route, a method it has not, a body it cannot parse."""
+    """What the framework refuses: no such route, a method it has not; and what it let us raise only as its own."""
     assert isinstance(error, HTTPException)
+    if isinstance(error.__cause__, SpeechError):
+        return error_reply(error.__cause__)
     message = str(error.detail)
     if error.status_code == 404:
         message = f"No such route: {request.method} {request.url.path} (see /docs)"
     elif error.status_code == 405:
         message = f"{request.url.path} has no method {request.method} (see /docs)"
     kind = KINDS.get(error.status_code, "invalid_request_error" if error.status_code < 500 else "server_error")
-    return JSONResponse(envelope(message, kind=kind), error.status_code, error.headers)
+    body = envelope(message, kind=kind, code=f"http_{error.status_code}")  # as in a job's error
+    return JSONResponse(body, error.status_code, error.headers)
 
 
 async def reply_to_invalid(request: Request, error: Exception) -> Response:
     """422 with FastAPI's list of faults, without the input: that may be a whole upload."""
     assert isinstance(error, RequestValidationError)
-    faults: list[dict[str, Any]] = [
-        {"type": fault["type"], "loc": list(fault["loc"]), "msg": fault["msg"]} for fault in error.errors()
-    ]
+    faults = [described(fault) for fault in itertools.islice(error.errors(), MOST_FAULTS)]
     where = [".".join(str(part) for part in fault["loc"]) for fault in faults]
     message = "; ".join(f"{place}: {fault['msg']}" for place, fault in zip(where, faults, strict=True))
     param = str(faults[0]["loc"][-1]) if faults else None
     body = envelope(message, kind="invalid_request_error", param=param, code="invalid_value", detail=faults)
     return JSONResponse(body, 422)
+
+
+def described(fault: Mapping[str, Any]) -> dict[str, Any]:
+    message = str(fault["msg"])
+    if fault["type"] == "json_invalid":
+        message = f"{message}: {fault['ctx']['error']}"  # where and why
+    return {"type": fault["type"], "loc": list(fault["loc"]), "msg": message}
 
 
 async def reply_to_nobody(request: Request, error: Exception) -> Response:
@@ -205,4 +230,5 @@ async def reply_to_unexpected(request: Request, error: Exception) -> Response:
     """A bug, or a machine out of memory. Starlette raises it again after the reply, and uvicorn logs it."""
     request_id = getattr(request.state, "request_id", None)
     message = f"The server failed unexpectedly; its log has the reason under request {request_id}"
-    return JSONResponse(envelope(message, kind="server_error", code="internal_error"), 500)
+    headers = {"x-request-id": request_id} if request_id else None
+    return JSONResponse(envelope(message, kind="server_error", code="internal_error"), 500, headers)

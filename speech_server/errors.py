@@ -46,6 +46,18 @@ class RequestTooLarge(InvalidRequest):
     code = "too_large"
 
 
+class HeadersTooLarge(InvalidRequest):
+    status = 431
+    code = "headers_too_large"
+
+
+class RequestTimeout(InvalidRequest):
+    """The client did not send its request in time."""
+
+    status = 408
+    code = "request_timeout"
+
+
 class Forbidden(SpeechError):
     """Missing or wrong API key. `status` is AUTH_FAILURE_STATUS (403, or OpenAI's 401)."""
 
@@ -67,6 +79,20 @@ class ManagementOff(NotAllowed):
 
 class OwnerNotAllowed(NotAllowed):
     code = "model_owner_not_allowed"
+
+
+class OriginRefused(SpeechError):
+    """A web page of somebody else's asks a server that has no key."""
+
+    status = 403
+    type = "permission_error"
+    code = "origin_not_allowed"
+
+
+class HostRefused(OriginRefused):
+    """The server is asked for under a name that is not its own."""
+
+    code = "host_not_allowed"
 
 
 class NotFound(InvalidRequest):
@@ -115,6 +141,14 @@ class ModelLoaded(SpeechError):
     status = 409
     type = "conflict_error"
     code = "model_loaded"
+
+
+class RequestIdNotUnique(SpeechError):
+    """Asked how far a request is whose X-Request-ID another one carries too."""
+
+    status = 409
+    type = "conflict_error"
+    code = "request_id_not_unique"
 
 
 class ModelInUse(SpeechError):
@@ -180,6 +214,14 @@ class ThreadsExhausted(SpeechError):
     status = 503
     type = "service_unavailable_error"
     code = "threads_exhausted"
+
+
+class Overloaded(Busy):
+    """The server as a whole has no more room for requests, connections or bodies."""
+
+    status = 503
+    type = "service_unavailable_error"
+    code = "overloaded"
 
 
 class ShuttingDown(SpeechError):

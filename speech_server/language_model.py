@@ -11,12 +11,17 @@ from contextlib import asynccontextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+import orjson
+
 from speech_server.errors import LanguageModelUnset, UpstreamError
+from speech_server.pools import Pool
 from speech_server.settings import Settings
 
 if TYPE_CHECKING:
     import httpx
 
+BLOCK = 1 << 16  # bytes of a request sent in one piece; there are megabytes where a client adds fields of its own
+POOL = Pool("llm-json", threads=1, waiting=1000)
 LONGEST_REASON = 500  # characters of the language model's own words in an error
 
 
@@ -52,7 +57,9 @@ class LanguageModel:
         import httpx
 
         try:
-            async with self._client.stream("POST", self._url, json=body) as response:
+            content = await POOL.run(orjson.dumps, body)
+            headers = {"Content-Type": "application/json", "Content-Length": str(len(content))}
+            async with self._client.stream("POST", self._url, content=_blocks(content), headers=headers) as response:
                 if response.status_code != 200:
                     reason = _reason(await response.aread())
                     raise UpstreamError(
@@ -107,6 +114,11 @@ def _certificates() -> ssl.SSLContext:
     import httpx
 
     return httpx.create_ssl_context()
+
+
+async def _blocks(content: bytes) -> AsyncIterator[bytes]:
+    for start in range(0, len(content), BLOCK):
+        yield content[start : start + BLOCK]
 
 
 def _reason(body: bytes) -> str:

@@ -43,10 +43,36 @@ class Settings(BaseSettings):
         403, description="Status for a missing or wrong key: Speaches' 403, or OpenAI's 401."
     )
     allow_origins: Annotated[list[str], NoDecode] = Field(
-        [], description="Origins allowed by CORS: a JSON list or comma separated."
+        [],
+        description="Origins of web pages that may use the server, by CORS and without a key: a JSON list or comma "
+        "separated; * is every page.",
+    )
+    allowed_hosts: Annotated[list[str], NoDecode] = Field(
+        [],
+        description="Names this server is reached by, where there is no API_KEY: a JSON list or comma separated. "
+        "* asks neither for names nor for origins: a gateway in front does.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="How much is logged.")
-    max_upload_mb: int = Field(1024, gt=0, description="Largest request body in MB; more is 413.")
+    max_upload_mb: int = Field(1024, gt=0, description="Largest body with a file in MB; more is 413.")
+    max_json_mb: int = Field(2, gt=0, description="Largest body of every other request in MB; more is 413.")
+    max_chat_mb: int = Field(32, gt=0, description="The same for voice chat, whose audio is in its JSON.")
+    max_chats_mb: int = Field(
+        256, gt=0, description="Memory in MB for the bodies of all voice chats in work; one more is 503."
+    )
+    max_concurrent_requests: int = Field(
+        256, gt=0, description="Requests and WebSockets worked on at once; one more is 503."
+    )
+    max_connections: int = Field(
+        1024, gt=0, description="Connections open at once; one more closes the one idle for longest, or is 503."
+    )
+    header_timeout: float = Field(15, gt=0, description="Seconds a client may take to send a request's headers.")
+    body_timeout: float = Field(
+        30, gt=0, description="Seconds a request's body may take, and what its size adds at BODY_MIN_RATE."
+    )
+    body_min_rate: float = Field(
+        1000, gt=0, description="Slowest a body may come in the long run, in bytes per second."
+    )
+    send_timeout: float = Field(120, gt=0, description="Seconds a client may leave unread what it is sent.")
     shutdown_timeout: float = Field(
         30.0, ge=0, description="Seconds that requests in flight get after SIGTERM, and then the models to close."
     )
@@ -152,7 +178,9 @@ class Settings(BaseSettings):
         1.0, ge=0, description="Seconds by which spoken replies are sent ahead of their playback."
     )
 
-    @field_validator("allow_origins", "preload_models", "model_owners", "model_read_caches", mode="before")
+    @field_validator(
+        "allow_origins", "allowed_hosts", "preload_models", "model_owners", "model_read_caches", mode="before"
+    )
     @classmethod
     def split_list(cls, value: object) -> object:
         if not isinstance(value, str):

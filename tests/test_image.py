@@ -150,6 +150,28 @@ def test_a_pod_says_how_to_try_it(probe: dict[str, str]):
     assert "MODEL_MANAGEMENT" not in env  # the server itself decides by the key
 
 
+def test_a_pods_own_page_may_use_it_whatever_its_proxy_calls_it(probe: dict[str, str]):
+    pod = {**probe, "MODE_TO_RUN": "pod", "RUNPOD_POD_ID": "abc123"}
+    assert start(pod)[1]["ALLOW_ORIGINS"] == "https://abc123-8000.proxy.runpod.net"
+    assert start({**pod, "ALLOW_ORIGINS": "https://a.example"})[1]["ALLOW_ORIGINS"] == "https://a.example"
+
+
+def test_where_runpod_asks_for_its_key_first_the_server_answers_under_any_name(probe: dict[str, str]):
+    lb = {**probe, "MODE_TO_RUN": "lb", "PORT": "18000"}
+    assert start({**lb, "RUNPOD_ENDPOINT_ID": "abc123"})[1]["ALLOWED_HOSTS"] == "*"
+    assert "ALLOWED_HOSTS" not in start(lb)[1]
+
+
+@pytest.mark.parametrize("mode", ["lb", "pod"])
+def test_a_server_alone_never_sees_the_platforms_keys(probe: dict[str, str], mode: str):
+    platform = {"RUNPOD_AI_API_KEY": "1", "RUNPOD_WEBHOOK_GET_JOB": "2", "BUCKET_SECRET_ACCESS_KEY": "3"}
+    own = {"API_KEY": "4", "HF_TOKEN": "5", "AWS_SECRET_ACCESS_KEY": "6", "RUNPOD_POD_ID": "7"}
+    env = {**probe, **platform, **own, "MODE_TO_RUN": mode, "PORT": "18000"}
+    seen = start(env)[1]
+    assert {name: seen[name] for name in seen if name in (*platform, *own)} == own
+    assert "BUCKET_SECRET_ACCESS_KEY" in start({**env, "SPEECH_SERVER_PASS_ENV": "A,BUCKET_SECRET_ACCESS_KEY"})[1]
+
+
 def test_a_pod_with_a_key_does_not_warn(probe: dict[str, str]):
     assert "set API_KEY" not in start({**probe, "MODE_TO_RUN": "pod", "API_KEY": "k"})[2]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -67,10 +67,14 @@ class ChatRequest(BaseModel):
 
     model: str = Field(min_length=1, description="The language model, as its own server names it.")
     messages: list[dict[str, Any]] = Field(
-        min_length=1, description="Content parts of type input_audio are transcribed and replaced by their text."
+        min_length=1,
+        fail_fast=True,
+        description="Content parts of type input_audio are transcribed and replaced by their text.",
     )
     stream: bool = Field(False, description="Server-sent events: text per token, audio per sentence.")
-    modalities: list[Literal["text", "audio"]] | None = Field(None, description='With "audio" the answer is spoken.')
+    modalities: Annotated[list[Literal["text", "audio"]], Field(fail_fast=True)] | None = Field(
+        None, description='With "audio" the answer is spoken.'
+    )
     audio: AudioOutput | None = Field(None, description="Voice and format of a spoken answer; a stream is pcm16.")
     transcription_model: str = Field("whisper-1", description="What transcribes the audio in messages.")
     speech_model: str = Field("tts-1", description="What speaks the answer.")

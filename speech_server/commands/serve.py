@@ -78,6 +78,8 @@ def serve(settings: Settings) -> int:
     import uvicorn
 
     from speech_server.app import create_app
+    from speech_server.commands.connections import bounded_protocol
+    from speech_server.commands.log import log_config
     from speech_server.engines.allocator import keep_memory, use_one_blas_thread
     from speech_server.errors import ConfigurationInvalid
 
@@ -99,7 +101,7 @@ def serve(settings: Settings) -> int:
         host=settings.uvicorn_host,
         port=settings.uvicorn_port,
         loop="uvloop",
-        http="httptools",
+        http=bounded_protocol(settings),
         lifespan="on",
         access_log=False,
         server_header=False,
@@ -135,12 +137,3 @@ def ended_by_signals(server: uvicorn.Server) -> Iterator[None]:
 def refuse(fault: str) -> int:
     print(f"speech server: {fault}", file=sys.stderr)
     return BAD_SETTINGS
-
-
-def log_config(level: str) -> dict[str, Any]:
-    from uvicorn.config import LOGGING_CONFIG
-
-    level = level.upper()
-    ours = {"handlers": ["default"], "level": level, "propagate": False}
-    loggers = dict.fromkeys(("uvicorn", "speech_server", "py.warnings"), ours)
-    return {**LOGGING_CONFIG, "loggers": loggers, "root": {"handlers": ["default"], "level": "WARNING"}}

@@ -13,10 +13,11 @@ from fastapi import APIRouter, Request, Response
 from starlette.responses import JSONResponse
 
 from speech_server.chat.request import ChatRequest
+from speech_server.routes.json_body import JsonRoute
 from speech_server.routes.state import Speech, SpeechDep
 from speech_server.routes.streaming import begin, sse_stream, unless_gone
 
-router = APIRouter(tags=["voice chat"])
+router = APIRouter(tags=["voice chat"], route_class=JsonRoute)
 
 
 @router.post("/v1/chat/completions", response_class=JSONResponse)

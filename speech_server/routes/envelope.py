@@ -8,6 +8,7 @@ from typing import Any
 from starlette.responses import JSONResponse
 
 from speech_server.errors import Busy, Forbidden, SpeechError
+from speech_server.redaction import redact
 
 LONGEST_MESSAGE = 2000  # characters; a message may quote what the client sent
 
@@ -16,6 +17,7 @@ def envelope(
     message: str, *, kind: str, param: str | None = None, code: str | None = None, detail: object = None
 ) -> dict[str, Any]:
     """`{"error": {...}, "detail": ...}`; `detail` is the message unless a list of faults is given."""
+    message = redact(message[: 2 * LONGEST_MESSAGE])  # it may quote an address that carries a key
     message = message.encode("utf-8", "replace").decode()  # a lone surrogate cannot be sent
     if len(message) > LONGEST_MESSAGE:
         message = message[:LONGEST_MESSAGE] + "..."

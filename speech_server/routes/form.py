@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import Future
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from tempfile import SpooledTemporaryFile
 from typing import BinaryIO, cast
 
-import anyio.to_thread
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import Request
 
 from speech_server.errors import InvalidRequest, RequestTooLarge, StorageFull
+from speech_server.pools import Pool
 
 IN_MEMORY = 1 << 20  # bytes of an upload kept in memory; more goes to the disk
 LONGEST_FIELD = 1 << 20
+MOST_TEXT = 2 << 20  # bytes of all fields together
 MOST_PARTS = 1000
+PART_HEADERS = 8
+LONGEST_PART_HEADER = 4096
+LONGEST_CONTENT_TYPE = 1000
+DISK_THREADS = 4
+DISK = Pool("upload", threads=DISK_THREADS, waiting=10_000)  # a request has one call at a time here
 
 Check = Callable[[str, str], Awaitable[None]]
 
@@ -43,7 +51,7 @@ async def read_form(request: Request, file_fields: frozenset[str], check: Check)
 
     `check(name, value)` sees every field soon after it is complete and may raise to refuse the request there.
     """
-    kind, options = parse_options_header(request.headers.get("content-type"))
+    kind, options = parse_options_header(request.headers.get("content-type", "")[:LONGEST_CONTENT_TYPE])
     if kind != b"multipart/form-data" or not options.get(b"boundary"):
         raise InvalidRequest("This route takes multipart/form-data with a boundary, and the audio in the field `file`")
     reader = FormReader(file_fields, check)
@@ -51,8 +59,7 @@ async def read_form(request: Request, file_fields: frozenset[str], check: Check)
         await reader.read(request, options[b"boundary"])
         yield reader.form
     finally:
-        for file in reader.files:
-            file.close()
+        reader.close()
 
 
 @dataclass
@@ -80,6 +87,8 @@ class FormReader:
         self._complete = False
         self._unwritten: list[tuple[SpooledTemporaryFile[bytes], bytes]] = []
         self._unwritten_bytes = 0
+        self._writing: Future[None] | None = None
+        self._text = 0
 
     async def read(self, request: Request, boundary: bytes) -> None:
         try:
@@ -95,19 +104,21 @@ class FormReader:
                     "on_part_end": self._end_part,
                     "on_end": self._end,
                 },
+                max_header_count=PART_HEADERS,
+                max_header_size=LONGEST_PART_HEADER,
             )
             async with aclosing(request.stream()) as chunks:
                 async for chunk in chunks:
                     parser.write(chunk)
                     await self._check_new()
                     if self._unwritten_bytes > IN_MEMORY:
-                        await anyio.to_thread.run_sync(self._write)
+                        await self._written()
             parser.finalize()
         except FormParserError as error:
             raise InvalidRequest(f"The multipart form is malformed: {error}") from error
         if not self._complete:
             raise InvalidRequest("The multipart form ends before its closing boundary")
-        await anyio.to_thread.run_sync(self._write)
+        await self._written()
         for file in self.files:
             file.seek(0)
 
@@ -115,6 +126,21 @@ class FormReader:
         while self._checked < len(self.form.fields):
             self._checked += 1
             await self._check(*self.form.fields[self._checked - 1])
+
+    async def _written(self) -> None:
+        self._writing = DISK.submit(self._write)
+        await asyncio.wrap_future(self._writing)
+
+    def close(self) -> None:
+        """A write that nobody waits for any more goes on: the files are closed after it."""
+        if self._writing is None or self._writing.cancel() or self._writing.done():
+            self._close_files()
+        else:
+            self._writing.add_done_callback(lambda _: self._close_files())
+
+    def _close_files(self) -> None:
+        for file in self.files:
+            file.close()
 
     def _write(self) -> None:
         """Blocking. In pieces of about a megabyte, so that a large upload costs few switches of thread."""
@@ -163,6 +189,9 @@ class FormReader:
         elif part.text is not None:
             if part.size > LONGEST_FIELD:
                 raise RequestTooLarge(f"The field `{part.name}` is larger than {LONGEST_FIELD} bytes", param=part.name)
+            self._text += end - start
+            if self._text > MOST_TEXT:
+                raise RequestTooLarge(f"The form's fields are larger than {MOST_TEXT} bytes together")
             part.text += data[start:end]
 
     def _end_part(self) -> None:

@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from speech_server.engines.interfaces import SpeakOptions, Voice
 from speech_server.errors import InvalidRequest
+from speech_server.routes.json_body import JsonRoute
 from speech_server.routes.state import TTS, Speech, SpeechDep
 from speech_server.routes.streaming import begin, sse_stream, unless_gone
 from speech_server.text_to_speech import CONTENT_TYPES, speak
@@ -20,7 +21,7 @@ from speech_server.text_to_speech import CONTENT_TYPES, speak
 FAVOURITE_VOICE = "af_heart"  # Kokoro's best; other models start with their first
 NO_VOICE = ("", "default", "unused")  # OpenVINO Model Server's clients have to send one, and send this
 
-router = APIRouter(tags=["text to speech"])
+router = APIRouter(tags=["text to speech"], route_class=JsonRoute)
 
 
 def voice_id(value: object) -> object:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -29,17 +30,36 @@ VAD: Task = "voice-activity-detection"
 VAD_MODEL = "silero_vad_v5"
 
 
+class Running:
+    """The transcriptions in work. Clients choose the request ids, so two may run under one."""
+
+    def __init__(self) -> None:
+        self._works: dict[object, tuple[str, Transcription]] = {}
+
+    @contextmanager
+    def entered(self, request_id: str, work: Transcription) -> Iterator[None]:
+        key = object()
+        self._works[key] = (request_id, work)
+        try:
+            yield
+        finally:
+            del self._works[key]
+
+    def find(self, request_id: str) -> list[Transcription]:
+        return [work for sent, work in self._works.values() if sent == request_id]
+
+
 @dataclass(frozen=True)
 class Speech:
-    """`running` holds the transcriptions in work by request id, for whoever asks how far they are; `sessions` the
-    realtime connections that are open, `answers` what voice chat has said."""
+    """`running` holds the transcriptions in work, for whoever asks how far they are; `sessions` the realtime
+    connections that are open, `answers` what voice chat has said."""
 
     settings: Settings
     catalog: Catalog
     library: Library
     loader: Loader
     metrics: Metrics
-    running: dict[str, Transcription] = field(default_factory=dict)
+    running: Running = field(default_factory=Running)
     sessions: set[HTTPConnection] = field(default_factory=set)
     answers: Answers = field(default_factory=Answers)
 

@@ -79,8 +79,7 @@ async def transcribing(speech: Speech, job: Job, task: Task) -> AsyncIterator[Tr
         stack.push_async_callback(transcription.aclose)
         started = time.perf_counter()
         stack.callback(lambda: speech.metrics.count_audio(STT, transcription.done, time.perf_counter() - started))
-        speech.running[job.request_id] = transcription
-        stack.callback(speech.running.pop, job.request_id, None)
+        stack.enter_context(speech.running.entered(job.request_id, transcription))
         yield transcription
 
 

@@ -16,6 +16,7 @@ from speech_server.errors import ModelGated, ModelNotFound, SourceUnavailable
 from speech_server.models.cache import Cache
 from speech_server.models.recognise import engine_of, wanted
 from speech_server.models.sources import Progress
+from speech_server.redaction import redact
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -53,12 +54,13 @@ class S3:
         return True
 
     def fetch(self, model_id: str, cache: Cache, progress: Progress) -> None:
-        with _s3_errors(self._url):
+        shown = redact(self._url)
+        with _s3_errors(shown):
             client = self._client()
             objects = self._list(client)
             names = {*objects, *self._files}
             if engine_of(names) is None:
-                raise ModelNotFound(f"{self._url} holds no model this server can run", param="model")
+                raise ModelNotFound(f"{shown} holds no model this server can run", param="model")
             fetched = sorted(set(wanted(names)) & objects.keys(), key=lambda name: objects[name].size)
             total = sum(objects[name].size for name in fetched)
             cache.require_space(model_id, total)

@@ -165,7 +165,7 @@ ROWS = {
     "speech: broken JSON": Row(422, SPEAK, raw=b'{"model":', headers=JSON),
     "speech: a JSON list": Row(422, SPEAK, body=[1, 2]),
     "speech: JSON null": Row(422, SPEAK, raw=b"null", headers=JSON),
-    "speech: not UTF-8": Row(400, SPEAK, raw=b'{"model":"\xff"}', headers=JSON),
+    "speech: not UTF-8": Row(422, SPEAK, raw=b'{"model":"\xff"}', headers=JSON),
     "speech: deep JSON": Row(422, SPEAK, raw=b"[" * 900 + b"]" * 900, headers=JSON),
     "speech: no body": Row(422, SPEAK),
     "speech: GET": Row(405, SPEAK, method="GET"),

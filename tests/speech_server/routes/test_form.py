@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import tempfile
+import threading
+from contextlib import suppress
+from pathlib import Path
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -9,7 +15,9 @@ from starlette.requests import Request
 from starlette.types import Message
 
 from speech_server.errors import InvalidRequest, ModelNotFound, RequestTooLarge
+from speech_server.routes import form
 from speech_server.routes.form import IN_MEMORY, LONGEST_FIELD, Form, read_form
+from tests.local_runpod.local_platform import eventually
 
 BOUNDARY = b"boundary"
 
@@ -144,3 +152,83 @@ async def test_another_content_type_is_refused(kind: bytes):
     with pytest.raises(InvalidRequest, match="multipart"):
         async with read_form(request, frozenset({"file"}), accept):
             pytest.fail("the form was accepted")
+
+
+HUGE_HEADER = b"--" + BOUNDARY + b"\r\nContent-Disposition: form-data; name=" + b"a" * 1_000_000
+ATTACKS = {
+    "100,000 parts": part("a", b"") * 100_000 + END,
+    "headers of a megabyte": HUGE_HEADER + b"\r\n\r\n" + END,
+    "a header without end": HUGE_HEADER,
+    "a header name without end": b"--" + BOUNDARY + b"\r\n" + b"a" * 1_000_000,
+    "a thousand headers": b"--" + BOUNDARY + b"\r\n" + b"a: b\r\n" * 1000 + b"\r\n" + END,
+}
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("attack", ATTACKS)
+async def test_an_endless_form_is_refused_early(attack: str):
+    sender = Sender(cut(ATTACKS[attack], 4096))
+    with pytest.raises(InvalidRequest):
+        async with read_form(sender.request, frozenset({"file"}), accept):
+            pytest.fail("the form was accepted")
+    assert sender.taken <= 30, "bytes of it were taken that nobody needs"
+
+
+@pytest.mark.anyio
+async def test_fields_are_too_large_together():
+    body = b"".join(part(str(number), bytes(LONGEST_FIELD - 1)) for number in range(20)) + END
+    sender = Sender(cut(body, 65536))
+    with pytest.raises(RequestTooLarge, match="fields"):
+        async with read_form(sender.request, frozenset({"file"}), accept):
+            pytest.fail("the form was accepted")
+    assert sender.taken <= 2 * LONGEST_FIELD // 65536 + 2
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "kind", [b"multipart/form-data; boundary=" + b"x" * 10_000, b"multipart/form-data;" + b"a=b;" * 9000]
+)
+async def test_a_boundary_of_kilobytes_is_refused(kind: bytes):
+    request = Request({"type": "http", "method": "POST", "headers": [(b"content-type", kind)]}, Sender([END]).receive)
+    with pytest.raises(InvalidRequest):
+        async with read_form(request, frozenset({"file"}), accept):
+            pytest.fail("the form was accepted")
+
+
+@pytest.mark.anyio
+async def test_uploads_are_written_by_a_pool_of_their_own():
+    await read(file_part(bytes(2 * IN_MEMORY)) + END)
+    mine = [thread for thread in threading.enumerate() if thread.name.startswith("upload")]
+    for _ in range(5):
+        await asyncio.gather(*(read(file_part(bytes(2 * IN_MEMORY)) + END) for _ in range(10)))
+    assert len([thread for thread in threading.enumerate() if thread.name.startswith("upload")]) == len(mine) > 0
+
+
+@pytest.mark.anyio
+async def test_a_client_that_leaves_while_its_upload_is_written_leaves_no_file():
+    """The thread that writes is not interrupted; the files are closed after it."""
+    sender = Sender([b"", file_part(bytes(4 * IN_MEMORY)) + END, b""])
+    before = deleted_files()
+    reading = asyncio.create_task(read_only(sender))
+    await asyncio.sleep(0)  # nothing holds it up before it writes
+    assert sender.taken == 2
+    reading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await reading
+    for _ in range(form.DISK_THREADS):
+        await form.DISK.run(int)
+    eventually(lambda: deleted_files() <= before, 20, "the upload's file is closed")
+
+
+async def read_only(sender: Sender) -> None:
+    async with read_form(sender.request, frozenset({"file"}), accept):
+        pytest.fail("the form was accepted")
+
+
+def deleted_files() -> set[str]:
+    """Files that are open and have no name any more, as those of uploads."""
+    names = []
+    for link in Path("/proc/self/fd").iterdir():
+        with suppress(OSError):
+            names.append(str(link.readlink()))
+    return {name for name in names if name.endswith("(deleted)") and tempfile.gettempdir() in name}
