@@ -53,7 +53,7 @@ async def open_chat(request: ChatRequest, settings: Settings, loader: Loader, an
         speaker = None
         if request.speaks:
             speaker = cast(Speaker, await stack.enter_async_context(loader.use(request.speech_model, TTS)))
-        body = request.upstream(await hear(request, loader, answers))
+        body = request.upstream(await hear(request, loader, answers, max_seconds=settings.max_audio_seconds))
         model = await stack.enter_async_context(open_language_model(settings))
         chat = Chat(request, body, model, speaker, answers)
         if speaker is not None:

@@ -14,6 +14,7 @@ FRAME = 2 * RATE // 50  # bytes of pcm16: 20 ms
 MICROPHONE = "microphone"
 # After a file: longer than any patience of turn detection.
 CLOSING_SILENCE = 2.0
+LONGEST = 24 * 3600.0  # seconds of a file
 
 
 class Sink(Protocol):
@@ -40,7 +41,7 @@ def _frames(path: Path) -> Iterator[bytes]:
     from speech_server.audio import decode
 
     rest = b""
-    for samples in decode.stream(path, rate=RATE):
+    for samples in decode.stream(path, decode.Limits(LONGEST), rate=RATE):
         rest += (samples * 32767).clip(-32768, 32767).astype("<i2").tobytes()
         whole = len(rest) // FRAME * FRAME
         yield from (rest[at : at + FRAME] for at in range(0, whole, FRAME))
