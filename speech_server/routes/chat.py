@@ -2,21 +2,41 @@
 
 from __future__ import annotations
 
-import asyncio
 import importlib
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing
 from types import ModuleType
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
+from fastapi.routing import APIRoute
 from starlette.responses import JSONResponse
 
 from speech_server.chat.request import ChatRequest
+from speech_server.errors import RequestTooLarge
+from speech_server.pools import importing
 from speech_server.routes.state import Speech, SpeechDep
 from speech_server.routes.streaming import begin, sse_stream, unless_gone
 
-router = APIRouter(tags=["voice chat"])
+# Reading JSON holds everything else up: 20 MB of small values for more than a second, of audio for a fiftieth of that.
+MOST_VALUES = 100_000
+
+
+class FewValues(APIRoute):
+    """Looks at a body before the framework reads it: a value more than the first has a comma before it."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def look(request: Request) -> Response:
+            if (await request.body()).count(b",") > MOST_VALUES:
+                raise RequestTooLarge(f"the body has more than {MOST_VALUES} values: send fewer or shorter messages")
+            return await handle(request)
+
+        return look
+
+
+router = APIRouter(tags=["voice chat"], route_class=FewValues)
 
 
 @router.post("/v1/chat/completions", response_class=JSONResponse)
@@ -30,7 +50,7 @@ async def create_chat_completion(request: Request, speech: SpeechDep, chat: Chat
 
 async def load_answering() -> ModuleType:
     """Only now, and in a thread: it takes numpy and httpx, which nobody else should wait for."""
-    return await asyncio.to_thread(importlib.import_module, "speech_server.chat.answering")
+    return await importing.run(importlib.import_module, "speech_server.chat.answering")
 
 
 async def whole_answer(speech: Speech, request: ChatRequest) -> dict[str, Any]:
