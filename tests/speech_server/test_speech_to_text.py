@@ -18,7 +18,14 @@ from speech_server.engines.interfaces import RATE, Samples, SpeechSpan, Transcri
 from speech_server.engines.silero import Detector
 from speech_server.engines.whisper import WhisperTranscriber
 from speech_server.errors import AudioUnreadable, InvalidRequest, RequestTooLarge
-from speech_server.speech_to_text import Transcription, detect_speech, transcribe, transcribe_samples
+from speech_server.speech_to_text import (
+    LONGEST_PROMPT,
+    Transcription,
+    bounded,
+    detect_speech,
+    transcribe,
+    transcribe_samples,
+)
 from tests.speech_server.conftest import ENGLISH, ENGLISH_WORDS, Say
 from tests.speech_server.hearing import text_of, words_of
 
@@ -130,6 +137,16 @@ async def test_what_is_no_audio_is_refused(
 async def test_a_recording_over_the_limit_is_refused(transcriber: WhisperTranscriber, detector: Detector):
     with pytest.raises(RequestTooLarge):
         await all_of(transcribe(ENGLISH, transcriber, detector, OPTIONS, VAD, max_seconds=2))
+
+
+def test_of_a_long_prompt_the_end_is_kept_and_of_hotwords_the_beginning():
+    options = bounded(TranscribeOptions(prompt="a" * 10_000 + "end", hotwords="first" + "b" * 10_000))
+    assert options.prompt is not None
+    assert options.hotwords is not None
+    assert (len(options.prompt), options.prompt[-4:]) == (LONGEST_PROMPT, "aend")
+    assert (len(options.hotwords), options.hotwords[:6]) == (LONGEST_PROMPT, "firstb")
+    short = TranscribeOptions(prompt="a", hotwords="b")
+    assert bounded(short) is short
 
 
 async def test_an_unknown_language_is_refused(transcriber: WhisperTranscriber, detector: Detector):
