@@ -284,7 +284,7 @@ def clip() -> bytes:
     """Five seconds of English and a second of silence: pcm16 at 24 kHz."""
     from speech_server.audio import decode
 
-    blocks = decode.stream(ROOT / "examples" / "clips" / "english.opus", rate=RATE)
+    blocks = decode.stream(ROOT / "examples" / "clips" / "english.opus", decode.Limits(60), rate=RATE)
     samples = np.concatenate([*blocks, np.zeros(RATE, np.float32)])
     return (samples * 32767).astype("<i2").tobytes()
 

@@ -16,6 +16,7 @@ FRAME = 2 * RATE // 50  # bytes of pcm16: 20 ms
 MICROPHONE = "microphone"
 # After a file: longer than any patience of turn detection.
 CLOSING_SILENCE = 2.0
+LONGEST = 24 * 3600.0  # seconds of a file
 
 
 class Sink(Protocol):
@@ -43,7 +44,7 @@ def _frames(path: Path) -> Iterator[bytes]:
     from speech_server.errors import SpeechError
 
     rest = b""
-    blocks = decode.stream(path, rate=RATE)
+    blocks = decode.stream(path, decode.Limits(LONGEST), rate=RATE)
     while True:
         try:
             samples = next(blocks, None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import importlib
 import json
 import ssl
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from speech_server.errors import LanguageModelUnset, UpstreamError
-from speech_server.pools import Pool
+from speech_server.pools import Pool, importing
 from speech_server.settings import Settings
 
 if TYPE_CHECKING:
@@ -89,13 +88,13 @@ class LanguageModel:
 async def open_language_model(settings: Settings) -> AsyncIterator[LanguageModel]:
     """Raises LanguageModelUnset when none is configured."""
     require_language_model(settings)
-    httpx = await asyncio.to_thread(importlib.import_module, "httpx")
+    httpx = await importing.run(importlib.import_module, "httpx")
     base = (settings.chat_completion_base_url or "").rstrip("/")
     key = settings.chat_completion_api_key
     async with httpx.AsyncClient(
         headers={"Authorization": f"Bearer {key}"} if key else {},
         # Building the context reads all certificates: 20 ms, so once, and not on the event loop.
-        verify=await asyncio.to_thread(_certificates) if base.startswith("https:") else False,
+        verify=await importing.run(_certificates) if base.startswith("https:") else False,
         timeout=httpx.Timeout(settings.chat_completion_timeout, connect=min(10.0, settings.chat_completion_timeout)),
     ) as client:
         yield LanguageModel(client, f"{base}/chat/completions")

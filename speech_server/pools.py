@@ -60,3 +60,7 @@ class Pool:
         finally:
             all_here.set()
         return executor
+
+
+# Imports that take tenths of a second, once each: not while the server starts, and not on the event loop.
+importing = Pool("importing", 1, waiting=1024)

@@ -154,6 +154,12 @@ class Settings(BaseSettings):
 
     # --- speech ---
     max_input_characters: int = Field(100_000, gt=0, description="Longest text one speech request may carry.")
+    max_speech_seconds: float = Field(
+        4 * 3600, gt=0, description="Longest sound one answer may have, in seconds; a text that takes longer is 413."
+    )
+    min_free_disk_mb: int = Field(
+        512, ge=0, description="Disk that answers leave free which wait there to be whole, in MB; beyond it is 507."
+    )
 
     # --- voice chat and realtime ---
     chat_completion_base_url: str | None = Field(

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections import deque
-from collections.abc import AsyncGenerator, Generator, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
+from contextlib import aclosing, suppress
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Generic, TypeVar
+from typing import TYPE_CHECKING, BinaryIO
 
+from speech_server.audio.pulling import Puller
 from speech_server.engines.cores import core_count
 from speech_server.engines.interfaces import (
     RATE,
@@ -23,14 +24,21 @@ from speech_server.engines.interfaces import (
     VadOptions,
     VoiceDetector,
 )
+from speech_server.errors import Busy
+from speech_server.pools import Pool
 
 if TYPE_CHECKING:
     from speech_server.engines.whisper_chunks import Chunker
 
-T = TypeVar("T")
+# Decoding and voice detection: steps of a tenth of a second where they can be, taken in turn by all requests. One of
+# each is here at a time, far fewer than may wait.
+_decoding = Pool("decode", core_count() + 1, waiting=1024)
+# Waits for the process that opens a file first: threads that cost nothing.
+_opening = Pool("opening", 8, waiting=1024)
 
-# Decoding and voice detection: short calls, on threads of their own so that nothing slow is in front of them.
-_pool = ThreadPoolExecutor(core_count() + 1, thread_name_prefix="decode")
+# Whisper uses the end of a prompt, 224 tokens at most with the hotwords; a token is rarely more than four letters, and
+# tokenizing a megabyte takes half a second of the event loop.
+LONGEST_PROMPT = 4_000  # characters
 
 
 class Transcription:
@@ -41,14 +49,19 @@ class Transcription:
     """
 
     def __init__(
-        self, chunker: Chunker, blocks: Iterable[Samples], transcriber: Transcriber, options: TranscribeOptions
+        self,
+        chunker: Chunker,
+        source: Puller[list[SpeechChunk]],
+        transcriber: Transcriber,
+        options: TranscribeOptions,
     ) -> None:
+        options = bounded(options)
         self.language = options.language
         self.language_probability = 1.0 if options.language else 0.0
         self.duration = 0.0
         self.done = 0.0
         self._chunker = chunker
-        self._source = _Puller(_cut(chunker, blocks))
+        self._source = source
         self._ends: deque[float] = deque()  # of the chunks under way
         self._segments = self._run(transcriber, options)
 
@@ -91,19 +104,22 @@ def transcribe(
     options: TranscribeOptions,
     vad: VadOptions | None,
     *,
+    max_seconds: float,
     pcm: bool = False,
-    max_seconds: float | None = None,
 ) -> Transcription:
     """Transcribe a file of any container (`pcm`: raw s16le mono 16 kHz), the silence left out where `vad` is given.
 
-    Iterating raises AudioUnreadable, InvalidRequest (no samples, unknown language) and Busy, before the first
-    segment wherever the audio's beginning is sound.
+    Iterating raises AudioUnreadable, InvalidRequest (no samples, unknown language), RequestTooLarge and Busy, before
+    the first segment wherever the audio's beginning is sound.
     """
     from speech_server.audio import decode
+    from speech_server.audio.budget import Limits
     from speech_server.engines.whisper_chunks import Chunker
 
-    blocks = decode.stream(source, pcm=pcm, max_seconds=max_seconds)
-    return Transcription(Chunker(detector, vad), blocks, transcriber, options)
+    chunker, stop = Chunker(detector, vad), threading.Event()
+    blocks = decode.stream(source, Limits(max_seconds), stop, pcm=pcm)
+    first = None if pcm else _vetting(source, stop)
+    return Transcription(chunker, Puller(_cut(chunker, blocks), _decoding, stop, first), transcriber, options)
 
 
 def transcribe_samples(
@@ -116,7 +132,24 @@ def transcribe_samples(
     """The same for samples at 16 kHz in memory: a turn of a conversation."""
     from speech_server.engines.whisper_chunks import Chunker
 
-    return Transcription(Chunker(detector, vad), [samples], transcriber, options)
+    chunker = Chunker(detector, vad)
+    return Transcription(chunker, Puller(_cut(chunker, [samples]), _decoding, threading.Event()), transcriber, options)
+
+
+def bounded(options: TranscribeOptions) -> TranscribeOptions:
+    """Without the words that cannot reach the model anyway: the beginning of a prompt, the end of the hotwords."""
+    prompt, hotwords = options.prompt or "", options.hotwords or ""
+    if max(len(prompt), len(hotwords)) <= LONGEST_PROMPT:
+        return options
+    return replace(options, prompt=prompt[-LONGEST_PROMPT:] or None, hotwords=hotwords[:LONGEST_PROMPT] or None)
+
+
+def warm_up() -> None:
+    """Begins what the first file would wait for: worth calling while it is still on its way."""
+    from speech_server.audio.vetting import warm
+
+    with suppress(Busy):
+        _opening.submit(warm)
 
 
 async def detect_speech(
@@ -124,13 +157,17 @@ async def detect_speech(
     detector: VoiceDetector,
     options: VadOptions,
     *,
+    max_seconds: float,
     pcm: bool = False,
-    max_seconds: float | None = None,
 ) -> list[SpeechSpan]:
     """Where somebody speaks, in samples at 16 kHz."""
     from speech_server.audio import decode
+    from speech_server.audio.budget import Limits
 
-    puller = _Puller(_find_speech(decode.stream(source, pcm=pcm, max_seconds=max_seconds), detector, options))
+    stop = threading.Event()
+    blocks = decode.stream(source, Limits(max_seconds), stop, pcm=pcm)
+    first = None if pcm else _vetting(source, stop)
+    puller = Puller(_find_speech(blocks, detector, options), _decoding, stop, first)
     spans: list[SpeechSpan] = []
     try:
         while (found := await puller.pull()) is not None:
@@ -140,9 +177,15 @@ async def detect_speech(
     return spans
 
 
+def _vetting(source: Path | BinaryIO, stop: threading.Event) -> Callable[[], Awaitable[None]]:
+    from speech_server.audio.vetting import vet
+
+    return partial(_opening.run, vet, source, stop)
+
+
 def _cut(chunker: Chunker, blocks: Iterable[Samples]) -> Iterator[list[SpeechChunk]]:
     for block in blocks:
-        yield list(chunker.feed(block))
+        yield list(chunker.feed(block)) if len(block) else []
     yield list(chunker.finish())
 
 
@@ -154,32 +197,6 @@ def _find_speech(blocks: Iterator[Samples], detector: VoiceDetector, options: Va
     voice, finder, length = detector.stream(), SpanFinder(options), 0
     for block in blocks:
         length += len(block)
-        yield list(finder.feed(voice.feed(block)))
+        yield list(finder.feed(voice.feed(block))) if len(block) else []
     rest = voice.feed(np.zeros(FRAME - length % FRAME, np.float32))
     yield [*finder.feed(rest), *finder.finish(length)]
-
-
-class _Puller(Generic[T]):
-    """A blocking generator run step by step on the pool. One step at a time, and closed whatever happens."""
-
-    def __init__(self, items: Iterator[T]) -> None:
-        self._items = items
-        self._lock = threading.Lock()
-        self._closed = False
-
-    async def pull(self) -> T | None:
-        return await asyncio.wrap_future(_pool.submit(self._next))
-
-    async def close(self) -> None:
-        # Shielded: a cancelled task must not leave the file open.
-        await asyncio.shield(asyncio.wrap_future(_pool.submit(self._close)))
-
-    def _next(self) -> T | None:
-        with self._lock:
-            return None if self._closed else next(self._items, None)
-
-    def _close(self) -> None:
-        with self._lock:
-            self._closed = True
-            if isinstance(self._items, Generator):
-                self._items.close()

@@ -6,8 +6,8 @@ tells players what to skip: a stream cannot have one, and players disagree about
 
 from __future__ import annotations
 
-import io
 from abc import abstractmethod
+from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any
 
@@ -18,6 +18,7 @@ from av.audio.stream import AudioStream
 from numpy.typing import NDArray
 
 from speech_server.audio.adts import constant_size, fill, with_header
+from speech_server.audio.spool import Spool
 
 Samples = NDArray[np.float32]
 
@@ -49,11 +50,10 @@ class _Frames:
         self._fed += len(samples)
         return self.pack(self._take(self._context.encode(frame), None))
 
-    def finish(self) -> bytes:
-        if not self._fed:
-            return b""
-        stop = round(self._fed / self._frame_size) + self.skipped
-        return self.pack(self._take(self._context.encode(None), stop), last=True)
+    def finish(self) -> Iterator[bytes]:
+        if self._fed:
+            stop = round(self._fed / self._frame_size) + self.skipped
+            yield self.pack(self._take(self._context.encode(None), stop), last=True)
 
     @abstractmethod
     def pack(self, frames: list[bytes], *, last: bool = False) -> bytes: ...
@@ -127,18 +127,18 @@ class Opus:
             self._fed += len(samples)
         return self._sink.take()
 
-    def finish(self) -> bytes:
+    def finish(self) -> Iterator[bytes]:
         self._container.mux(self._stream.encode(None))
         self._container.close()
-        return self._sink.take()
+        yield self._sink.take()
 
 
 class Flac:
     """FLAC, whole at the end: the number of samples stands in its first bytes."""
 
-    def __init__(self, rate: int) -> None:
-        self._file = io.BytesIO()
-        self._container = av.open(self._file, "w", format="flac")
+    def __init__(self, rate: int, spool: Spool) -> None:
+        self._spool = spool
+        self._container = av.open(spool, "w", format="flac")
         self._stream = _audio_stream(self._container, "flac", rate, "s16")
         self._rate = rate
         self._fed = 0
@@ -150,10 +150,10 @@ class Flac:
             self._fed += len(samples)
         return b""
 
-    def finish(self) -> bytes:
+    def finish(self) -> Iterator[bytes]:
         self._container.mux(self._stream.encode(None))
         self._container.close()
-        return self._file.getvalue()
+        yield from self._spool.pieces()
 
 
 class _Sink:

@@ -1,57 +1,71 @@
-"""Any audio or video file -> blocks of mono float32 samples, in bounded memory."""
+"""Any audio or video file -> blocks of mono float32 samples, in bounded memory and for a bounded amount of work."""
 
 from __future__ import annotations
 
-import ctypes
+import threading
+import time
 from collections.abc import Iterator
-from itertools import chain
 from pathlib import Path
 from typing import BinaryIO, NoReturn
 
 import av
 import numpy as np
+from av.stream import Discard
 from numpy.typing import NDArray
 
+from speech_server.audio.budget import Budget, Limits, Reader, Stopped
+from speech_server.audio.containers import open_container
 from speech_server.errors import AudioUnreadable, InvalidRequest, RequestTooLarge
+
+__all__ = ["Limits", "stream"]
 
 Samples = NDArray[np.float32]
 PCM_RATE = 16_000
+SLICE = 0.1  # seconds of work after which others go first
 
-# Only formats that hold their own media. A playlist or manifest (hls, concat, dash, sdp, image2 ...) makes FFmpeg
-# open other files and addresses, which an upload must never decide.
-CONTAINERS = (
-    "3g2,3gp,aac,ac3,ac4,adts,aiff,alaw,amr,amrnb,amrwb,ape,asf,ast,au,avi,caf,dsf,dts,dtshd,dv,eac3,f4v,flac,flv,"
-    "g722,gsm,gxf,iamf,ircam,kux,live_flv,loas,matroska,webm,mov,mp4,m4a,mj2,mlp,mp3,mpc,mpc8,mpeg,mpegts,mulaw,mxf,"
-    "nistsphere,nsv,nut,ogg,oma,qoa,rm,sbc,shn,sln,sox,tak,truehd,tta,voc,w64,wav,wsd,wtv,wv,xwma"
-)
-_OPTIONS = {"format_whitelist": CONTAINERS, "protocol_whitelist": "file"}
-_MAX_ALLOCATION = 64 << 20  # bytes: an index of five hours fits
 _RATES = range(4_000, 384_001)  # a damaged rate would make hours of seconds
+# New tags may come between two packets of these, and FFmpeg's time for them grows with their square: a page of Ogg has
+# at most 65,307 bytes, read in steps of 32 KiB.
+_TAGGED = {"ogg": 128 << 10}
 _UNREADABLE = "the audio cannot be decoded: send wav, mp3, flac, ogg, opus, m4a, webm, mp4 or another common format"
+_NOTHING = np.empty(0, np.int16)
 _EMPTY = "the audio holds no samples: send a recording that is longer than zero seconds"
 
 
 def stream(
     source: Path | BinaryIO,
+    limits: Limits,
+    stop: threading.Event | None = None,
     *,
     pcm: bool = False,
     rate: int = PCM_RATE,
     block_seconds: float = 30.0,
-    max_seconds: float | None = None,
 ) -> Iterator[Samples]:
-    """Blocks of at most about `block_seconds`, at `rate` Hz, all channels mixed into one.
+    """Blocks of at most about `block_seconds`, at `rate` Hz, all channels mixed into one; an empty one wherever the
+    next has taken SLICE seconds and is not ready: whoever shares threads may let others go first.
 
-    `pcm`: the source is raw s16le, mono, 16 kHz. Blocking. Damaged parts are left out; what could be decoded is
-    kept. Raises AudioUnreadable where nothing can be, InvalidRequest for audio without samples, RequestTooLarge
-    for more than `max_seconds`.
+    `pcm`: the source is raw s16le, mono, 16 kHz. Blocking; ends once `stop` is set. Damaged parts are left out; what
+    could be decoded is kept. Raises AudioUnreadable where nothing can be, InvalidRequest for audio without samples,
+    RequestTooLarge for more than the limits.
     """
-    pieces = _read_pcm(source, rate) if pcm else _read_container(source, rate)
-    limit = None if max_seconds is None else int(max_seconds * rate)
+    budget = Budget(limits, stop)
+    file = source.open("rb") if isinstance(source, Path) else source
+    try:
+        pieces = _read_pcm(file, rate) if pcm else _read_container(file, rate, budget)
+        yield from _bounded(_join(pieces, int(block_seconds * rate)), limits.seconds, rate)
+    except Stopped:
+        return
+    finally:
+        if isinstance(source, Path):
+            file.close()
+
+
+def _bounded(blocks: Iterator[Samples], seconds: float, rate: int) -> Iterator[Samples]:
     total = 0
-    for block in _join(pieces, int(block_seconds * rate)):
+    for block in blocks:
         total += len(block)
-        if limit is not None and total > limit:
-            raise RequestTooLarge(f"the audio is longer than {max_seconds:g} s: send it in parts", param="file")
+        if total > seconds * rate:
+            raise RequestTooLarge(f"the audio is longer than {seconds:g} s: send it in parts", param="file")
         yield block
     if total == 0:
         raise InvalidRequest(_EMPTY, param="file", code="audio_empty")
@@ -59,13 +73,19 @@ def stream(
 
 def _join(pieces: Iterator[NDArray[np.int16]], size: int) -> Iterator[Samples]:
     waiting: list[NDArray[np.int16]] = []
-    count = 0
+    count, due = 0, time.monotonic() + SLICE
     for piece in pieces:
-        waiting.append(piece)
-        count += len(piece)
+        if len(piece):
+            waiting.append(piece)
+            count += len(piece)
         if count >= size:
             yield _to_float(waiting)
             waiting, count = [], 0
+        elif time.monotonic() > due:
+            yield np.empty(0, np.float32)
+        else:
+            continue
+        due = time.monotonic() + SLICE
     if count:
         yield _to_float(waiting)
 
@@ -76,53 +96,59 @@ def _to_float(pieces: list[NDArray[np.int16]]) -> Samples:
     return samples
 
 
-def _read_pcm(source: Path | BinaryIO, rate: int) -> Iterator[NDArray[np.int16]]:
+def _read_pcm(file: BinaryIO, rate: int) -> Iterator[NDArray[np.int16]]:
     if rate != PCM_RATE:
         raise ValueError(f"raw PCM is {PCM_RATE} Hz")
-    file = source.open("rb") if isinstance(source, Path) else source
-    try:
-        rest = b""
-        empty = True
-        while data := file.read(1 << 16):
-            empty = False
-            data = rest + data
-            whole = len(data) & ~1
-            rest = data[whole:]
-            yield np.frombuffer(data[:whole], dtype="<i2")
-        if empty:
-            _refuse()
-    finally:
-        if isinstance(source, Path):
-            file.close()
+    rest = b""
+    empty = True
+    while data := file.read(1 << 16):
+        empty = False
+        data = rest + data
+        whole = len(data) & ~1
+        rest = data[whole:]
+        yield np.frombuffer(data[:whole], dtype="<i2")
+    if empty:
+        _refuse()
 
 
-def _read_container(source: Path | BinaryIO, rate: int) -> Iterator[NDArray[np.int16]]:
-    # "file:" keeps a name such as "concat:a|b" from being read as an address.
-    name = f"file:{source}" if isinstance(source, Path) else source
+def _read_container(file: BinaryIO, rate: int, budget: Budget) -> Iterator[NDArray[np.int16]]:
+    """The sound piece by piece, with an empty piece after each packet."""
     try:
-        container = av.open(name, mode="r", metadata_errors="ignore", options=_OPTIONS)
+        container = open_container(Reader(file, budget))
     except (av.FFmpegError, ValueError) as error:
         _refuse(error)
     with container:
         if not container.streams.audio:
             raise AudioUnreadable("the file has no audio track: send one with sound", param="file")
-        track = container.streams.audio[0]
         mixer = _Mixer(rate)
         heard = damaged = False
-        for frame in chain(_frames(container, track), [None]):
+        for frame in _frames(container, container.streams.audio[0], budget):
             if isinstance(frame, Exception):
                 damaged = True
-                continue
-            for samples in mixer.feed(frame):
-                heard = True
-                yield samples
+            elif frame is None:
+                yield _NOTHING
+            else:
+                for samples in mixer.feed(frame):
+                    heard = True
+                    budget.heard(len(samples) / rate)
+                    yield samples
+        for samples in mixer.feed(None):
+            heard = True
+            yield samples
         if damaged and not heard:
             _refuse()
 
 
-def _frames(container: av.container.InputContainer, track: av.AudioStream) -> Iterator[av.AudioFrame | Exception]:
-    """The frames in order; a damaged packet comes as its error, and a damaged container ends the audio."""
-    packets = container.demux(track)
+def _frames(
+    container: av.container.InputContainer, track: av.AudioStream, budget: Budget
+) -> Iterator[av.AudioFrame | Exception | None]:
+    """The frames in order, and None after each packet; a damaged packet comes as its error, and a damaged container
+    ends the audio."""
+    for other in container.streams:
+        if other is not track:
+            other.discard = Discard.all  # most formats skip these without reading them
+    budget.between_packets = _TAGGED.get(container.format.name)
+    packets = container.demux()  # all that come: each is a moment to ask whether anybody still waits
     while True:
         try:
             packet = next(packets, None)
@@ -131,10 +157,16 @@ def _frames(container: av.container.InputContainer, track: av.AudioStream) -> It
             return
         if packet is None:
             return
+        ours = packet.stream is track
+        budget.packet(ours=ours)
         try:
-            yield from packet.decode()
+            if ours:
+                for frame in track.decode(packet):
+                    budget.frame(frame.samples)
+                    yield frame
         except (av.FFmpegError, ValueError) as error:
             yield error
+        yield None
 
 
 class _Mixer:
@@ -171,16 +203,5 @@ class _Mixer:
             yield part.to_ndarray().reshape(-1).astype(np.int16, copy=False)
 
 
-def _bound_allocations() -> None:
-    """FFmpeg believes the sizes a file claims, up to 2 GB. Only PyAV's wheels bring a library to tell so."""
-    for library in (Path(av.__file__).parent.parent / "av.libs").glob("libavutil*"):
-        limit = ctypes.CDLL(str(library)).av_max_alloc
-        limit.argtypes, limit.restype = [ctypes.c_size_t], None
-        limit(_MAX_ALLOCATION)
-
-
 def _refuse(cause: Exception | None = None) -> NoReturn:
     raise AudioUnreadable(_UNREADABLE, param="file") from cause
-
-
-_bound_allocations()

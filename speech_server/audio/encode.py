@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from speech_server.audio.resample import Resampler
+from speech_server.audio.spool import Spool
 
 Samples = NDArray[np.float32]
 AudioFormat = Literal["mp3", "wav", "flac", "opus", "aac", "pcm"]
@@ -28,28 +29,47 @@ class Codec(Protocol):
 
     def feed(self, samples: Samples) -> bytes: ...
 
-    def finish(self) -> bytes: ...
+    def finish(self) -> Iterator[bytes]: ...
 
 
 class Encoder:
-    """One file or stream. `encode` blocks in order, then `finish`; both give the bytes that are ready.
+    """One file or stream. `encode` blocks in order, then `end`; both give the bytes that are ready. Then `close`.
 
     `rate` is the file's (default: the source's; the nearest the codec knows). A wav has true sizes unless it is
-    `streaming`; a flac comes whole in any case, since its header says how long it is and players rely on that.
+    `streaming`; a flac comes whole in any case, since its header says how long it is and players rely on that. What
+    comes whole waits on disk, of which `keep_free` bytes stay free: StorageFull beyond.
     """
 
     def __init__(
-        self, audio_format: AudioFormat, source_rate: int, rate: int | None = None, *, streaming: bool = True
+        self,
+        audio_format: AudioFormat,
+        source_rate: int,
+        rate: int | None = None,
+        *,
+        streaming: bool = True,
+        keep_free: int = 0,
     ) -> None:
         self.rate = file_rate(audio_format, source_rate, rate)
         self._resampler = Resampler(source_rate, self.rate)
-        self._codec = _open(audio_format, self.rate, streaming)
+        self._spool = Spool(keep_free)
+        self._codec = _open(audio_format, self.rate, streaming, self._spool)
 
     def encode(self, samples: Samples) -> bytes:
         return self._codec.feed(_clip(self._resampler.feed(samples)))
 
+    def end(self) -> Iterator[bytes]:
+        """Blocking in each of its steps."""
+        yield self._codec.feed(_clip(self._resampler.finish()))
+        yield from self._codec.finish()
+
     def finish(self) -> bytes:
-        return self._codec.feed(_clip(self._resampler.finish())) + self._codec.finish()
+        try:
+            return b"".join(self.end())
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        self._spool.close()
 
 
 def file_rate(audio_format: AudioFormat, source_rate: int, wanted: int | None) -> int:
@@ -61,11 +81,11 @@ def file_rate(audio_format: AudioFormat, source_rate: int, wanted: int | None) -
     return min(_RATES.get(audio_format, (rate,)), key=lambda known: (abs(known - rate), -known))
 
 
-def _open(audio_format: AudioFormat, rate: int, streaming: bool) -> Codec:
+def _open(audio_format: AudioFormat, rate: int, streaming: bool, spool: Spool) -> Codec:
     if audio_format == "pcm":
         return _Pcm()
     if audio_format == "wav":
-        return _StreamedWav(rate) if streaming else _Whole(lambda data: _wav_header(rate, len(data)) + data)
+        return _StreamedWav(rate) if streaming else _WholeWav(rate, spool)
     # PyAV takes 80 ms to import and the two formats most asked for need it: only when it is needed.
     from speech_server.audio import codecs
 
@@ -73,7 +93,7 @@ def _open(audio_format: AudioFormat, rate: int, streaming: bool) -> Codec:
         "mp3": codecs.Mp3,
         "aac": codecs.Aac,
         "opus": codecs.Opus,
-        "flac": codecs.Flac,
+        "flac": lambda rate: codecs.Flac(rate, spool),
     }
     return kinds[audio_format](rate)
 
@@ -92,8 +112,8 @@ class _Pcm:
     def feed(self, samples: Samples) -> bytes:
         return pcm16(samples)
 
-    def finish(self) -> bytes:
-        return b""
+    def finish(self) -> Iterator[bytes]:
+        return iter(())
 
 
 class _StreamedWav(_Pcm):
@@ -104,28 +124,41 @@ class _StreamedWav(_Pcm):
         header, self._header = self._header, b""
         return header + pcm16(samples)
 
-    def finish(self) -> bytes:
-        return self._header
+    def finish(self) -> Iterator[bytes]:
+        yield self._header
 
 
-class _Whole:
-    """Keeps the samples as 16 bit until the end, where `wrap` makes them a file."""
-
-    def __init__(self, wrap: Callable[[bytes], bytes]) -> None:
-        self._wrap = wrap
-        self._data = bytearray()
+class _WholeWav:
+    def __init__(self, rate: int, spool: Spool) -> None:
+        self._rate = rate
+        self._spool = spool
+        self._size = 0
 
     def feed(self, samples: Samples) -> bytes:
-        self._data += pcm16(samples)
+        self._size += self._spool.write(pcm16(samples))
         return b""
 
-    def finish(self) -> bytes:
-        return self._wrap(bytes(self._data))
+    def finish(self) -> Iterator[bytes]:
+        """The header alone, then the samples."""
+        yield _wav_header(self._rate, self._size)
+        yield from self._spool.pieces()
+
+
+_UNKNOWN = 0xFFFFFFFF
 
 
 def _wav_header(rate: int, size: int | None) -> bytes:
     """44 bytes for 16 bit mono; `size` None for a stream, whose length nobody knows yet."""
-    riff, data = (0xFFFFFFFF, 0xFFFFFFFF) if size is None else (36 + size, size)
+    if size is None or size + 36 >= _UNKNOWN:
+        riff = data = _UNKNOWN
+    else:
+        riff, data = 36 + size, size
     return struct.pack(
         "<4sI4s4sIHHIIHH4sI", b"RIFF", riff, b"WAVE", b"fmt ", 16, 1, 1, rate, rate * 2, 2, 16, b"data", data
     )
+
+
+def wav_size(header: bytes) -> int | None:
+    """Bytes of the whole file that begins with this header; None where it does not say."""
+    riff = int.from_bytes(header[4:8], "little")
+    return None if riff == _UNKNOWN else riff + 8

@@ -19,7 +19,7 @@ from speech_server.models.info import Task
 from speech_server.settings import Settings
 from speech_server.text.growing import GrowingText
 from speech_server.text.sentences import speakable
-from speech_server.text_to_speech import speak
+from speech_server.text_to_speech import Bounds, speak
 
 if TYPE_CHECKING:
     from speech_server.models.loader import Loader
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 TTS: Task = "text-to-speech"
 STREAM_RATE = 24_000  # Hz, OpenAI's pcm16
 AHEAD = 16  # events made before the client takes them
+LONGEST = 1800.0  # seconds of a spoken answer, which is in memory, as base64 in JSON
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class Chat:
     model: LanguageModel
     speaker: Speaker | None
     answers: Answers
+    bounds: Bounds
 
     @property
     def voice(self) -> SpeakOptions:
@@ -53,9 +55,10 @@ async def open_chat(request: ChatRequest, settings: Settings, loader: Loader, an
         speaker = None
         if request.speaks:
             speaker = cast(Speaker, await stack.enter_async_context(loader.use(request.speech_model, TTS)))
-        body = request.upstream(await hear(request, loader, answers))
+        body = request.upstream(await hear(request, loader, answers, max_seconds=settings.max_audio_seconds))
         model = await stack.enter_async_context(open_language_model(settings))
-        chat = Chat(request, body, model, speaker, answers)
+        bounds = Bounds.of(settings)
+        chat = Chat(request, body, model, speaker, answers, replace(bounds, seconds=min(bounds.seconds, LONGEST)))
         if speaker is not None:
             speaker.check(chat.voice)
         yield chat
@@ -77,7 +80,9 @@ async def _spoken(chat: Chat, speaker: Speaker, text: str) -> dict[str, Any]:
     encoding = chat.request.voice.encoding
     rate = chat.request.speech_extra_body.sample_rate or (STREAM_RATE if encoding == "pcm" else None)
     whole_at_once = replace(chat.voice, early=False)
-    async with aclosing(speak(speaker, text, whole_at_once, encoding, rate, streaming=False)) as audio:
+    async with aclosing(
+        speak(speaker, text, whole_at_once, encoding, rate, bounds=chat.bounds, streaming=False)
+    ) as audio:
         data = b"".join([chunk async for chunk in audio])
     answer_id, expires_at = chat.answers.new()
     chat.answers.remember(answer_id, text)
@@ -172,12 +177,17 @@ class SpokenStream:
         return str(text)
 
     async def _speak(self) -> None:
-        voice = self._chat.voice
+        voice, bounds = self._chat.voice, self._chat.bounds
         rate = self._chat.request.speech_extra_body.sample_rate or STREAM_RATE
+        spoken: list[float] = []
         while (sentences := await self._sentences.get()) is not None:
             if not speakable(sentences):
                 continue
-            async with aclosing(speak(self._speaker, sentences, voice, "pcm", rate, streaming=True)) as sound:
+            left = replace(bounds, seconds=bounds.seconds - sum(spoken))
+            speech = speak(
+                self._speaker, sentences, voice, "pcm", rate, bounds=left, streaming=True, count_seconds=spoken.append
+            )
+            async with aclosing(speech) as sound:
                 async for data in sound:
                     await self._put(self._chunk({"id": self._id, "data": base64.b64encode(data).decode()}))
             voice = replace(voice, early=False)  # somebody listens already

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 from speech_server.chat.answers import Answers
 from speech_server.chat.request import ChatRequest
 from speech_server.engines.interfaces import TranscribeOptions, Transcriber, VadOptions, VoiceDetector
-from speech_server.errors import InvalidRequest
+from speech_server.errors import InvalidRequest, RequestTooLarge
 from speech_server.models.info import Task
 from speech_server.pools import Pool
 from speech_server.speech_to_text import transcribe
@@ -28,10 +28,14 @@ BLOCK = 1 << 18  # characters of base64, four by four
 POOL = Pool("chat-audio", threads=1, waiting=1000)
 
 
-async def hear(request: ChatRequest, loader: Loader, answers: Answers) -> list[dict[str, Any]]:
+AT_ONCE = 4  # clips of one request in work
+
+
+async def hear(request: ChatRequest, loader: Loader, answers: Answers, *, max_seconds: float) -> list[dict[str, Any]]:
     """The request's messages, audio replaced by its text, spoken answers by what was said in them.
 
-    Raises InvalidRequest, AudioUnreadable, and what the loader raises.
+    Raises InvalidRequest, AudioUnreadable, RequestTooLarge where all the audio together lasts longer than
+    `max_seconds`, and what the loader raises.
     """
     clips = {
         (m, p): await _audio(part, f"messages[{m}].content[{p}].input_audio.data")
@@ -39,7 +43,7 @@ async def hear(request: ChatRequest, loader: Loader, answers: Answers) -> list[d
         for p, part in enumerate(_parts(message))
         if part.get("type") == "input_audio"
     }
-    texts = dict(zip(clips, await _transcribe_all(list(clips.values()), request, loader), strict=True))
+    texts = dict(zip(clips, await _transcribe_all(list(clips.values()), request, loader, max_seconds), strict=True))
     return [_as_text(message, m, texts, answers) for m, message in enumerate(request.messages)]
 
 
@@ -75,7 +79,7 @@ def _decode(data: str) -> bytes:
     return b"".join(binascii.a2b_base64(block, strict_mode=True) for block in blocks)
 
 
-async def _transcribe_all(clips: list[Clip], request: ChatRequest, loader: Loader) -> list[str]:
+async def _transcribe_all(clips: list[Clip], request: ChatRequest, loader: Loader, max_seconds: float) -> list[str]:
     if not clips:
         return []
     extras = request.transcription_extra_body
@@ -88,8 +92,8 @@ async def _transcribe_all(clips: list[Clip], request: ChatRequest, loader: Loade
     if extras.temperature:
         options = replace(options, temperatures=(extras.temperature,))
     async with loader.use(request.transcription_model, STT) as engine, loader.use(DETECTOR, VAD) as detector:
-        transcriber, voice = cast(Transcriber, engine), cast(VoiceDetector, detector)
-        tasks = [asyncio.create_task(_transcribe(clip, transcriber, voice, options)) for clip in clips]
+        hearing = _Hearing(cast(Transcriber, engine), cast(VoiceDetector, detector), options, max_seconds)
+        tasks = [asyncio.create_task(hearing.transcribe(clip)) for clip in clips]
         try:
             return [await task for task in tasks]
         finally:
@@ -98,14 +102,44 @@ async def _transcribe_all(clips: list[Clip], request: ChatRequest, loader: Loade
             await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _transcribe(clip: Clip, transcriber: Transcriber, detector: VoiceDetector, options: TranscribeOptions) -> str:
-    source = io.BytesIO(clip.data)
-    try:
-        async with aclosing(transcribe(source, transcriber, detector, options, VadOptions())) as transcription:
-            return "".join([segment.text async for segment in transcription]).strip()
-    except InvalidRequest as error:
-        error.param = clip.where  # the decoder knows it only as a file
-        raise
+class _Hearing:
+    """The clips of one request: a few at once, and all of them together no longer than one recording may be."""
+
+    def __init__(
+        self, transcriber: Transcriber, detector: VoiceDetector, options: TranscribeOptions, max_seconds: float
+    ) -> None:
+        self._transcriber = transcriber
+        self._detector = detector
+        self._options = options
+        self._max_seconds = max_seconds
+        self._places = asyncio.Semaphore(AT_ONCE)
+        self._seconds: dict[str, float] = {}  # heard so far, by clip
+
+    async def transcribe(self, clip: Clip) -> str:
+        try:
+            async with self._places:
+                return await self._transcribe(clip)
+        except InvalidRequest as error:
+            error.param = clip.where  # the decoder knows it only as a file
+            raise
+
+    async def _transcribe(self, clip: Clip) -> str:
+        transcription = transcribe(
+            io.BytesIO(clip.data), self._transcriber, self._detector, self._options, VadOptions(),
+            max_seconds=self._max_seconds,
+        )  # fmt: skip
+        text = ""
+        async with aclosing(transcription):
+            async for segment in transcription:
+                text += segment.text
+                self._count(clip, transcription.duration)
+        self._count(clip, transcription.duration)
+        return text.strip()
+
+    def _count(self, clip: Clip, seconds: float) -> None:
+        self._seconds[clip.where] = seconds
+        if sum(self._seconds.values()) > self._max_seconds:
+            raise RequestTooLarge(f"the audio of all messages is longer than {self._max_seconds:g} s: send less of it")
 
 
 def _as_text(message: dict[str, Any], m: int, texts: Mapping[tuple[int, int], str], answers: Answers) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from speech_server.transcript.languages import language_code
+from speech_server.transcript.languages import asked_language
 
 # Ours; the language model never sees them. `stream` is set by who asks it.
 _OURS = frozenset(
@@ -29,7 +29,7 @@ class TranscriptionExtras(Lenient):
     @field_validator("language")
     @classmethod
     def _known_language(cls, value: str | None) -> str | None:
-        return language_code(value) if value else None
+        return asked_language(value)
 
 
 class SpeechExtras(Lenient):

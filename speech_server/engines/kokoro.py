@@ -81,7 +81,9 @@ class KokoroSpeaker:
             return self._say(self._wide if alone else self._library, piece, language, blend, options.speed)
 
         pieces = cut(text, language, early=options.early)
-        return self._queue.speak(pieces, say, rate=RATE, pause_scale=1 / options.speed)
+        return self._queue.speak(
+            pieces, say, rate=RATE, pause_scale=1 / options.speed, check=phonemes.check_text(language)
+        )
 
     def close(self) -> None:
         self._queue.close()

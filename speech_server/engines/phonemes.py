@@ -39,6 +39,11 @@ def for_kokoro(text: str, language: str, vocabulary: Container[str]) -> str:
     return "".join(phoneme for phoneme in spoken if phoneme in vocabulary).strip()
 
 
+def check_text(language: str) -> Callable[[str], object] | None:
+    """What raises InvalidRequest for a text that cannot be read, to be called in a thread; None where all can."""
+    return (lambda text: _front_end(language)(text)) if language in _EXTRAS else None
+
+
 @cache
 def _front_end(language: str) -> Callable[[str], str]:
     if language not in _EXTRAS:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import partial
 
 from speech_server.audio.joins import trim, with_pause
 from speech_server.engines.batching import Batcher
@@ -15,12 +16,14 @@ from speech_server.engines.fair_queue import Work
 from speech_server.engines.interfaces import EngineArgs, Samples
 from speech_server.engines.onnx import Stop
 from speech_server.errors import InvalidRequest
+from speech_server.pools import Pool
 from speech_server.text.sentences import Piece
 
 # Speaks one text on a worker thread; told whether it is the only work there is.
 Say = Callable[[str, bool], Samples]
 
 _LETTERS_PER_SECOND = 15.0
+_reading = Pool("reading", 2, waiting=1024)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,20 +45,30 @@ class SpeechQueue:
         )
 
     async def speak(
-        self, pieces: Iterator[Piece], say: Say, *, rate: int, pause_scale: float
+        self,
+        pieces: Iterator[Piece],
+        say: Say,
+        *,
+        rate: int,
+        pause_scale: float,
+        check: Callable[[str], object] | None = None,
     ) -> AsyncGenerator[Samples, None]:
         """Samples of each piece with the pause after it. Closing it stops the work, that under way included.
 
-        The first piece goes alone: whoever waits for the first sound has all cores.
+        The first piece goes alone: whoever waits for the first sound has all cores. `check` sees the text of every
+        piece before that, and raises InvalidRequest where it cannot be said.
         """
         waiting: deque[tuple[_Utterance, Future[Samples]]] = deque()
         spoken = False
         with self.batcher.lane() as lane:
+            if check is not None:
+                pieces = iter([piece async for piece in _checked(pieces, check)])
+            step = partial(next, pieces, None)
 
             async def top_up(count: int) -> None:
                 while len(waiting) < count:
                     # Reading signs and splitting takes milliseconds per paragraph: not on the event loop.
-                    piece = await asyncio.to_thread(next, pieces, None)
+                    piece = await _reading.run(step)
                     if piece is None:
                         return
                     utterance = _Utterance(piece, say)
@@ -91,6 +104,13 @@ class SpeechQueue:
         finally:
             with self._lock:
                 self._running -= len(batch)
+
+
+async def _checked(pieces: Iterator[Piece], check: Callable[[str], object]) -> AsyncIterator[Piece]:
+    step = partial(next, pieces, None)
+    while (piece := await _reading.run(step)) is not None:
+        await _reading.run(check, piece.text)
+        yield piece
 
 
 def check_speed(speed: float, allowed: tuple[float, float]) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 
-from speech_server.transcript.languages import language_code
+from speech_server.transcript.languages import asked_language
 
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=256)]
 Modality = Literal["text", "audio"]
@@ -50,7 +50,7 @@ class Transcription(Strict):
     @field_validator("language")
     @classmethod
     def _known_language(cls, value: str | None) -> str | None:
-        return language_code(value) if value else None
+        return asked_language(value)
 
 
 class ServerVad(Strict):

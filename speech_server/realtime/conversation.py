@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from speech_server.realtime.events import ProtocolError
 from speech_server.realtime.items import FunctionCall, FunctionCallOutput, Message
@@ -12,6 +12,7 @@ AnyItem = Message | FunctionCall | FunctionCallOutput
 # What a session of hours keeps; the oldest items are forgotten, as OpenAI's `truncation: auto` does.
 MAX_ITEMS = 256
 MAX_CHARACTERS = 1_000_000
+PART = 200  # what each further part counts beside its texts: a message may have any number of empty ones
 
 
 class Conversation:
@@ -31,18 +32,15 @@ class Conversation:
         """
         if any(known.id == item.id for known in self._items):
             raise ProtocolError(f"An item with id '{item.id}' exists already", code="item_exists", param="item.id")
-        if _size(item) > MAX_CHARACTERS:
-            raise ProtocolError(
-                f"The item has more than {MAX_CHARACTERS} characters", code="item_too_large", param="item"
-            )
+        check_size([item], "item")
         place = (
             len(self._items) if after is None else 0 if after == "root" else self._index(after, "previous_item_id") + 1
         )
         self._items.insert(place, item)
-        previous = self._items[place - 1].id if place else None
         while len(self._items) > MAX_ITEMS or sum(map(_size, self._items)) > MAX_CHARACTERS:
-            del self._items[0]
-        return previous
+            del self._items[1 if self._items[0] is item else 0]  # the oldest that was there before
+        place = next(place for place, known in enumerate(self._items) if known is item)
+        return self._items[place - 1].id if place else None
 
     def get(self, item_id: str) -> AnyItem:
         """Raises ProtocolError when there is no such item."""
@@ -60,7 +58,23 @@ class Conversation:
         )
 
 
+def check_size(items: Sequence[AnyItem], param: str) -> None:
+    """Raises ProtocolError for items that together are more than a conversation holds."""
+    if sum(map(_size, items)) > MAX_CHARACTERS:
+        raise ProtocolError(
+            f"The {param} has more than {MAX_CHARACTERS} characters", code="item_too_large", param=param
+        )
+
+
 def _size(item: AnyItem) -> int:
+    """Characters of everything the item keeps; its audio is taken out when it comes in."""
     if isinstance(item, Message):
-        return sum(len(part.words) + len(part.image_url or "") for part in item.content)
-    return len(item.arguments) if isinstance(item, FunctionCall) else len(item.output)
+        texts = sum(_length(part.text, part.transcript, part.image_url) for part in item.content)
+        return texts + PART * max(0, len(item.content) - 1)
+    if isinstance(item, FunctionCall):
+        return _length(item.call_id, item.name, item.arguments)
+    return _length(item.call_id, item.output)
+
+
+def _length(*texts: str | None) -> int:
+    return sum(len(text) for text in texts if text)

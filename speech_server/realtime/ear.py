@@ -11,11 +11,16 @@ import numpy as np
 
 from speech_server.audio.resample import Resampler
 from speech_server.engines.interfaces import RATE, Samples, VoiceStream
+from speech_server.pools import Pool
 from speech_server.realtime import g711
 from speech_server.realtime.config import AudioFormat
 from speech_server.realtime.events import Append, ProtocolError
 
 MAX_APPEND_BYTES = 15 * 1024 * 1024  # OpenAI's limit for one append event
+
+# Short calls that must not wait behind an engine, nor hold the event loop up. Each session has a handful at most: one
+# for what it hears, one for what it says, one for each message that waits for its text.
+ear_threads = Pool("ear", 2, waiting=1024)
 
 
 @dataclass(frozen=True)

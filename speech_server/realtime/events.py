@@ -15,6 +15,11 @@ from speech_server.realtime.config import Audio, Modality, Tool
 from speech_server.realtime.dialect import ga_patch
 from speech_server.realtime.items import Item
 
+# Python's reader of JSON holds everything else up while it works: a message of audio is one value, and read at once.
+MOST_VALUES = 100_000
+LARGEST = 1 << 20  # characters of an event without audio: what a session may keep of it
+WITH_AUDIO = ("input_audio_buffer.append", "conversation.item.create", "response.create")
+
 
 class ProtocolError(Exception):
     """Becomes an `error` event. `event_id` is the client's, when it sent one."""
@@ -123,6 +128,8 @@ _ADAPTER: TypeAdapter[AnyClientEvent] = TypeAdapter(Annotated[AnyClientEvent, Fi
 
 def parse_client_event(text: str | bytes) -> AnyClientEvent:
     """Raises ProtocolError, naming the first field that is wrong."""
+    if (text.count(",") if isinstance(text, str) else text.count(b",")) > MOST_VALUES:
+        raise ProtocolError(f"The message has more than {MOST_VALUES} values", code="event_too_large")
     try:
         data = json.loads(text)
     except (ValueError, RecursionError):
@@ -134,6 +141,10 @@ def parse_client_event(text: str | bytes) -> AnyClientEvent:
     event_id = data.get("event_id") if isinstance(data.get("event_id"), str) else None
     if not isinstance(data.get("type"), str):
         raise ProtocolError("Missing required field 'type'", code="missing_type", param="type", event_id=event_id)
+    if len(text) > LARGEST and data["type"] not in WITH_AUDIO:
+        raise ProtocolError(
+            f"The message is larger than {LARGEST // 2**20} MiB", code="event_too_large", event_id=event_id
+        )
     if data["type"] == "response.create" and isinstance(data.get("response"), dict):
         data["response"] = ga_patch(data["response"])
     elif data["type"] == "response.create":

@@ -56,6 +56,13 @@ class Message(BaseModel):
     def words(self) -> str:
         return " ".join(part.words for part in self.content if part.words)
 
+    def take_audio(self) -> tuple[str, ...]:
+        """What is to be transcribed, and out of the message with it, as with any other audio."""
+        audio = tuple(part.audio for part in self.content if part.audio and part.type == "input_audio")
+        for part in self.content:
+            part.audio = None
+        return audio
+
 
 class FunctionCall(BaseModel):
     model_config = ConfigDict(extra="ignore")

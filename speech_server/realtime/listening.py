@@ -163,7 +163,7 @@ class Listener:
         previous = self._conversation.add(message)
         self._out.emit("input_audio_buffer.committed", previous_item_id=previous, item_id=utterance.item_id)
         self._out.emit("conversation.item.added", previous_item_id=previous, item=wire(message))
-        self._transcripts.await_text(utterance, message)
+        self._transcripts.await_text(utterance, message, previous)
 
     def _finish_piece(self, utterance: Utterance, end: int) -> None:
         self._transcripts.finish(utterance, utterance.open, self._audio.cut(utterance.open.start, end))

@@ -7,19 +7,17 @@ import json
 import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
-from functools import partial
 from typing import TYPE_CHECKING, Protocol, cast
 
 from speech_server.engines.interfaces import VoiceDetector
 from speech_server.errors import SpeechError
 from speech_server.realtime.config import SessionConfig
-from speech_server.realtime.ear import Ear
+from speech_server.realtime.ear import Ear, ear_threads
 from speech_server.realtime.events import AnyClientEvent, Append, Commit, ProtocolError, SessionUpdate
 from speech_server.realtime.events import parse_client_event as parse
 from speech_server.realtime.queues import READ_AHEAD, Bounded
 from speech_server.realtime.session import Session
 from speech_server.realtime.speaking import TTS
-from speech_server.realtime.threads import in_ear_thread
 from speech_server.realtime.transcribing import DETECTOR, STT, VAD
 from speech_server.realtime.working import Crew
 from speech_server.settings import Settings
@@ -146,20 +144,21 @@ class Live:
                 elif event is not None:
                     await self._hear(appends)
                     appends = []
+                    await self._crew.fewer_pending(MOST_PENDING)
                     await self._receive(event)
                     self._crew.flush()
             await self._hear(appends)
 
     async def _hear(self, appends: list[Append]) -> None:
         if appends:
-            self._session.hear(await in_ear_thread(partial(self._ear.hear, appends)))
+            self._session.hear(await ear_threads.run(self._ear.hear, appends))
             self._crew.flush()
 
     async def _parse(self, message: str | bytes) -> AnyClientEvent | None:
         try:
             if len(message) <= LONGEST_INLINE:
                 return parse(message)
-            return await in_ear_thread(partial(parse, message))
+            return await ear_threads.run(parse, message)
         except ProtocolError as error:
             self._session.refuse(error)
             self._crew.flush()
@@ -167,7 +166,7 @@ class Live:
 
     async def _receive(self, event: AnyClientEvent) -> None:
         if isinstance(event, Commit):
-            self._session.hear(await in_ear_thread(self._ear.finish))
+            self._session.hear(await ear_threads.run(self._ear.finish))
         if isinstance(event, SessionUpdate) and not self._would_work(event):
             return
         self._session.receive(event)

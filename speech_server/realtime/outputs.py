@@ -23,10 +23,10 @@ class Transcribe:
 
 @dataclass(frozen=True)
 class TranscribeUpload:
-    """The same for base64 audio that came as part of a message."""
+    """The same for base64 audio that came in the parts of a message."""
 
     job: int
-    audio: str
+    audio: tuple[str, ...]
     format: AudioFormat
     settings: Transcription
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from speech_server.realtime.config import SessionConfig
-from speech_server.realtime.conversation import Conversation
+from speech_server.realtime.conversation import Conversation, check_size
 from speech_server.realtime.events import ProtocolError, ResponseParams
 from speech_server.realtime.items import Message, chat_messages
 from speech_server.realtime.outputs import Outputs, StopGenerating, Voice
@@ -44,6 +44,10 @@ class Replies:
             )
         if self.config.type == "transcription":
             raise ProtocolError("A transcription session gives no responses", code="invalid_session_type")
+        for item in params.input or ():
+            if isinstance(item, Message):
+                item.take_audio()  # the language model reads text
+        check_size(params.input or (), "response.input")
         speaks = "audio" in (params.output_modalities or self.config.output_modalities)
         self._params, self._started = params, False
         reply = Reply(

@@ -36,6 +36,7 @@ class Reply:
     _output: list[Message | FunctionCall] = field(default_factory=list)
     _message: Message | None = None
     _calls: dict[int, FunctionCall] = field(default_factory=dict)
+    _before: dict[str | None, str | None] = field(default_factory=dict)  # the id before each item, when it was added
 
     @property
     def message_id(self) -> str | None:
@@ -146,6 +147,7 @@ class Reply:
         )
         if self.kept:
             previous = self.conversation.add(item)
+            self._before[item.id] = previous
             self.out.emit("conversation.item.added", previous_item_id=previous, item=wire(item))
 
     def _close_message(self, message: Message, complete: bool) -> None:
@@ -175,7 +177,7 @@ class Reply:
             "response.output_item.done", response_id=self.id, output_index=self._output.index(item), item=wire(item)
         )
         if self.kept:
-            self.out.emit("conversation.item.done", item=wire(item))
+            self.out.emit("conversation.item.done", previous_item_id=self._before.get(item.id), item=wire(item))
 
     def _part(self) -> dict[str, Any]:
         assert self._message is not None

@@ -204,11 +204,12 @@ class Session:
         item = event.item.model_copy(deep=True)
         item.id = item.id or new_id("item")
         item.status = "completed"
+        audio = item.take_audio() if isinstance(item, Message) else ()
+        self._transcripts.check_room(audio)
         previous = self._conversation.add(item, event.previous_item_id)
         self._out.emit("conversation.item.added", previous_item_id=previous, item=wire(item))
-        audio = next((part.audio for part in item.content if part.audio), None) if isinstance(item, Message) else None
-        if isinstance(item, Message) and audio is not None:
-            self._transcripts.upload(item, audio)
+        if isinstance(item, Message) and audio:
+            self._transcripts.upload(item, audio, previous)
         else:
             self._out.emit("conversation.item.done", previous_item_id=previous, item=wire(item))
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 from contextlib import aclosing
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, cast
 
 import numpy as np
@@ -16,9 +15,9 @@ from speech_server.errors import SpeechError
 from speech_server.language_model import LanguageModel
 from speech_server.realtime import g711
 from speech_server.realtime.config import AudioFormat
+from speech_server.realtime.ear import ear_threads
 from speech_server.realtime.outputs import Generate, Voice
 from speech_server.realtime.pace import Pace
-from speech_server.realtime.threads import in_ear_thread
 from speech_server.text.growing import GrowingText
 from speech_server.text.sentences import speakable
 
@@ -130,12 +129,12 @@ async def _synthesize(
             continue
         begins = True
         async for samples in speaker.speak(sentence, SpeakOptions(voice.name, voice.speed, early=early)):
-            data = await in_ear_thread(partial(_encode, resampler, samples, voice.format))
+            data = await ear_threads.run(_encode, resampler, samples, voice.format)
             await sounds.put(Sound(sentence, begins, data, _seconds(data, voice.format)))
             begins = early = False
             last = sentence
     if last:
-        data = await in_ear_thread(partial(_encode, resampler, None, voice.format))
+        data = await ear_threads.run(_encode, resampler, None, voice.format)
         await sounds.put(Sound(last, False, data, _seconds(data, voice.format)))
     await sounds.put(None)
 

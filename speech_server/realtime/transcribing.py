@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing, contextmanager
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, Final, cast
 
-import numpy as np
-
+from speech_server.audio.encode import pcm16
 from speech_server.audio.resample import Resampler
+from speech_server.engines.cores import core_count
 from speech_server.engines.interfaces import (
     RATE,
     Samples,
@@ -24,10 +22,10 @@ from speech_server.engines.interfaces import (
 )
 from speech_server.errors import Busy
 from speech_server.realtime.config import Transcription
-from speech_server.realtime.ear import decode, decode_base64
+from speech_server.realtime.ear import decode, decode_base64, ear_threads
+from speech_server.realtime.events import ProtocolError
 from speech_server.realtime.outputs import Transcribe, TranscribeUpload
-from speech_server.realtime.threads import in_ear_thread
-from speech_server.speech_to_text import transcribe
+from speech_server.speech_to_text import bounded, transcribe
 
 if TYPE_CHECKING:
     from speech_server.models.loader import Loader
@@ -35,8 +33,9 @@ if TYPE_CHECKING:
 STT: Final = "automatic-speech-recognition"
 VAD: Final = "voice-activity-detection"
 DETECTOR = "silero_vad"
+BLOCK_SECONDS = 30
 # At once, in all sessions: a guess that takes a core from somebody's final text is not worth it.
-MOST_GUESSES = max(1, (os.cpu_count() or 1) // 2)
+MOST_GUESSES = max(1, core_count() // 2)
 
 
 class Load:
@@ -62,8 +61,9 @@ class Load:
 _load = Load()
 
 
-async def carry_out(work: Transcribe | TranscribeUpload, loader: Loader) -> tuple[str, float]:
-    """The text and the seconds of audio it is of. Raises SpeechError, and ProtocolError for a bad upload.
+async def carry_out(work: Transcribe | TranscribeUpload, loader: Loader, *, max_seconds: float) -> tuple[str, float]:
+    """The text and the seconds of audio it is of. Raises SpeechError, and ProtocolError for a bad upload, or one of
+    more than `max_seconds`.
 
     A guess raises Busy when its time is better spent on others.
     """
@@ -73,12 +73,16 @@ async def carry_out(work: Transcribe | TranscribeUpload, loader: Loader) -> tupl
             with _load.counted(final=work.final):
                 text = await _transcribe_piece(work.samples, transcriber, _options(work.settings, final=work.final))
             return text, len(work.samples) / RATE
-        samples = await in_ear_thread(partial(_decode_upload, work))
+        pcm = await ear_threads.run(_decode_upload, work, max_seconds)
         async with loader.use(DETECTOR, VAD) as detector:
-            text = await _transcribe_long(
-                samples, transcriber, cast(VoiceDetector, detector), _options(work.settings, final=True)
-            )
-        return text.strip(), len(samples) / RATE
+            options = _options(work.settings, final=True)
+            transcription = transcribe(
+                io.BytesIO(pcm), transcriber, cast(VoiceDetector, detector), options, VadOptions(),
+                max_seconds=max_seconds, pcm=True,
+            )  # fmt: skip
+            async with aclosing(transcription):
+                text = "".join([segment.text async for segment in transcription])
+        return text.strip(), len(pcm) / 2 / RATE
 
 
 def _options(settings: Transcription, *, final: bool) -> TranscribeOptions:
@@ -89,7 +93,7 @@ def _options(settings: Transcription, *, final: bool) -> TranscribeOptions:
         hotwords=", ".join(settings.keywords or ()) or None,
         without_timestamps=True,
     )
-    return options if final else replace(options, beam_size=1, temperatures=(0.0,))
+    return bounded(options if final else replace(options, beam_size=1, temperatures=(0.0,)))
 
 
 async def _transcribe_piece(samples: Samples, transcriber: Transcriber, options: TranscribeOptions) -> str:
@@ -105,15 +109,18 @@ async def _transcribe_piece(samples: Samples, transcriber: Transcriber, options:
     return "".join(texts)
 
 
-async def _transcribe_long(
-    samples: Samples, transcriber: Transcriber, detector: VoiceDetector, options: TranscribeOptions
-) -> str:
-    pcm = io.BytesIO((samples * 32767).clip(-32768, 32767).astype("<i2").tobytes())
-    async with aclosing(transcribe(pcm, transcriber, detector, options, VadOptions(), pcm=True)) as transcription:
-        return "".join([segment.text async for segment in transcription])
-
-
-def _decode_upload(work: TranscribeUpload) -> Samples:
-    samples, _ = decode(decode_base64(work.audio), work.format)
-    resampler = Resampler(work.format.rate, RATE)
-    return np.concatenate((resampler.feed(samples), resampler.finish()))
+def _decode_upload(work: TranscribeUpload, max_seconds: float) -> bytearray:
+    """As raw PCM for the transcriber, block by block: samples in memory take twice its size, and eight times the
+    upload's where that is G.711."""
+    data = b"".join(map(decode_base64, work.audio))
+    rate = work.format.rate
+    block = BLOCK_SECONDS * rate * (2 if work.format.type == "audio/pcm" else 1)
+    if len(data) > max_seconds * block / BLOCK_SECONDS:
+        raise ProtocolError(
+            f"The audio is longer than {max_seconds:g} s: send it in parts", code="too_large", param="item"
+        )
+    resampler, pcm = Resampler(rate, RATE), bytearray()
+    for at in range(0, len(data), block):
+        samples, _ = decode(data[at : at + block], work.format)
+        pcm += pcm16(resampler.feed(samples))
+    return pcm + pcm16(resampler.finish())

@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from speech_server.engines.interfaces import Samples
 from speech_server.realtime.config import AudioInput
+from speech_server.realtime.ear import MAX_APPEND_BYTES
+from speech_server.realtime.events import ProtocolError
 from speech_server.realtime.items import Message, wire
 from speech_server.realtime.outputs import Outputs, StopTranscribing, Transcribe, TranscribeUpload
 from speech_server.realtime.utterance import Piece, Utterance
+
+# Characters of base64 that may wait for their text in one session: one message of OpenAI's largest size.
+MAX_WAITING_AUDIO = MAX_APPEND_BYTES * 4 // 3 + 4
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A message whose text is not known yet. `audio`: characters of it that came with the message."""
+
+    message: Message
+    previous: str | None
+    audio: int = 0
 
 
 @dataclass(frozen=True)
@@ -39,7 +53,7 @@ class Transcripts:
         self._last_job = 0
         self._guess: int | None = None
         self._next_guess = 0.0
-        self._waiting: dict[str, Message] = {}  # committed, text not known yet
+        self._waiting: dict[str, Waiting] = {}  # committed, text not known yet
 
     @property
     def pending(self) -> int:
@@ -65,12 +79,25 @@ class Transcripts:
         piece.job = self._new_job(utterance, piece, final=True)
         self._out.do(Transcribe(piece.job, samples, self.settings.spoken, final=True))
 
-    def upload(self, message: Message, audio: str) -> None:
+    def check_room(self, audio: Sequence[str]) -> None:
+        """Raises ProtocolError for more audio than may wait."""
+        waiting = sum(waiting.audio for waiting in self._waiting.values())
+        if audio and waiting + sum(map(len, audio)) > MAX_WAITING_AUDIO:
+            raise ProtocolError(
+                f"The audio that waits for its text would be larger than {MAX_APPEND_BYTES // 2**20} MiB: wait for "
+                "conversation.item.input_audio_transcription.completed, and send less at once",
+                code="audio_too_large",
+                param="item",
+            )
+
+    def upload(self, message: Message, audio: tuple[str, ...], previous: str | None) -> None:
         """Transcribe audio that came as base64 inside a message."""
         assert message.id is not None
-        utterance = Utterance(message.id, 0)
+        # Where several parts have audio, the text of all stands in the first.
+        part = next(index for index, part in enumerate(message.content) if part.type == "input_audio")
+        utterance = Utterance(message.id, 0, part=part)
         utterance.open.job = self._new_job(utterance, utterance.open, final=True)
-        self._waiting[message.id] = message
+        self._waiting[message.id] = Waiting(message, previous, sum(map(len, audio)))
         self._out.do(TranscribeUpload(utterance.open.job, audio, self.settings.format, self.settings.spoken))
 
     def reopen(self, piece: Piece) -> None:
@@ -106,9 +133,9 @@ class Transcripts:
 
     # --- results ---
 
-    def await_text(self, utterance: Utterance, message: Message) -> None:
-        """The turn is over and `message` stands for it: its text is due as soon as it is known."""
-        self._waiting[utterance.item_id] = message
+    def await_text(self, utterance: Utterance, message: Message, previous: str | None) -> None:
+        """The turn is over and `message`, behind `previous`, stands for it: its text is due as soon as it is known."""
+        self._waiting[utterance.item_id] = Waiting(message, previous)
         self._settle(utterance)
 
     def done(self, number: int, text: str, seconds: float) -> None:
@@ -141,18 +168,18 @@ class Transcripts:
         text = utterance.text
         if text is None or utterance.item_id not in self._waiting:
             return
-        message = self._waiting.pop(utterance.item_id)
+        waiting = self._waiting.pop(utterance.item_id)
+        message = waiting.message
         if utterance.error is None:
-            audio = next(part for part in message.content if part.type == "input_audio")
-            audio.transcript, audio.audio = text, None
+            message.content[utterance.part].transcript = text
         if self.settings.transcription is not None:
             self._report(utterance, text, utterance.seconds or seconds or 0.0)
-        self._out.emit("conversation.item.done", previous_item_id=None, item=wire(message))
+        self._out.emit("conversation.item.done", previous_item_id=waiting.previous, item=wire(message))
         self._on_text(message, utterance.error is None)
 
     def _report(self, utterance: Utterance, text: str, seconds: float) -> None:
         kind = "conversation.item.input_audio_transcription"
-        place = {"item_id": utterance.item_id, "content_index": 0}
+        place = {"item_id": utterance.item_id, "content_index": utterance.part}
         if utterance.error is not None:
             self._out.emit(f"{kind}.failed", **place, error=utterance.error)
         else:
@@ -177,6 +204,6 @@ class Transcripts:
             self._out.emit(
                 "conversation.item.input_audio_transcription.delta",
                 item_id=utterance.item_id,
-                content_index=0,
+                content_index=utterance.part,
                 delta=text,
             )

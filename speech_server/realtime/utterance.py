@@ -48,6 +48,7 @@ class Utterance:
     pieces: list[Piece] = field(default_factory=list)
     begun: bool = False  # a delta has been sent
     error: dict[str, Any] | None = None  # why a piece has no text
+    part: int = 0  # of the item's content that it is the text of
 
     def __post_init__(self) -> None:
         self.pieces.append(Piece(self.start))

@@ -114,7 +114,7 @@ class Crew:
 
     async def _transcribe(self, work: Transcribe | TranscribeUpload) -> None:
         try:
-            text, seconds = await carry_out(work, self._loader)
+            text, seconds = await carry_out(work, self._loader, max_seconds=self._settings.max_audio_seconds)
         except SpeechError as error:
             self._session.transcription_failed(work.job, describe(error))
         except ProtocolError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import importlib
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -13,6 +12,7 @@ from fastapi import APIRouter, Request, Response
 from starlette.responses import JSONResponse
 
 from speech_server.chat.request import ChatRequest
+from speech_server.pools import importing
 from speech_server.routes.json_body import JsonRoute
 from speech_server.routes.state import Speech, SpeechDep
 from speech_server.routes.streaming import begin, sse_stream, unless_gone
@@ -31,7 +31,7 @@ async def create_chat_completion(request: Request, speech: SpeechDep, chat: Chat
 
 async def load_answering() -> ModuleType:
     """Only now, and in a thread: it takes numpy and httpx, which nobody else should wait for."""
-    return await asyncio.to_thread(importlib.import_module, "speech_server.chat.answering")
+    return await importing.run(importlib.import_module, "speech_server.chat.answering")
 
 
 async def whole_answer(speech: Speech, request: ChatRequest) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from starlette.websockets import WebSocketDisconnect
 
 from speech_server.errors import Busy, InvalidRequest, SpeechError
+from speech_server.pools import importing
 from speech_server.routes.envelope import describe, error_reply
 from speech_server.routes.state import SpeechDep
 
@@ -84,7 +85,7 @@ class ClientSocket:
 async def realtime(websocket: WebSocket, speech: SpeechDep) -> None:
     """OpenAI's Realtime API over a WebSocket."""
     # Only now, and in a thread: it takes numpy, which no start of the server and no other request should wait for.
-    live = await asyncio.to_thread(importlib.import_module, "speech_server.realtime.live")
+    live = await importing.run(importlib.import_module, "speech_server.realtime.live")
     settings = speech.settings
     try:
         if len(speech.sessions) >= settings.realtime_max_sessions:

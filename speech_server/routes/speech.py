@@ -15,8 +15,8 @@ from speech_server.engines.interfaces import SpeakOptions, Voice
 from speech_server.errors import InvalidRequest
 from speech_server.routes.json_body import JsonRoute
 from speech_server.routes.state import TTS, Speech, SpeechDep
-from speech_server.routes.streaming import begin, sse_stream, unless_gone
-from speech_server.text_to_speech import CONTENT_TYPES, speak
+from speech_server.routes.streaming import begin, sse_stream
+from speech_server.text_to_speech import CONTENT_TYPES, Bounds, speak
 
 FAVOURITE_VOICE = "af_heart"  # Kokoro's best; other models start with their first
 NO_VOICE = ("", "default", "unused")  # OpenVINO Model Server's clients have to send one, and send this
@@ -85,7 +85,7 @@ async def create_speech(request: Request, speech: SpeechDep, order: SpeechReques
     media_type = CONTENT_TYPES[order.response_format]
     if order.streamed:
         return await begin(request, chunks(speech, order), media_type)
-    return Response(await unless_gone(request.receive, whole(speech, order)), media_type=media_type)
+    return await begin(request, chunks(speech, order), media_type, length=size_of_whole)
 
 
 def check_input(text: str, most: int) -> None:
@@ -115,6 +115,7 @@ async def chunks(speech: Speech, order: SpeechRequest) -> AsyncGenerator[bytes, 
             options,
             order.response_format,
             order.sample_rate,
+            bounds=Bounds.of(speech.settings),
             streaming=order.streamed,
             count_seconds=spoken.append,
         )
@@ -130,9 +131,10 @@ def own_voice(voices: Mapping[str, Voice]) -> str:
     return FAVOURITE_VOICE if FAVOURITE_VOICE in voices else next(iter(voices))
 
 
-async def whole(speech: Speech, order: SpeechRequest) -> bytes:
-    async with aclosing(chunks(speech, order)) as audio:
-        return b"".join([chunk async for chunk in audio])
+def size_of_whole(header: bytes) -> int | None:
+    from speech_server.audio.encode import wav_size  # numpy: not while the server starts
+
+    return wav_size(header)
 
 
 async def events(speech: Speech, order: SpeechRequest) -> AsyncGenerator[dict[str, Any], None]:

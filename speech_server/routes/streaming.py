@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Coroutine, Mapping
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from typing import Any, TypeVar
 
 import orjson
@@ -38,15 +38,23 @@ async def until_gone(receive: Receive) -> None:
 
 
 async def begin(
-    request: Request, chunks: AsyncGenerator[bytes, None], media_type: str, headers: Mapping[str, str] | None = None
+    request: Request,
+    chunks: AsyncGenerator[bytes, None],
+    media_type: str,
+    *,
+    length: Callable[[bytes], int | None] = lambda first: None,
 ) -> StreamedReply:
-    """The reply, once its first chunk is there: what fails before that is still a plain error with its status."""
+    """The reply, once its first chunk is there: what fails before that is still a plain error with its status.
+
+    `length` tells the bytes of the whole from the first chunk, where that can be known.
+    """
 
     async def first() -> bytes:
         return await anext(chunks, b"")
 
     try:
-        return StreamedReply(await unless_gone(request.receive, first()), chunks, media_type, headers)
+        beginning = await unless_gone(request.receive, first())
+        return StreamedReply(beginning, chunks, media_type, length(beginning))
     except BaseException:
         await chunks.aclose()
         raise
@@ -55,14 +63,13 @@ async def begin(
 class StreamedReply(Response):
     """Sends chunks as they come; the generator is closed in every outcome, and early when the client goes away."""
 
-    def __init__(
-        self, first: bytes, rest: AsyncGenerator[bytes, None], media_type: str, headers: Mapping[str, str] | None
-    ) -> None:
+    def __init__(self, first: bytes, rest: AsyncGenerator[bytes, None], media_type: str, length: int | None) -> None:
         self.status_code = 200
         self.media_type = media_type
         self.background = None
         # Proxies that buffer (nginx) would hold the first words back.
-        self.init_headers({"cache-control": "no-store", "x-accel-buffering": "no", **(headers or {})})
+        headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
+        self.init_headers(headers if length is None else {**headers, "content-length": str(length)})
         self._first = first
         self._rest = rest
 

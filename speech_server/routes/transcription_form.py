@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 from speech_server.engines.interfaces import TranscribeOptions, VadOptions
-from speech_server.transcript.languages import language_code
+from speech_server.transcript.languages import asked_language
 
 ResponseFormat = Literal["json", "text", "srt", "verbose_json", "vtt"]
 LADDER = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)  # tried in turn when a text repeats itself or is improbable
@@ -77,7 +77,7 @@ class TranscriptionForm(BaseModel):
     @field_validator("language")
     @classmethod
     def known_language(cls, value: str | None) -> str | None:
-        return language_code(value) if value else None
+        return asked_language(value)
 
     @property
     def wants_words(self) -> bool:

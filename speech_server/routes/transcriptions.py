@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -13,16 +12,19 @@ from fastapi import APIRouter, Depends, Request, Response
 from starlette.responses import JSONResponse
 
 from speech_server.engines.interfaces import Segment
+from speech_server.pools import Pool
 from speech_server.routes.audio_form import AUDIO, is_pcm, model_check, parse_form, require_audio
 from speech_server.routes.form import Upload, read_form
 from speech_server.routes.state import STT, Speech, SpeechDep
 from speech_server.routes.streaming import begin, sse_stream, unless_gone
 from speech_server.routes.transcription_form import TranscriptionForm
-from speech_server.speech_to_text import Transcription, transcribe
+from speech_server.speech_to_text import Transcription, transcribe, warm_up
 from speech_server.transcript import formats
 
 DEFAULT_MODEL = "whisper-1"
 UNDETERMINED = "und"  # ISO 639's code for no language: silence has none
+
+_rendering = Pool("rendering", 2, waiting=1024)  # hours of speech take a while to write out
 
 router = APIRouter(tags=["speech to text"])
 
@@ -39,6 +41,7 @@ class Job:
 
 
 async def read_job(request: Request, speech: SpeechDep) -> AsyncIterator[Job]:
+    warm_up()
     async with read_form(request, AUDIO, model_check(speech, STT)) as form:
         defaults = {"model": DEFAULT_MODEL} if getattr(request.state, "one_model", False) else {}
         yield Job(parse_form(TranscriptionForm, form, defaults), require_audio(form), request.state.request_id)
@@ -86,7 +89,7 @@ async def transcribing(speech: Speech, job: Job, task: Task) -> AsyncIterator[Tr
 async def whole(speech: Speech, job: Job, task: Task) -> Response:
     async with transcribing(speech, job, task) as transcription:
         segments = [segment async for segment in transcription]
-    return await asyncio.to_thread(render, job.form, segments, transcription, task)  # hours of speech take a while
+    return await _rendering.run(render, job.form, segments, transcription, task)
 
 
 def render(form: TranscriptionForm, segments: list[Segment], done: Transcription, task: Task) -> Response:
@@ -109,6 +112,7 @@ def render(form: TranscriptionForm, segments: list[Segment], done: Transcription
 async def events(speech: Speech, job: Job, task: Task) -> AsyncGenerator[dict[str, Any], None]:
     """A delta for each segment as soon as it is final, then the whole text: exactly the deltas joined."""
     text = ""
+    tokens: list[dict[str, Any]] = []
     async with transcribing(speech, job, task) as transcription:
         async for segment in transcription:
             delta = segment.text if text else segment.text.lstrip()
@@ -116,6 +120,7 @@ async def events(speech: Speech, job: Job, task: Task) -> AsyncGenerator[dict[st
                 continue
             text += delta
             logprobs = formats.logprob_entries(segment.logprobs) if job.form.include else None
+            tokens += logprobs or ()
             yield {"type": "transcript.text.delta", "delta": delta, "logprobs": logprobs}
     done = {"type": "transcript.text.done", "text": text, "usage": formats.usage(transcription.duration)}
-    yield {**done, "logprobs": None}
+    yield {**done, "logprobs": tokens if job.form.include else None}

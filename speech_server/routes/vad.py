@@ -14,7 +14,7 @@ from speech_server.routes.audio_form import AUDIO, is_pcm, model_check, parse_fo
 from speech_server.routes.form import Upload, read_form
 from speech_server.routes.state import VAD, VAD_MODEL, Speech, SpeechDep
 from speech_server.routes.streaming import unless_gone
-from speech_server.speech_to_text import detect_speech
+from speech_server.speech_to_text import detect_speech, warm_up
 
 LONGEST_MS = 3_600_000
 
@@ -54,6 +54,7 @@ class Job:
 
 
 async def read_job(request: Request, speech: SpeechDep) -> AsyncIterator[Job]:
+    warm_up()
     async with read_form(request, AUDIO, model_check(speech, VAD)) as form:
         yield Job(parse_form(VadForm, form), require_audio(form))
 

@@ -46,3 +46,8 @@ def language_code(given: str) -> str:
             code="invalid_language",
         )
     return code
+
+
+def asked_language(given: str | None) -> str | None:
+    """The code; None where the language is to be found out, which many clients write as `auto`."""
+    return language_code(given) if given and given.strip().lower() != "auto" else None

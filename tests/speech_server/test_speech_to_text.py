@@ -13,13 +13,19 @@ import jiwer
 import numpy as np
 import pytest
 
-from speech_server import speech_to_text
 from speech_server.audio import decode
 from speech_server.engines.interfaces import RATE, Samples, SpeechSpan, TranscribeOptions, VadOptions
 from speech_server.engines.silero import Detector
 from speech_server.engines.whisper import WhisperTranscriber
 from speech_server.errors import AudioUnreadable, InvalidRequest, RequestTooLarge
-from speech_server.speech_to_text import Transcription, detect_speech, transcribe, transcribe_samples
+from speech_server.speech_to_text import (
+    LONGEST_PROMPT,
+    Transcription,
+    bounded,
+    detect_speech,
+    transcribe,
+    transcribe_samples,
+)
 from tests.speech_server.conftest import ENGLISH, ENGLISH_WORDS, Say
 from tests.speech_server.hearing import text_of, words_of
 
@@ -27,6 +33,7 @@ pytestmark = pytest.mark.anyio
 
 OPTIONS = TranscribeOptions()
 VAD = VadOptions()
+LONGEST = 3600.0
 
 
 def raw(samples: Samples) -> io.BytesIO:
@@ -39,7 +46,7 @@ async def all_of(transcription: Transcription) -> str:
 
 
 async def test_a_file_is_transcribed(transcriber: WhisperTranscriber, detector: Detector):
-    transcription = transcribe(ENGLISH, transcriber, detector, OPTIONS, VAD)
+    transcription = transcribe(ENGLISH, transcriber, detector, OPTIONS, VAD, max_seconds=LONGEST)
     assert words_of(await all_of(transcription)) == ENGLISH_WORDS
     assert transcription.language == "en"
     assert transcription.language_probability > 0.8
@@ -48,13 +55,18 @@ async def test_a_file_is_transcribed(transcriber: WhisperTranscriber, detector: 
 
 async def test_an_open_file_is_transcribed_and_stays_open(transcriber: WhisperTranscriber, detector: Detector):
     with ENGLISH.open("rb") as file:
-        assert words_of(await all_of(transcribe(file, transcriber, detector, OPTIONS, VAD))) == ENGLISH_WORDS
+        assert (
+            words_of(await all_of(transcribe(file, transcriber, detector, OPTIONS, VAD, max_seconds=LONGEST)))
+            == ENGLISH_WORDS
+        )
         assert not file.closed
 
 
 async def test_raw_pcm_and_samples_give_the_same(transcriber: WhisperTranscriber, detector: Detector):
-    samples = np.concatenate(list(decode.stream(ENGLISH)))
-    from_pcm = await all_of(transcribe(raw(samples), transcriber, detector, OPTIONS, VAD, pcm=True))
+    samples = np.concatenate(list(decode.stream(ENGLISH, decode.Limits(60))))
+    from_pcm = await all_of(
+        transcribe(raw(samples), transcriber, detector, OPTIONS, VAD, pcm=True, max_seconds=LONGEST)
+    )
     assert words_of(from_pcm) == words_of(await all_of(transcribe_samples(samples, transcriber, OPTIONS)))
 
 
@@ -65,7 +77,7 @@ async def test_silence_is_empty_at_any_length(
 ):
     silence = raw(np.zeros(seconds * RATE, np.float32))
     vad = VAD if with_detector else None
-    transcription = transcribe(silence, transcriber, detector, OPTIONS, vad, pcm=True)
+    transcription = transcribe(silence, transcriber, detector, OPTIONS, vad, pcm=True, max_seconds=LONGEST)
     assert await all_of(transcription) == ""
     assert transcription.language is None
     assert transcription.duration == transcription.done == seconds
@@ -97,7 +109,7 @@ async def test_minutes_of_speech_come_in_order_and_the_first_words_early(
 ):
     pause = np.zeros(RATE, np.float32)
     samples = np.concatenate([part for text in STORY for part in (say(text), pause)])
-    transcription = transcribe(raw(samples), transcriber, detector, OPTIONS, VAD, pcm=True)
+    transcription = transcribe(raw(samples), transcriber, detector, OPTIONS, VAD, pcm=True, max_seconds=LONGEST)
     done = []
     segments = []
     async with aclosing(transcription):
@@ -117,9 +129,9 @@ async def test_what_is_no_audio_is_refused(
     transcriber: WhisperTranscriber, detector: Detector, data: bytes, failure: type[InvalidRequest]
 ):
     with pytest.raises(failure):
-        await all_of(transcribe(io.BytesIO(data), transcriber, detector, OPTIONS, VAD))
+        await all_of(transcribe(io.BytesIO(data), transcriber, detector, OPTIONS, VAD, max_seconds=LONGEST))
     with pytest.raises(failure):
-        await detect_speech(io.BytesIO(data), detector, VAD)
+        await detect_speech(io.BytesIO(data), detector, VAD, max_seconds=LONGEST)
 
 
 async def test_a_recording_over_the_limit_is_refused(transcriber: WhisperTranscriber, detector: Detector):
@@ -127,9 +139,21 @@ async def test_a_recording_over_the_limit_is_refused(transcriber: WhisperTranscr
         await all_of(transcribe(ENGLISH, transcriber, detector, OPTIONS, VAD, max_seconds=2))
 
 
+def test_of_a_long_prompt_the_end_is_kept_and_of_hotwords_the_beginning():
+    options = bounded(TranscribeOptions(prompt="a" * 10_000 + "end", hotwords="first" + "b" * 10_000))
+    assert options.prompt is not None
+    assert options.hotwords is not None
+    assert (len(options.prompt), options.prompt[-4:]) == (LONGEST_PROMPT, "aend")
+    assert (len(options.hotwords), options.hotwords[:6]) == (LONGEST_PROMPT, "firstb")
+    short = TranscribeOptions(prompt="a", hotwords="b")
+    assert bounded(short) is short
+
+
 async def test_an_unknown_language_is_refused(transcriber: WhisperTranscriber, detector: Detector):
     with pytest.raises(InvalidRequest):
-        await all_of(transcribe(ENGLISH, transcriber, detector, TranscribeOptions(language="xx"), VAD))
+        await all_of(
+            transcribe(ENGLISH, transcriber, detector, TranscribeOptions(language="xx"), VAD, max_seconds=LONGEST)
+        )
 
 
 class Counting(io.RawIOBase):
@@ -150,7 +174,7 @@ class Counting(io.RawIOBase):
 
 async def test_closing_stops_reading(transcriber: WhisperTranscriber, detector: Detector):
     source = Counting()
-    transcription = transcribe(source, transcriber, detector, OPTIONS, VAD, pcm=True)  # type: ignore[arg-type]
+    transcription = transcribe(source, transcriber, detector, OPTIONS, VAD, pcm=True, max_seconds=LONGEST)  # type: ignore[arg-type]
     reading = asyncio.create_task(anext(transcription))
     await asyncio.to_thread(source.begun.wait, 10)
     reading.cancel()
@@ -158,7 +182,7 @@ async def test_closing_stops_reading(transcriber: WhisperTranscriber, detector: 
         await reading
     await transcription.aclose()
     read = source.read_bytes
-    await detect_speech(ENGLISH, detector, VAD)  # time enough for more reading
+    await detect_speech(ENGLISH, detector, VAD, max_seconds=LONGEST)  # time enough for more reading
     assert source.read_bytes == read
     assert transcriber.batcher.lanes == 0
 
@@ -169,7 +193,7 @@ async def test_a_transcription_nobody_iterates_leaves_no_open_file(
     before = open_files(tmp_path)
     copy = tmp_path / "clip.opus"
     copy.write_bytes(ENGLISH.read_bytes())
-    await transcribe(copy, transcriber, detector, OPTIONS, VAD).aclose()
+    await transcribe(copy, transcriber, detector, OPTIONS, VAD, max_seconds=LONGEST).aclose()
     assert open_files(tmp_path) == before
 
 
@@ -178,9 +202,12 @@ async def test_fifty_aborted_transcriptions_leave_nothing_open(
 ):
     copy = tmp_path / "clip.opus"
     copy.write_bytes(ENGLISH.read_bytes())
-    await all_of(transcribe(copy, transcriber, detector, OPTIONS, VAD))
-    first = asyncio.create_task(all_of(transcribe(copy, transcriber, detector, OPTIONS, VAD)))
-    running = [asyncio.create_task(all_of(transcribe(copy, transcriber, detector, OPTIONS, VAD))) for _ in range(49)]
+    await all_of(transcribe(copy, transcriber, detector, OPTIONS, VAD, max_seconds=LONGEST))
+    first = asyncio.create_task(all_of(transcribe(copy, transcriber, detector, OPTIONS, VAD, max_seconds=LONGEST)))
+    running = [
+        asyncio.create_task(all_of(transcribe(copy, transcriber, detector, OPTIONS, VAD, max_seconds=LONGEST)))
+        for _ in range(49)
+    ]
     await first
     threads = threading.active_count()
     for task in running:
@@ -201,7 +228,7 @@ async def test_speech_is_found_where_it_is(detector: Detector, say: Say):
     spoken = say("Here is a voice.")
     quiet = np.zeros(3 * RATE, np.float32)
     samples = np.concatenate((quiet, spoken, quiet, spoken))
-    spans = await detect_speech(raw(samples), detector, VadOptions(speech_pad_ms=0), pcm=True)
+    spans = await detect_speech(raw(samples), detector, VadOptions(speech_pad_ms=0), pcm=True, max_seconds=LONGEST)
     expected = [3 * RATE, 6 * RATE + len(spoken)]
     assert [span.start for span in spans] == pytest.approx(expected, abs=RATE // 3)
     assert all(span.end - span.start == pytest.approx(len(spoken), abs=RATE // 2) for span in spans)
@@ -218,7 +245,7 @@ async def test_detection_is_the_library_s_whatever_the_length(detector: Detector
     options = VadOptions(threshold=0.75, min_silence_duration_ms=1000, speech_pad_ms=0)
     theirs = faster_whisper.vad.VadOptions(threshold=0.75, min_silence_duration_ms=1000, speech_pad_ms=0)
     expected = faster_whisper.vad.get_speech_timestamps(quantized.copy(), theirs)
-    found = await detect_speech(raw(samples), detector, options, pcm=True)
+    found = await detect_speech(raw(samples), detector, options, pcm=True, max_seconds=LONGEST)
     assert found == [SpeechSpan(span["start"], span["end"]) for span in expected]
 
 
@@ -233,7 +260,7 @@ async def test_nothing_blocks_the_loop(transcriber: WhisperTranscriber, detector
             await asyncio.sleep(0.001)
 
     ticking = asyncio.create_task(tick())
-    await all_of(transcribe(ENGLISH, transcriber, detector, OPTIONS, VAD))
+    await all_of(transcribe(ENGLISH, transcriber, detector, OPTIONS, VAD, max_seconds=LONGEST))
     ticking.cancel()
     assert ticks > 20
-    assert speech_to_text._pool._threads
+    assert any(thread.name.startswith("decode_") for thread in threading.enumerate())

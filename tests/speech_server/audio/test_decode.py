@@ -15,11 +15,12 @@ from speech_server.errors import AudioUnreadable, InvalidRequest, RequestTooLarg
 from tests.speech_server.audio.making import KINDS, make, tone
 
 LAYOUTS = ("mono", "stereo", "2.1", "quad", "5.0", "5.1", "6.1", "7.1")
+LIMITS = decode.Limits(3600)
 CLIP = Path(__file__).parents[3] / "examples/clips/english.opus"
 
 
 def samples_of(data: bytes, **options: object) -> np.ndarray:
-    return np.concatenate(list(decode.stream(io.BytesIO(data), **options)))  # type: ignore[arg-type]
+    return np.concatenate(list(decode.stream(io.BytesIO(data), LIMITS, **options)))  # type: ignore[arg-type]
 
 
 def loudest_frequency(samples: np.ndarray, rate: int = 16_000) -> float:
@@ -56,12 +57,12 @@ def test_channels_are_mixed_into_one(layout: str):
 
 
 def test_samples_are_those_of_the_library():
-    ours = np.concatenate(list(decode.stream(CLIP)))
+    ours = np.concatenate(list(decode.stream(CLIP, LIMITS)))
     np.testing.assert_array_equal(ours, decode_audio(str(CLIP)))
 
 
 def test_a_long_file_comes_in_bounded_blocks():
-    blocks = list(decode.stream(io.BytesIO(make("flac", seconds=65.0)), block_seconds=10))
+    blocks = list(filter(len, decode.stream(io.BytesIO(make("flac", seconds=65.0)), LIMITS, block_seconds=10)))
     assert len(blocks) == 7
     assert max(map(len, blocks)) < 11 * 16_000
     assert sum(map(len, blocks)) == 65 * 16_000
@@ -70,7 +71,7 @@ def test_a_long_file_comes_in_bounded_blocks():
 def test_raw_pcm_is_taken_as_it_is(tmp_path: Path):
     samples = tone(1.5, 16_000)
     (tmp_path / "raw").write_bytes(samples.tobytes() + b"\x01")  # half a sample at the end
-    decoded = np.concatenate(list(decode.stream(tmp_path / "raw", pcm=True)))
+    decoded = np.concatenate(list(decode.stream(tmp_path / "raw", LIMITS, pcm=True)))
     np.testing.assert_array_equal(decoded, samples.astype(np.float32) / 32768)
 
 
@@ -148,19 +149,19 @@ def test_a_playlist_cannot_open_other_files(tmp_path: Path, playlist: str):
     upload = tmp_path / "upload"
     upload.write_text(playlist.format(secret.name, secret))
     with pytest.raises(AudioUnreadable):
-        list(decode.stream(upload))
+        list(decode.stream(upload, LIMITS))
 
 
 def test_a_file_named_like_an_address_is_just_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     odd = Path("concat:a|b")
     odd.write_bytes(make("wav"))
-    assert sum(map(len, decode.stream(odd))) == 16_000
+    assert sum(map(len, decode.stream(odd, LIMITS))) == 16_000
 
 
 def test_more_than_the_allowed_seconds_are_refused_early():
     data = make("flac", seconds=50.0)
-    blocks = decode.stream(io.BytesIO(data), block_seconds=5, max_seconds=20)
+    blocks = filter(len, decode.stream(io.BytesIO(data), decode.Limits(20), block_seconds=5))
     assert sum(len(next(blocks)) for _ in range(3)) <= 20 * 16_000
     with pytest.raises(RequestTooLarge, match="20 s"):
         list(blocks)
@@ -193,7 +194,7 @@ def test_two_thousand_mutated_files_give_samples_or_a_refusal(seed: int):
     for number in range(500):
         data = mutate(bytearray(files[number % len(files)]), random)
         try:
-            for block in decode.stream(io.BytesIO(data), max_seconds=60):
+            for block in decode.stream(io.BytesIO(data), decode.Limits(60)):
                 assert np.isfinite(block).all()
             decoded += 1
         except InvalidRequest:

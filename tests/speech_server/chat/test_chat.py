@@ -15,8 +15,9 @@ from openai import OpenAI
 
 from tests.conftest import PIPER, WHISPER, ServerProcess
 from tests.sound import wav
+from tests.speech_server.audio.making import make
 from tests.stand_in_llm import Reply, words
-from tests.talking import RATE, TalkServer, plain, spoken, understood
+from tests.talking import RATE, TalkServer, plain, spoken, talk_server, understood
 
 pytestmark = pytest.mark.xdist_group("chat")
 
@@ -208,6 +209,29 @@ def test_a_language_model_that_breaks_off_ends_the_stream_with_an_error(talk: Ta
     last = [json.loads(line[6:]) for line in response.text.splitlines() if line.startswith("data: {")][-1]
     assert (last["type"], last["error"]["code"]) == ("error", "llm_unavailable")
     assert "out of memory" in last["error"]["message"]
+
+
+@pytest.fixture(scope="module")
+def brief() -> Iterator[TalkServer]:
+    with talk_server(MAX_AUDIO_SECONDS="10") as server:
+        yield server
+
+
+@pytest.mark.parametrize("seconds", [[11], [6, 6]])
+def test_audio_is_under_the_limit_of_recordings_all_of_it_together(brief: TalkServer, seconds: list[int]):
+    clips = [base64.b64encode(make("flac", length)).decode() for length in seconds]
+    brief.answer("Never.")
+    messages = [message for clip in clips for message in hears(clip)]
+    status, error = refusal(brief, messages=messages, transcription_model=WHISPER)
+    assert (status, error["code"]) == (413, "too_large")
+    assert error["param"].endswith("input_audio.data")
+    assert brief.llm.requests == []
+
+
+def test_very_many_clips_take_turns(talk: TalkServer, question: str):
+    talk.answer(ANSWER)
+    body = {"model": "m", "messages": hears(question) * 10, "transcription_model": WHISPER}
+    assert httpx.post(f"{talk.url}/v1/chat/completions", json=body, timeout=120).status_code == 200
 
 
 def test_a_language_model_that_is_down_is_502():

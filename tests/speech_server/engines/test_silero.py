@@ -18,7 +18,7 @@ from speech_server.engines.silero import FRAME, Detector
 from speech_server.errors import ModelBroken
 from tests.speech_server.conftest import ENGLISH
 
-CLIP = np.concatenate(list(decode.stream(ENGLISH)))
+CLIP = np.concatenate(list(decode.stream(ENGLISH, decode.Limits(60))))
 CLIP = CLIP[: len(CLIP) // FRAME * FRAME]
 
 

@@ -57,6 +57,27 @@ async def test_pieces_come_in_order_whoever_is_ready_first():
     assert [len(samples) for samples in spoken] == [101, 102, 103, 104]
 
 
+async def test_what_cannot_be_said_is_found_before_anything_is():
+    said: list[str] = []
+
+    def say(text: str, alone: bool) -> Samples:
+        said.append(text)
+        return beep(text, alone)
+
+    def check(text: str) -> None:
+        if text == "third":
+            raise InvalidRequest("input cannot be read")
+
+    async with queue() as opened:
+        pieces = iter([Piece(text, 0.0) for text in ("first", "second", "third")])
+        with pytest.raises(InvalidRequest, match="cannot be read"):
+            await anext(opened.speak(pieces, say, rate=RATE, pause_scale=1.0, check=check))
+        assert said == []
+        pieces = iter([Piece(text, 0.0) for text in ("first", "second")])
+        async with aclosing(opened.speak(pieces, say, rate=RATE, pause_scale=1.0, check=check)) as spoken:
+            assert [len(samples) async for samples in spoken] == [105, 106]
+
+
 async def test_the_first_piece_is_alone_and_the_next_are_side_by_side():
     alone: dict[str, bool] = {}
     other = threading.Event()

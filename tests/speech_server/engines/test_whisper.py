@@ -25,8 +25,8 @@ from tests.speech_server.hearing import chunked, hear, text_of, words_of
 
 pytestmark = pytest.mark.anyio
 
-CLIP = np.concatenate(list(decode.stream(ENGLISH)))
-FOREIGN = np.concatenate(list(decode.stream(SPANISH)))
+CLIP = np.concatenate(list(decode.stream(ENGLISH, decode.Limits(60))))
+FOREIGN = np.concatenate(list(decode.stream(SPANISH, decode.Limits(60))))
 HUSH = np.zeros(RATE, np.float32)
 
 

@@ -25,6 +25,38 @@ def test_a_few_long_items_count_as_much_as_many_short_ones():
     assert [item.id for item in conversation] == ["item_3", "item_4"]
 
 
+def test_what_is_put_at_the_beginning_of_a_full_conversation_stays():
+    conversation = Conversation()
+    for number in range(MAX_ITEMS):
+        conversation.add(said(f"item_{number}"))
+    assert conversation.add(said("new"), "root") is None
+    assert conversation.get("new").id == "new"
+    assert len(conversation) == MAX_ITEMS
+    assert [item.id for item in conversation][:2] == ["new", "item_1"]
+
+
+def test_the_item_before_a_new_one_is_one_that_is_still_there():
+    conversation = Conversation()
+    for number in range(MAX_ITEMS):
+        conversation.add(said(f"item_{number}"))
+    assert conversation.add(said("new"), "item_0") is None
+    assert next(item.id for item in conversation) == "new"
+
+
+def test_everything_an_item_keeps_counts():
+    half, conversation = "x" * (MAX_CHARACTERS // 2 + 1), Conversation()
+    conversation.add(FunctionCall(type="function_call", id="a", call_id=half, name="f", arguments=""))
+    conversation.add(FunctionCall(type="function_call", id="b", name=half, arguments=""))
+    assert [item.id for item in conversation] == ["b"]
+    conversation.add(FunctionCallOutput(type="function_call_output", id="c", call_id=half, output=""))
+    assert [item.id for item in conversation] == ["c"]
+    part = Part(type="input_text", text="words", transcript=half)
+    conversation.add(Message(id="d", role="user", content=[part]))
+    assert [item.id for item in conversation] == ["d"]
+    with pytest.raises(ProtocolError):
+        conversation.add(Message(id="e", role="user", content=[Part(type="input_text")] * (MAX_CHARACTERS // 100)))
+
+
 def test_an_item_that_alone_is_too_much_is_refused():
     with pytest.raises(ProtocolError) as refused:
         Conversation().add(said("huge", "x" * (MAX_CHARACTERS + 1)))

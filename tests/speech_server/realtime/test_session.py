@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import base64
+import json
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from speech_server.realtime.events import ProtocolError, parse_client_event
+from speech_server.realtime.events import LARGEST, MOST_VALUES, ProtocolError, parse_client_event
 from speech_server.realtime.outputs import ListenFor, TranscribeUpload
+from speech_server.realtime.transcripts import MAX_WAITING_AUDIO
 from tests.speech_server.realtime.stage import Stage, named
 
 SILENCE = base64.b64encode(bytes(4800)).decode()
@@ -148,7 +150,91 @@ def test_audio_in_a_message_is_transcribed(stage: Stage):
     ]
 
 
+def create(stage: Stage, *audio: str, role: str = "user", **item: Any) -> list[dict[str, Any]]:
+    kind = "output_audio" if role == "assistant" else "input_audio"
+    text = {"type": "output_text" if role == "assistant" else "input_text", "text": "Hear:"}
+    content = [text, *({"type": kind, "audio": one} for one in audio)]
+    stage.obey("conversation.item.create", item={"type": "message", "role": role, "content": content, **item})
+    return stage.session.take_events()
+
+
+def test_audio_in_any_part_is_transcribed_told_of_in_its_place_and_not_kept(stage: Stage):
+    added = create(stage, SILENCE, SILENCE, id="item_1")
+    assert [event["type"] for event in added] == ["conversation.item.added"]
+    (work,) = stage.work()
+    assert isinstance(work, TranscribeUpload)
+    assert work.audio == (SILENCE, SILENCE)
+    (item,) = stage.session._conversation
+    assert [part.audio for part in item.content] == [None, None, None]  # type: ignore[union-attr]
+    stage.session.transcribed(work.job, "Both parts.", 0.2)
+    events = stage.events()
+    assert {event["content_index"] for event in events if "content_index" in event} == {1}
+    content = named(events, "conversation.item.done")["item"]["content"]
+    assert content[1:] == [{"type": "input_audio", "transcript": "Both parts."}, {"type": "input_audio"}]
+
+
+def test_audio_whose_transcription_fails_is_not_kept_either(stage: Stage):
+    create(stage, SILENCE)
+    (work,) = stage.work()
+    assert isinstance(work, TranscribeUpload)
+    stage.session.transcription_failed(work.job, {"type": "server_error", "message": "Full"})
+    (item,) = stage.session._conversation
+    assert SILENCE not in item.model_dump_json()
+
+
+def test_an_assistants_own_audio_is_dropped(stage: Stage):
+    events = create(stage, SILENCE, role="assistant")
+    assert [event["type"] for event in events] == ["conversation.item.added", "conversation.item.done"]
+    assert stage.work() == []
+    (item,) = stage.session._conversation
+    assert SILENCE not in item.model_dump_json()
+
+
+def test_audio_waiting_for_its_text_is_bounded(stage: Stage):
+    large = "A" * (MAX_WAITING_AUDIO // 2 - 1000)
+    create(stage, large)
+    create(stage, large)
+    works = stage.work()
+    (refused,) = create(stage, large)
+    assert refused["error"]["code"] == "audio_too_large"
+    assert (stage.work(), len(stage.session._conversation)) == ([], 2)
+    assert isinstance(works[0], TranscribeUpload)
+    stage.session.transcribed(works[0].job, "Text.", 1.0)
+    stage.session.take_events()
+    assert create(stage, large)[0]["type"] == "conversation.item.added"
+
+
+def test_the_item_before_is_told_whenever_it_is_known(stage: Stage):
+    create(stage, id="a")
+    create(stage, SILENCE, id="b")
+    (work,) = stage.work()
+    assert isinstance(work, TranscribeUpload)
+    stage.session.transcribed(work.job, "Text.", 1.0)
+    assert named(stage.events(), "conversation.item.done")["previous_item_id"] == "a"
+    done = named(stage.turn("Words."), "conversation.item.done")
+    assert done["previous_item_id"] == "b"
+
+
+@pytest.mark.parametrize("language", ["auto", "AUTO", " auto "])
+def test_a_language_that_is_to_be_found_out_is_none(stage: Stage, language: str):
+    session = update(stage, audio={"input": {"transcription": {"language": language}}})
+    assert "language" not in session["audio"]["input"]["transcription"]
+
+
 # --- bad events ---
+
+
+def test_a_message_of_very_many_values_is_not_even_read():
+    with pytest.raises(ProtocolError) as refused:
+        parse_client_event('{"type":"session.update","session":{"tools":[' + "1," * MOST_VALUES + "1]}}")
+    assert refused.value.code == "event_too_large"
+
+
+def test_only_audio_makes_a_large_event():
+    with pytest.raises(ProtocolError) as refused:
+        parse_client_event(json.dumps({"type": "session.update", "session": {"instructions": "x" * LARGEST}}))
+    assert refused.value.code == "event_too_large"
+    parse_client_event(json.dumps({"type": "input_audio_buffer.append", "audio": "A" * LARGEST}))
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,12 @@ import httpx
 import psutil
 import pytest
 
+from speech_server.audio.vetting import MOST_IDLE
 from tests.conftest import PIPER, WHISPER, ServerProcess
 from tests.speech_server.routes.conftest import CLIPS, wav
 
 ABORTS = 8
+ROUNDS = 6
 PATIENCE = 20.0  # seconds for the server to have let go of everything
 
 
@@ -78,7 +80,19 @@ async def leave_early(server: ServerProcess, ask: Ask, options: dict[str, str], 
 def resources(server: ServerProcess) -> dict[str, int]:
     process = psutil.Process(server.process.pid)
     deleted = [file for file in process.open_files() if "deleted" in file.path]
-    return {"files": len(deleted), "processes": len(process.children()), "threads": process.num_threads()}
+    vetters = [child for child in process.children() if "speech_server.audio.vetter" in command(child)]
+    return {
+        "files": len(deleted),
+        "processes": len(process.children()) - len(vetters) + max(0, len(vetters) - MOST_IDLE),
+        "threads": process.num_threads(),
+    }
+
+
+def command(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.NoSuchProcess:
+        return []
 
 
 async def until_idle(client: httpx.AsyncClient) -> AsyncIterator[None]:
@@ -98,13 +112,21 @@ async def leave_together(server: ServerProcess, way: str, speech: bytes) -> dict
     async with httpx.AsyncClient(base_url=server.url, timeout=30) as client:
         async for _ in until_idle(client):
             await asyncio.sleep(0.05)
-    return resources(server)
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            left = resources(server)
+            if (left["files"], left["processes"]) == (0, 0):
+                return left
+            await asyncio.sleep(0.05)
 
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("way", WAYS)
 async def test_the_work_stops_and_everything_is_given_back(way: str, lone_server: ServerProcess, speech: bytes):
-    before = await leave_together(lone_server, way, speech)
-    after = await leave_together(lone_server, way, speech)
-    assert (after["files"], after["processes"]) == (0, 0)
-    assert after["threads"] - before["threads"] < ABORTS  # pools may still grow to their size, but not with requests
+    """A pool's threads may come late, and how late is chance: what is left behind comes in every round."""
+    left = await leave_together(lone_server, way, speech)
+    threads = [left["threads"]]
+    while len(threads) < 2 or threads[-1] > threads[-2]:
+        assert len(threads) < ROUNDS, f"threads after each round: {threads}"
+        left = await leave_together(lone_server, way, speech)
+        threads.append(left["threads"])

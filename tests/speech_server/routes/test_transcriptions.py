@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
+from openai.types.audio.transcription_text_done_event import Logprob
 
 from tests.conftest import WHISPER
 from tests.speech_server.routes.conftest import silence
@@ -98,6 +99,7 @@ def test_logprobs_come_when_included(client: httpx.Client, english: Path):
         {"language": "English"},
         {"language": "en-US"},
         {"language": ""},
+        {"language": "auto"},
         {"temperature": "0.2"},
         {"vad_filter": "false"},
         {"chunking_strategy": "auto"},
@@ -153,6 +155,15 @@ def test_a_stream_is_deltas_and_then_exactly_their_sum(client: httpx.Client, eng
     assert done["text"] == "".join(delta["delta"] for delta in deltas)
     assert plain(done["text"]) == WORDS
     assert all(delta["logprobs"] is None for delta in deltas)
+
+
+def test_a_stream_brings_the_logprobs_that_were_asked_for(client: httpx.Client, english: Path):
+    response = hear(client, english, stream="true", **{"include[]": "logprobs"})
+    *deltas, done = events(response.text)
+    told = [entry for delta in deltas for entry in delta["logprobs"]]
+    assert plain("".join(entry["token"] for entry in told)) == WORDS
+    assert done["logprobs"] == told
+    assert all(Logprob.model_validate(entry, strict=True) for entry in told)
 
 
 def test_a_stream_of_silence_is_one_empty_done(client: httpx.Client):
