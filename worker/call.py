@@ -18,7 +18,8 @@ from typing import Any, BinaryIO
 
 import httpx
 
-from worker.platform_api import REQUEST_TIMEOUT, Jobs, PlatformError
+from outgoing.errors import OutgoingError
+from worker.platform_api import Jobs, PlatformError, open_client
 
 FINAL = {"COMPLETED", "FAILED", "CANCELLED", "TIMED_OUT"}
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 2.0  # seconds between two questions about a job
@@ -169,10 +170,10 @@ def write(output: Any, file: BinaryIO) -> None:
 
 def fetch(url: str, file: BinaryIO) -> None:
     try:
-        with httpx.stream("GET", url, timeout=REQUEST_TIMEOUT) as response:
+        with open_client() as http, http.stream("GET", url) as response:
             response.raise_for_status()
             file.writelines(response.iter_bytes())
-    except httpx.HTTPError as error:
+    except (httpx.HTTPError, OutgoingError) as error:
         raise PlatformError(f"the result's link does not answer: {error}") from error
 
 

@@ -12,6 +12,10 @@ from typing import Any, Self
 
 import httpx
 
+from outgoing.door import Door
+from outgoing.errors import OutgoingError
+from outgoing.http import transport
+
 REQUEST_TIMEOUT = 30.0  # seconds; status and stream calls answer at once
 JOBS_URL = "https://api.runpod.ai/v2"
 GRAPHQL_URL = "https://api.runpod.io"
@@ -27,7 +31,7 @@ class Jobs:
     def __init__(self, endpoint: str, api_key: str | None) -> None:
         self.url = endpoint.rstrip("/") if "://" in endpoint else f"{JOBS_URL}/{endpoint}"
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
-        self._http = httpx.Client(headers=headers, timeout=REQUEST_TIMEOUT)
+        self._http = open_client(headers)
 
     def __enter__(self) -> Self:
         return self
@@ -51,6 +55,10 @@ class Jobs:
         return _answer(self._http, method, f"{self.url}/{path}", body)
 
 
+def open_client(headers: dict[str, str] | None = None) -> httpx.Client:
+    return httpx.Client(headers=headers, timeout=REQUEST_TIMEOUT, transport=transport(Door.of_operator(), httpx))
+
+
 def graphql(query: str, variables: dict[str, Any]) -> dict[str, Any]:
     """The `data` of one GraphQL call. Reads RUNPOD_API_KEY, and RUNPOD_API_BASE_URL as the SDK does."""
     key = os.environ.get("RUNPOD_API_KEY")
@@ -59,7 +67,7 @@ def graphql(query: str, variables: dict[str, Any]) -> dict[str, Any]:
             "RUNPOD_API_KEY is not set: make a key with write access in the console, Settings > API Keys"
         )
     url = os.environ.get("RUNPOD_API_BASE_URL", GRAPHQL_URL) + "/graphql"
-    with httpx.Client(headers={"Authorization": f"Bearer {key}"}, timeout=REQUEST_TIMEOUT) as http:
+    with open_client({"Authorization": f"Bearer {key}"}) as http:
         answer = _answer(http, "POST", url, {"query": query, "variables": variables})
     if answer.get("errors"):
         raise PlatformError("; ".join(str(error.get("message", error)) for error in answer["errors"]))
@@ -70,7 +78,7 @@ def graphql(query: str, variables: dict[str, Any]) -> dict[str, Any]:
 def _answer(http: httpx.Client, method: str, url: str, body: dict[str, Any] | None) -> dict[str, Any]:
     try:
         response = http.request(method, url, json=body)
-    except httpx.HTTPError as error:
+    except (httpx.HTTPError, OutgoingError) as error:
         raise PlatformError(f"{url} cannot be reached: {type(error).__name__} {error}") from error
     if response.status_code in (401, 403):
         raise PlatformError(

@@ -14,6 +14,8 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
+from outgoing.errors import OutgoingError
+
 if TYPE_CHECKING:
     import httpx
 
@@ -70,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
 
     try:
         return int(args.command(args) or 0)
-    except (Refused, OSError) as error:
+    except (Refused, OutgoingError, OSError) as error:
         fault = str(error)
     except httpx.HTTPError as error:
         fault = f"{args.server}: {error or type(error).__name__}; is the server running? --server names another"
@@ -83,9 +85,13 @@ def run(args: argparse.Namespace) -> int:
 def open_client(args: argparse.Namespace) -> httpx.Client:
     import httpx
 
+    from outgoing.door import Door
+    from outgoing.http import transport
+
     headers = {"Authorization": f"Bearer {args.api_key}"} if args.api_key else {}
     timeout = httpx.Timeout(None, connect=CONNECT_SECONDS)  # an hour of audio takes its time
-    return httpx.Client(base_url=args.server.rstrip("/"), headers=headers, timeout=timeout)
+    way = transport(Door.of_operator(), httpx)
+    return httpx.Client(base_url=args.server.rstrip("/"), headers=headers, timeout=timeout, transport=way)
 
 
 def checked(response: httpx.Response) -> httpx.Response:

@@ -75,6 +75,9 @@ async def connection(args: argparse.Namespace) -> AsyncIterator[ClientConnection
     import httpx
     from websockets.asyncio.client import connect
 
+    from outgoing.door import Door
+    from outgoing.http import async_transport
+
     default = "whisper-1" if args.intent == "transcription" else "gpt-4o-mini"
     query = {"model": args.model or default, "intent": args.intent, "language": args.language}
     query = {name: value for name, value in query.items() if value}
@@ -82,7 +85,8 @@ async def connection(args: argparse.Namespace) -> AsyncIterator[ClientConnection
     async with AsyncExitStack() as stack:
         if args.endpoint:
             headers = {"Authorization": f"Bearer {key}"} if key else {}
-            http = await stack.enter_async_context(httpx.AsyncClient(headers=headers, timeout=30))
+            way = async_transport(Door.of_operator(), httpx)
+            http = await stack.enter_async_context(httpx.AsyncClient(headers=headers, timeout=30, transport=way))
             job = RealtimeJob(http, args.endpoint)
             stack.push_async_exit(partial(finish, job))
             url, key = await job.start(query)
