@@ -9,7 +9,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -64,19 +64,21 @@ class Line:
             self._sockets.append(made.dup())
         return made
 
-    def bounded(self, blocks: Callable[..., Iterator[bytes]]) -> Callable[..., Iterator[bytes]]:
+    def bound(self, response: Any) -> None:
         if (longest := self._longest) is None:
-            return blocks
+            return
+        blocks = response.stream
 
-        def read(*args: Any, **options: Any) -> Iterator[bytes]:
+        def stream(*args: Any, **options: Any) -> Iterator[bytes]:
             left = longest
             for block in blocks(*args, **options):
                 left -= len(block)
                 if left < 0:
+                    response.close()
                     raise AnswerTooLarge(f"the server answered more than {longest} bytes")
                 yield block
 
-        return read
+        response.stream = stream
 
     def _check(self, request: Any, **_: Any) -> None:
         # Here, for what is raised in the connection itself botocore tries again.
@@ -114,7 +116,7 @@ def _pinned(pool: type[Any], line: Line) -> type[Any]:
 
         def getresponse(self) -> Any:
             response = super().getresponse()
-            response.stream = line.bounded(response.stream)
+            line.bound(response)
             return response
 
     return type(pool.__name__, (pool,), {"ConnectionCls": Connection})
