@@ -19,6 +19,7 @@ from typing import Any, BinaryIO
 import httpx
 
 from outgoing.errors import OutgoingError
+from outgoing.url import parse_url
 from worker.platform_api import Jobs, PlatformError, open_client
 
 FINAL = {"COMPLETED", "FAILED", "CANCELLED", "TIMED_OUT"}
@@ -170,7 +171,7 @@ def write(output: Any, file: BinaryIO) -> None:
 
 def fetch(url: str, file: BinaryIO) -> None:
     try:
-        with open_client() as http, http.stream("GET", url) as response:
+        with open_client() as http, http.stream("GET", parse_url(url).text) as response:
             response.raise_for_status()
             file.writelines(response.iter_bytes())
     except (httpx.HTTPError, OutgoingError) as error:

@@ -15,6 +15,8 @@ import httpx
 from outgoing.door import Door
 from outgoing.errors import OutgoingError
 from outgoing.http import transport
+from outgoing.lookups import LookUp, system_look_up
+from outgoing.url import parse_url
 
 REQUEST_TIMEOUT = 30.0  # seconds; status and stream calls answer at once
 JOBS_URL = "https://api.runpod.ai/v2"
@@ -28,10 +30,10 @@ class PlatformError(Exception):
 class Jobs:
     """The jobs of one endpoint, named by its id or by a whole URL (http://127.0.0.1:8010/v2/local)."""
 
-    def __init__(self, endpoint: str, api_key: str | None) -> None:
+    def __init__(self, endpoint: str, api_key: str | None, look_up: LookUp = system_look_up) -> None:
         self.url = endpoint.rstrip("/") if "://" in endpoint else f"{JOBS_URL}/{endpoint}"
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
-        self._http = open_client(headers)
+        self._http = open_client(headers, look_up)
 
     def __enter__(self) -> Self:
         return self
@@ -55,8 +57,9 @@ class Jobs:
         return _answer(self._http, method, f"{self.url}/{path}", body)
 
 
-def open_client(headers: dict[str, str] | None = None) -> httpx.Client:
-    return httpx.Client(headers=headers, timeout=REQUEST_TIMEOUT, transport=transport(Door.of_operator(), httpx))
+def open_client(headers: dict[str, str] | None = None, look_up: LookUp = system_look_up) -> httpx.Client:
+    way = transport(Door.of_operator(look_up), httpx)
+    return httpx.Client(headers=headers, timeout=REQUEST_TIMEOUT, transport=way)
 
 
 def graphql(query: str, variables: dict[str, Any]) -> dict[str, Any]:
@@ -77,7 +80,7 @@ def graphql(query: str, variables: dict[str, Any]) -> dict[str, Any]:
 
 def _answer(http: httpx.Client, method: str, url: str, body: dict[str, Any] | None) -> dict[str, Any]:
     try:
-        response = http.request(method, url, json=body)
+        response = http.request(method, parse_url(url).text, json=body)
     except (httpx.HTTPError, OutgoingError) as error:
         raise PlatformError(f"{url} cannot be reached: {type(error).__name__} {error}") from error
     if response.status_code in (401, 403):

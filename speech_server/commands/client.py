@@ -87,11 +87,12 @@ def open_client(args: argparse.Namespace) -> httpx.Client:
 
     from outgoing.door import Door
     from outgoing.http import transport
+    from outgoing.url import parse_base
 
     headers = {"Authorization": f"Bearer {args.api_key}"} if args.api_key else {}
     timeout = httpx.Timeout(None, connect=CONNECT_SECONDS)  # an hour of audio takes its time
     way = transport(Door.of_operator(), httpx)
-    return httpx.Client(base_url=args.server.rstrip("/"), headers=headers, timeout=timeout, transport=way)
+    return httpx.Client(base_url=parse_base(args.server), headers=headers, timeout=timeout, transport=way)
 
 
 def checked(response: httpx.Response) -> httpx.Response:

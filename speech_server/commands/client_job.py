@@ -22,7 +22,7 @@ class RealtimeJob:
 
     def __init__(self, http: httpx.AsyncClient, endpoint: str) -> None:
         self._http = http
-        self._endpoint = endpoint.rstrip("/")
+        self._endpoint = endpoint
         self._id = ""
 
     async def start(self, query: dict[str, str]) -> tuple[str, str]:

@@ -77,6 +77,7 @@ async def connection(args: argparse.Namespace) -> AsyncIterator[ClientConnection
 
     from outgoing.door import Door
     from outgoing.http import async_transport
+    from outgoing.url import parse_base
 
     default = "whisper-1" if args.intent == "transcription" else "gpt-4o-mini"
     query = {"model": args.model or default, "intent": args.intent, "language": args.language}
@@ -87,7 +88,7 @@ async def connection(args: argparse.Namespace) -> AsyncIterator[ClientConnection
             headers = {"Authorization": f"Bearer {key}"} if key else {}
             way = async_transport(Door.of_operator(), httpx)
             http = await stack.enter_async_context(httpx.AsyncClient(headers=headers, timeout=30, transport=way))
-            job = RealtimeJob(http, args.endpoint)
+            job = RealtimeJob(http, parse_base(args.endpoint))
             stack.push_async_exit(partial(finish, job))
             url, key = await job.start(query)
         else:
