@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import huggingface_hub.constants
+import huggingface_hub.file_download
 import huggingface_hub.utils._detect_agent
 import huggingface_hub.utils._http
 import pytest
@@ -106,6 +107,7 @@ def nothing_from_outside(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         monkeypatch.delenv(name)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
     # A list it fetches from huggingface.co itself once a day, whatever the end point: through the door too.
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_XET", True)
     agents = huggingface_hub.utils._detect_agent
     monkeypatch.setattr(agents, "_registry", agents._EMPTY_REGISTRY)
     yield
@@ -178,3 +180,11 @@ def test_a_strangers_url_to_the_inside_reaches_nothing(client: Client, text: str
 @pytest.mark.parametrize("client", OPERATORS)
 def test_an_operators_url_may_lead_inside(client: Client):
     assert examine(client, "http://deep.inside", public_only=False) >= 1
+
+
+def test_the_hubs_own_way_around_the_door_is_shut(monkeypatch: pytest.MonkeyPatch):
+    """hf_xet opens connections by itself."""
+    monkeypatch.delenv("HF_HUB_DISABLE_XET", raising=False)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_XET", False)
+    assert hub.open_door("https://hub.example/", look_up) == "https://hub.example"
+    assert not huggingface_hub.file_download.is_xet_available()

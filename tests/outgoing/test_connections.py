@@ -14,8 +14,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import httpx
+import httpx2
 import pytest
 
+from outgoing.door import Door
+from outgoing.errors import AddressRefused, UrlRefused
+from outgoing.http import transport
+from outgoing.url import parse_url
 from worker import download
 from worker.bucket import store_for
 from worker.download import Download
@@ -170,6 +176,46 @@ async def test_a_redirect_goes_through_the_door(listen: Callable[..., Listener])
         with pytest.raises(BucketUnavailable):
             await put(f"http://first.example:{public.server_port}", look_up)
     assert inside.heard == []
+
+
+@pytest.mark.parametrize("library", [httpx, httpx2])
+def test_redirects_that_a_client_follows_by_itself_are_read_by_the_door_too(
+    listen: Callable[..., Listener], library: Any
+):
+    first, second = listen(), listen("127.0.0.2")
+    allows = ["127.0.0.1"]
+    door = Door(allows.__contains__, lambda host, port: ["127.0.0.2" if host == "second.example" else "127.0.0.1"])
+    with library.Client(transport=transport(door, library), follow_redirects=True) as client:
+        for location, refusal in (
+            (f"http://user@127.0.0.1:{first.server_port}/", UrlRefused),
+            (f"http://127.0.0.2:{second.server_port}/", AddressRefused),
+            (f"http://second.example:{second.server_port}/", AddressRefused),
+        ):
+            first.answer = lambda location=location: (302, {"Location": location}, b"")  # type: ignore[misc]
+            with pytest.raises(refusal):
+                client.get(f"http://first.example:{first.server_port}/")
+        assert second.heard == []
+        allows.append("127.0.0.2")
+        assert client.get(f"http://first.example:{first.server_port}/").status_code == 200
+    assert second.heard[0][2]["Host"] == f"second.example:{second.server_port}"
+
+
+def test_a_proxy_is_for_the_operator_alone(listen: Callable[..., Listener], monkeypatch: pytest.MonkeyPatch):
+    proxy = listen()
+    monkeypatch.setenv("http_proxy", f"http://proxy.example:{proxy.server_port}")
+    monkeypatch.setenv("no_proxy", "near.example")
+    asked: list[str] = []
+
+    def look_up(host: str, port: int) -> list[str]:
+        asked.append(host)
+        return ["127.0.0.1"]
+
+    with httpx.Client(transport=transport(Door.of_operator(look_up), httpx)) as client:
+        client.get("http://far.example/a")
+        client.get(f"http://near.example:{proxy.server_port}/b")
+    assert [path for _, path, _ in proxy.heard] == ["http://far.example/a", "/b"]
+    assert asked == ["proxy.example", "near.example"]
+    assert Door.to_strangers().proxy(parse_url("http://far.example/")) is None
 
 
 async def test_a_foreign_answer_is_neither_quoted_nor_swallowed(listen: Callable[..., Listener]):
