@@ -48,6 +48,7 @@ RUN /install/install /install/worker.txt \
 FROM server AS models
 ARG MODELS=""
 WORKDIR /app
+COPY outgoing outgoing
 COPY speech_server/__init__.py speech_server/__main__.py speech_server/errors.py speech_server/pools.py speech_server/redaction.py speech_server/settings.py speech_server/
 COPY speech_server/engines/__init__.py speech_server/engines/container_memory.py speech_server/engines/interfaces.py speech_server/engines/kokoro_voices.py speech_server/engines/
 COPY speech_server/commands/__init__.py speech_server/commands/models.py speech_server/commands/
@@ -70,6 +71,7 @@ COPY --from=models /opt/models /opt/models
 WORKDIR /app
 COPY handler.py start.sh LICENSE ./
 COPY image/health image/check_libraries.py image/
+COPY outgoing outgoing
 COPY worker worker
 COPY speech_server speech_server
 RUN python -m compileall -q --invalidation-mode unchecked-hash /app

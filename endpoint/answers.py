@@ -11,6 +11,8 @@ from typing import Any
 import httpx
 
 from endpoint.errors import Refused, Unreachable
+from endpoint.platform import open_client
+from outgoing.errors import OutgoingError
 
 _LINK_SECONDS = 60.0  # a bucket may stand still for this long
 _BYTES = ("audio_content", "data")  # keys of an output that hold base64
@@ -53,13 +55,13 @@ async def fetch(url: str) -> AsyncIterator[bytes]:
     """A result that was too large for the platform, from the bucket where the worker put it."""
     try:
         async with (
-            httpx.AsyncClient(timeout=_LINK_SECONDS, follow_redirects=False) as http,
+            open_client(timeout=_LINK_SECONDS) as http,
             http.stream("GET", url) as response,
         ):
             response.raise_for_status()
             async for block in response.aiter_bytes():
                 yield block
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
+    except (httpx.HTTPError, OutgoingError) as error:
         raise Unreachable(f"the result's link does not answer: {error}") from error
 
 

@@ -18,8 +18,10 @@ import httpx
 from endpoint.answers import body, piece_body
 from endpoint.errors import BadArgument, NoResult, Refused, Unreachable
 from endpoint.jobs import Jobs, Piece, State
+from endpoint.platform import open_client
 from endpoint.progress import Progress
 from endpoint.where import Where
+from outgoing.errors import OutgoingError
 
 CONNECT_SECONDS = 10.0
 PROGRESS_SECONDS = 0.5  # between two questions how far a transcription is
@@ -60,7 +62,7 @@ async def _from_server(
     timeout = httpx.Timeout(seconds, connect=CONNECT_SECONDS)
     try:
         async with (
-            httpx.AsyncClient(headers=headers, timeout=timeout) as http,
+            open_client(headers, timeout=timeout) as http,
             _watched(http, urljoin(where.url, f"/api/progress/{request_id}"), progress),
             http.stream("POST", where.url + request.path, **sent) as response,
         ):
@@ -73,7 +75,7 @@ async def _from_server(
             else:
                 async for block in response.aiter_bytes():
                     yield block
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
+    except (httpx.HTTPError, OutgoingError) as error:
         raise Unreachable(
             f"{where.url}: {error or type(error).__name__}; is the server running? --at names another"
         ) from error

@@ -9,10 +9,8 @@ from __future__ import annotations
 import os
 from typing import Any
 
-import httpx
-
 from endpoint.errors import BadArgument, PlatformRefused
-from endpoint.platform import ask
+from endpoint.platform import ask, open_client
 
 GRAPHQL_URL = "https://api.runpod.io"
 
@@ -27,7 +25,7 @@ class Account:
                 "RUNPOD_API_KEY is not set: make a key with write access in the console, Settings > API Keys"
             )
         self._url = os.environ.get("RUNPOD_API_BASE_URL", GRAPHQL_URL) + "/graphql"
-        self._http = httpx.AsyncClient(headers={"Authorization": f"Bearer {key}"})
+        self._http = open_client({"Authorization": f"Bearer {key}"})
 
     async def __aenter__(self) -> Account:
         return self

@@ -8,10 +8,8 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
-import httpx
-
 from endpoint.errors import Refused
-from endpoint.platform import ask
+from endpoint.platform import ask, open_client
 from endpoint.where import Where
 
 FINAL = frozenset({"COMPLETED", "FAILED", "CANCELLED", "TIMED_OUT"})
@@ -52,7 +50,7 @@ class Jobs:
 
     def __init__(self, where: Where) -> None:
         self._url = where.url
-        self._http = httpx.AsyncClient(headers=where.headers)
+        self._http = open_client(where.headers)
 
     async def __aenter__(self) -> Jobs:
         return self

@@ -7,8 +7,16 @@ from typing import Any
 import httpx
 
 from endpoint.errors import PlatformRefused, Unreachable
+from outgoing.door import Door
+from outgoing.errors import OutgoingError
+from outgoing.http import async_transport
 
 REQUEST_SECONDS = 30.0  # most calls answer at once
+
+
+def open_client(headers: dict[str, str] | None = None, **options: Any) -> httpx.AsyncClient:
+    """For URLs that whoever types the command named."""
+    return httpx.AsyncClient(headers=headers, transport=async_transport(Door.of_operator(), httpx), **options)
 
 
 async def ask(
@@ -17,10 +25,8 @@ async def ask(
     """Raises Unreachable, PlatformRefused."""
     try:
         response = await http.request(method, url, json=body, timeout=seconds)
-    except httpx.HTTPError as error:
+    except (httpx.HTTPError, OutgoingError) as error:
         raise Unreachable(f"{url} cannot be reached: {type(error).__name__} {error}") from error
-    except httpx.InvalidURL as error:
-        raise Unreachable(f"{url} is no URL: {error}") from error
     if response.status_code in (401, 403):
         raise PlatformRefused(
             f"{url} answered {response.status_code}: RUNPOD_API_KEY is missing or not allowed to do this",

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 from endpoint.errors import BadArgument
+from outgoing.errors import UrlRefused
+from outgoing.url import parse_base, parse_url
 
 JOBS_URL = "https://api.runpod.ai/v2"
 LOCAL_URL = "http://127.0.0.1:8010/v2"  # where `make serve` listens
@@ -47,11 +48,12 @@ def find(named: str, environ: Mapping[str, str], api_key: str | None = None) -> 
             raise BadArgument(f"{named!r} is no endpoint: give {FORMS}")
         base = environ.get("RUNPOD_ENDPOINT_BASE_URL") or (LOCAL_URL if named == "local" else JOBS_URL)
         return Where(f"{base.rstrip('/')}/{named}", takes_jobs=True, api_key=api_key or environ.get("RUNPOD_API_KEY"))
-    parts = urlsplit(named)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment or parts.username:
-        raise BadArgument(f"{named!r} is no endpoint: give {FORMS}")
-    root = f"{parts.scheme}://{parts.netloc}"
-    if jobs := _JOBS_PATH.fullmatch(parts.path):
+    try:
+        url = parse_url(parse_base(named))
+    except UrlRefused as error:
+        raise BadArgument(f"{named!r} is no endpoint ({error.message}): give {FORMS}") from None
+    root = f"{url.scheme}://{url.authority}"
+    if jobs := _JOBS_PATH.fullmatch(url.path):
         return Where(root + jobs["base"], takes_jobs=True, api_key=api_key or environ.get("RUNPOD_API_KEY"))
-    key = environ.get("RUNPOD_API_KEY" if _RUNPOD_HOST.fullmatch(parts.hostname) else "API_KEY")
-    return Where(root + (parts.path.rstrip("/") or "/v1"), takes_jobs=False, api_key=api_key or key)
+    key = environ.get("RUNPOD_API_KEY" if _RUNPOD_HOST.fullmatch(url.host) else "API_KEY")
+    return Where(root + (url.path.rstrip("/") or "/v1"), takes_jobs=False, api_key=api_key or key)

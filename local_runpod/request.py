@@ -9,6 +9,8 @@ import orjson
 
 from local_runpod.errors import BadRequest
 from local_runpod.settings import Settings
+from outgoing.errors import UrlRefused
+from outgoing.url import parse_url
 
 
 @dataclass(frozen=True)
@@ -36,17 +38,23 @@ def parse_request(body: bytes, settings: Settings) -> JobRequest:
     if not isinstance(data, dict) or data.get("input") is None:
         raise BadRequest('input is required: send {"input": ...}')
     policy = _object(data, "policy") or {}
-    webhook = data.get("webhook")
-    if webhook is not None and not (isinstance(webhook, str) and webhook.startswith(("http://", "https://"))):
-        raise BadRequest("webhook must be an http or https URL")
     return JobRequest(
         input=data["input"],
         execution_timeout=_seconds(policy, "executionTimeout", settings.execution_timeout),
         ttl=_seconds(policy, "ttl", settings.ttl),
-        webhook=webhook,
+        webhook=_webhook(data.get("webhook")),
         s3_config=_object(data, "s3Config"),
         low_priority=policy.get("lowPriority") is True,
     )
+
+
+def _webhook(value: object) -> str | None:
+    if value is None:
+        return None
+    try:
+        return parse_url(value if isinstance(value, str) else "").text
+    except UrlRefused as error:
+        raise BadRequest(f"webhook must be an http or https URL: {error.message}") from None
 
 
 def _object(data: dict[str, Any], name: str) -> dict[str, Any] | None:

@@ -11,6 +11,9 @@ import httpx
 
 from local_runpod.jobs import Job
 from local_runpod.settings import Settings
+from outgoing.door import Door
+from outgoing.errors import OutgoingError
+from outgoing.http import async_transport
 
 
 class Webhooks:
@@ -31,13 +34,14 @@ class Webhooks:
         await asyncio.gather(*self._running, return_exceptions=True)
 
     async def _deliver(self, url: str, view: dict[str, object]) -> None:
-        async with httpx.AsyncClient(timeout=self._settings.webhook_timeout) as client:
+        way = async_transport(Door.of_operator(), httpx)
+        async with httpx.AsyncClient(transport=way, timeout=self._settings.webhook_timeout) as client:
             for attempt in range(1 + self._settings.webhook_retries):
                 if attempt:
                     await asyncio.sleep(self._settings.webhook_delay)
                 try:
                     response = await client.post(url, json=view)
-                except httpx.HTTPError:
+                except (httpx.HTTPError, OutgoingError):
                     continue
                 if response.status_code == httpx.codes.OK:
                     return

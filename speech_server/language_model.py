@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from outgoing.door import Door
+from outgoing.http import async_transport
+from outgoing.lookups import LookUp, system_look_up
 from speech_server.errors import LanguageModelUnset, UpstreamError
 from speech_server.pools import Pool, importing
 from speech_server.settings import Settings
@@ -85,16 +88,17 @@ class LanguageModel:
 
 
 @asynccontextmanager
-async def open_language_model(settings: Settings) -> AsyncIterator[LanguageModel]:
+async def open_language_model(settings: Settings, look_up: LookUp = system_look_up) -> AsyncIterator[LanguageModel]:
     """Raises LanguageModelUnset when none is configured."""
     require_language_model(settings)
     httpx = await importing.run(importlib.import_module, "httpx")
-    base = (settings.chat_completion_base_url or "").rstrip("/")
+    base = settings.chat_completion_base_url or ""
     key = settings.chat_completion_api_key
+    # Building the context reads all certificates: 20 ms, so once, and not on the event loop.
+    verify = await importing.run(_certificates) if base.startswith("https:") else False
     async with httpx.AsyncClient(
         headers={"Authorization": f"Bearer {key}"} if key else {},
-        # Building the context reads all certificates: 20 ms, so once, and not on the event loop.
-        verify=await importing.run(_certificates) if base.startswith("https:") else False,
+        transport=async_transport(Door.of_operator(look_up), httpx, verify),
         timeout=httpx.Timeout(settings.chat_completion_timeout, connect=min(10.0, settings.chat_completion_timeout)),
     ) as client:
         yield LanguageModel(client, f"{base}/chat/completions")

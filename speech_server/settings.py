@@ -11,6 +11,8 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, BeforeValidator, Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from outgoing.url import parse_base
+
 
 class Whisper(BaseModel):
     """WHISPER__*: the transcription engine. The names are Speaches'."""
@@ -183,6 +185,11 @@ class Settings(BaseSettings):
     realtime_audio_lead: float = Field(
         1.0, ge=0, description="Seconds by which spoken replies are sent ahead of their playback."
     )
+
+    @field_validator("chat_completion_base_url")
+    @classmethod
+    def checked_url(cls, value: str | None) -> str | None:
+        return parse_base(value) if value else value
 
     @field_validator(
         "allow_origins", "allowed_hosts", "preload_models", "model_owners", "model_read_caches", mode="before"

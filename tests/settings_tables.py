@@ -56,6 +56,11 @@ FOREIGN = (
     ("HF_ENDPOINT", "", "Another Hugging Face server, a mirror for instance."),
     ("HF_HUB_OFFLINE", "0", "1 never asks the Hugging Face Hub; what is installed works without it anyway."),
     ("HF_HUB_ENABLE_HF_TRANSFER", "0", "Accepted as Speaches' users know it; current huggingface_hub is fast without."),
+    (
+        "HF_HUB_DISABLE_XET",
+        "1",
+        "0 lets hf_xet download: faster for large models, past the one door out (`outgoing/`).",
+    ),
     ("RUNPOD_LOG_LEVEL", "INFO", "DEBUG, INFO, WARN or ERROR for the worker and the SDK. DEBUG prints transcripts."),
     ("RUNPOD_INIT_TIMEOUT", "420", "Seconds the platform lets a worker initialise; raise it for large downloads."),
 )

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-ROOMS = ("worker", "speech_server", "endpoint", "local_runpod")
+ROOMS = ("outgoing", "worker", "speech_server", "endpoint", "local_runpod")
 
 # Each heavy library and the places that may import it, even inside a function.
 HOMES = {
@@ -25,6 +25,38 @@ HOMES = {
     "boto3": ("worker/bucket.py", "speech_server/models/"),
 }
 
+# Libraries that open connections, and the files that may use them: through the door, or because of who says where to.
+CLIENTS = (
+    "aiohttp", "boto3", "botocore", "ftplib", "http.client", "httpcore", "httpx", "httpx2", "huggingface_hub", "openai",
+    "requests", "urllib.request", "urllib3", "websockets.asyncio.client", "websockets.sync.client",
+)  # fmt: skip
+DOOR = "through the door"
+LOOPBACK = "the speech server beside it, on a port that the supervisor chose"
+ARGUMENT = "a command: the address is what its user typed"
+MAY_CONNECT = {
+    "outgoing/aws.py": "the door: the names of urllib3's errors",
+    "outgoing/door.py": "the door: urllib.request knows the environment's proxies",
+    "handler.py": LOOPBACK,
+    "worker/forward.py": LOOPBACK,
+    "worker/progress.py": LOOPBACK,
+    "worker/supervisor.py": LOOPBACK,
+    "worker/transport.py": LOOPBACK,
+    "worker/door.py": LOOPBACK,
+    "worker/sdk.py": "the platform itself, at the addresses it puts into the environment",
+    "worker/bucket.py": DOOR,
+    "worker/call.py": DOOR,
+    "worker/download.py": DOOR,
+    "worker/platform_api.py": DOOR,
+    "speech_server/language_model.py": DOOR,
+    "speech_server/models/sources/hub.py": DOOR,
+    "speech_server/models/sources/s3.py": DOOR,
+    "speech_server/commands/client.py": DOOR,
+    "speech_server/commands/client_job.py": "a client that client_realtime.py made, through the door",
+    "speech_server/commands/client_progress.py": "a client that client.py made, through the door",
+    "speech_server/commands/client_realtime.py": f"HTTP through the door; a WebSocket of {ARGUMENT}",
+    "local_runpod/webhooks.py": DOOR,
+}
+
 
 def sources() -> list[Path]:
     return [ROOT / "handler.py", *(path for room in ROOMS for path in sorted((ROOT / room).rglob("*.py")))]
@@ -37,6 +69,17 @@ def imported(tree: ast.AST) -> set[str]:
             names |= {alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             names.add(node.module.split(".")[0])
+    return names
+
+
+def modules(tree: ast.AST) -> set[str]:
+    """Dotted names, both of modules and of what is taken out of them."""
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
     return names
 
 
@@ -64,6 +107,18 @@ def test_a_heavy_library_is_imported_only_at_home(library: str):
     assert strangers == []
 
 
+def test_only_the_doors_users_open_connections():
+    """Everything else that opens a URL would be a second way out."""
+    found = {}
+    for path in sources():
+        names = modules(ast.parse(path.read_text()))
+        if any(name == client or name.startswith(f"{client}.") for name in names for client in CLIENTS):
+            found[str(path.relative_to(ROOT))] = names
+    assert set(found) == set(MAY_CONNECT)
+    users = [file for file, why in MAY_CONNECT.items() if why == DOOR]
+    assert [file for file in users if not any(name.startswith("outgoing.") for name in found[file])] == []
+
+
 def test_importing_the_app_imports_no_engine():
     assert not loaded_by("import speech_server.app") & {
         "ctranslate2",
@@ -79,7 +134,12 @@ def test_importing_the_app_imports_no_engine():
 
 
 def test_the_worker_can_start_its_server_before_it_imports_the_sdk():
-    assert not loaded_by("import worker.supervisor, worker.settings") & {"runpod", "boto3", "httpx", "aiohttp"}
+    assert not loaded_by("import worker.supervisor, worker.settings, worker.job") & {
+        "runpod",
+        "boto3",
+        "httpx",
+        "aiohttp",
+    }
 
 
 def test_broad_excepts_stand_only_at_the_two_edges():

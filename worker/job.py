@@ -34,6 +34,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 from urllib.parse import parse_qsl
 
+from outgoing.errors import UrlRefused
+from outgoing.url import parse_base
 from worker.address import Pairs, check_headers, check_method, check_path, check_query, json_kind
 from worker.errors import InvalidJob
 from worker.legacy import PLACES, is_legacy, translate_legacy
@@ -62,7 +64,7 @@ class MediaSource:
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    endpoint_url: str
+    endpoint_url: str  # from parse_base
     name: str
     access_key_id: str
     secret_access_key: str
@@ -212,8 +214,10 @@ def _bucket(config: object) -> Bucket:
     if missing := [key for key, value in zip(keys, values, strict=True) if not value]:
         raise InvalidJob(f"s3Config.{missing[0]}: required")
     endpoint, name, key_id, secret = map(str, values)
-    if not endpoint.lower().startswith(("http://", "https://")):
-        raise InvalidJob("s3Config.endpointUrl: must be an http or https URL")
+    try:
+        endpoint = parse_base(endpoint)
+    except UrlRefused as error:
+        raise InvalidJob(f"s3Config.endpointUrl: {error.message}") from None
     return Bucket(endpoint, name, key_id, secret, "s3Config")
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from outgoing.url import parse_base
 from worker.errors import BadSetting
 
 
@@ -116,7 +117,7 @@ class Settings:
         1,
     )
     bucket_endpoint_url: str = _row(
-        "BUCKET_ENDPOINT_URL", "", "S3 endpoint that takes results too large for the platform."
+        "BUCKET_ENDPOINT_URL", "", "S3 endpoint that takes results too large for the platform.", parse_base
     )
     bucket_name: str = _row("BUCKET_NAME", "", "Bucket at that endpoint.")
     bucket_access_key_id: str = _row("BUCKET_ACCESS_KEY_ID", "", "Access key for the bucket.", secret=True)

@@ -78,9 +78,9 @@ HOSTILE: list[tuple[dict[str, Any], str]] = [
     # URLs: loopback in all its spellings
     (url("http://127.0.0.1:PORT/"), NOT_PUBLIC),
     (url("http://localhost:PORT/"), NOT_PUBLIC),
-    (url("http://127.1:PORT/"), NOT_PUBLIC),
-    (url("http://2130706433:PORT/"), NOT_PUBLIC),
-    (url("http://0x7f000001:PORT/"), NOT_PUBLIC),
+    (url("http://127.1:PORT/"), "not an IPv4 address"),
+    (url("http://2130706433:PORT/"), "not an IPv4 address"),
+    (url("http://0x7f000001:PORT/"), "not an IPv4 address"),
     (url("http://0177.0.0.1:PORT/"), "not a URL"),
     (url("http://0.0.0.0:PORT/"), NOT_PUBLIC),
     (url("http://[::1]:PORT/"), NOT_PUBLIC),
@@ -91,10 +91,22 @@ HOSTILE: list[tuple[dict[str, Any], str]] = [
     (url("http://[64:ff9b::7f00:1]:PORT/"), NOT_PUBLIC),
     (url("http://[64:ff9b:1::7f00:1]:PORT/"), NOT_PUBLIC),
     (url("http://[2001:0:7f00:1::]:PORT/"), NOT_PUBLIC),
-    (url("http://user:password@127.0.0.1:PORT/"), NOT_PUBLIC),
-    (url("http://example.com@127.0.0.1:PORT/"), NOT_PUBLIC),
-    (url("http://127.0.0.1:PORT#@example.com/"), NOT_PUBLIC),
-    (url("http://①②⑦.0.0.1:PORT/"), ""),
+    (url("http://user:password@127.0.0.1:PORT/"), "has a user name"),
+    (url("http://example.com@127.0.0.1:PORT/"), "has a user name"),
+    (url("http://127.0.0.1:PORT#@example.com/"), "has a # right after the host"),
+    (url("http://①②⑦.0.0.1:PORT/"), "a host outside ASCII"),
+    (url("http://127。0。0。1:PORT/"), "a host outside ASCII"),
+    (url("http://%31%32%37.0.0.1:PORT/"), "a % in its host"),
+    (url("http://%2531%2532%2537.0.0.1:PORT/"), "a % in its host"),
+    (url("http://[fe80::1%25lo]:PORT/"), "without a zone"),
+    (url("http://[::1%lo]:PORT/"), "without a zone"),
+    (url("http://127.0.0.1:PORT\\@example.com/"), "has a backslash"),
+    (url("http://example.com\\@127.0.0.1:PORT/"), "has a backslash"),
+    (url("http://127.0.0.1:PORT /"), "has a space"),
+    (url("http://127.0.0.1:\tPORT/"), "has a control character"),
+    (url("http://127.0.0.1:PORT:80/"), "is not a port"),
+    (url("http://127.0.0.1:/"), "is not a port"),
+    (url("http://127.0.0.1:+PORT/"), "is not a port"),
     # URLs: private networks, metadata services, ranges that are nobody's
     (url("http://169.254.169.254/latest/meta-data/"), NOT_PUBLIC),
     (url("http://[fd00:ec2::254]/latest/meta-data/"), NOT_PUBLIC),
@@ -194,6 +206,24 @@ HOSTILE: list[tuple[dict[str, Any], str]] = [
 ]
 
 
+# Where a result that is too large would go.
+HOSTILE_BUCKETS: list[tuple[str, str]] = [
+    ("http://127.0.0.1:PORT/\\@public.example/", "s3Config.endpointUrl: is not a URL: has a backslash"),
+    ("http://127.0.0.1:PORT\\@1.1.1.1/", "s3Config.endpointUrl: is not a URL: has a backslash"),
+    ("http://public.example@127.0.0.1:PORT/", "has a user name"),
+    ("http://127.0.0.1:PORT#.public.example", "has a # right after the host"),
+    ("http://127.0.0.1:PORT/?x=.public.example", "has a ?"),
+    ("http://127.0.0.1:PORT/#.public.example", "or a #"),
+    ("http://0x7f.1:PORT/", "not an IPv4 address"),
+    ("http://127.0.0.1:PORT\n/", "has a control character"),
+    ("ftp://127.0.0.1:PORT/", "only http and https"),
+    ("http://127.0.0.1:PORT", NOT_PUBLIC),
+    ("http://localhost:PORT", NOT_PUBLIC),
+    ("http://[::ffff:127.0.0.1]:PORT", NOT_PUBLIC),
+    ("http://169.254.169.254", NOT_PUBLIC),
+]
+
+
 @pytest.fixture(scope="module")
 def volume(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("volume")
@@ -238,3 +268,15 @@ async def test_the_table_is_long_enough_and_nothing_was_reached(jobs: Jobs, cana
     await trusted.proxy.close()
     assert "the URL answered 501" in output["error"]
     assert len(canary.hits) == 1
+
+
+@pytest.mark.parametrize(("endpoint", "words"), HOSTILE_BUCKETS, ids=[f"{i}" for i in range(len(HOSTILE_BUCKETS))])
+async def test_a_hostile_bucket_gets_nothing(jobs: Jobs, canary: Canary, endpoint: str, words: str):
+    before = list(canary.hits)
+    config = {"bucketName": "results", "accessId": "id", "accessSecret": "secret"}
+    config["endpointUrl"] = at(endpoint, canary.server_port)
+    output = await jobs(path="/give?type=audio/wav&size=8000000", method="POST", s3Config=config)
+    error = json.loads(output["error"])
+    assert error["message"].startswith("s3Config.endpointUrl: ")
+    assert words in error["message"]
+    assert canary.hits == before

@@ -154,7 +154,7 @@ def test_realtime_is_told_apart_under_all_prefixes(prefix: str):
         ({"path": "/x", "files": [{"base64": "QQ=="}] * 17}, "input.files: 17 files"),
         ({"path": "/x", "s3Config": 5}, "s3Config: must be an object"),
         ({"path": "/x", "s3Config": {**S3, "bucketName": ""}}, "s3Config.bucketName: required"),
-        ({"path": "/x", "s3Config": {**S3, "endpointUrl": "file:///"}}, "s3Config.endpointUrl: must be an http"),
+        ({"path": "/x", "s3Config": {**S3, "endpointUrl": "file:///"}}, "s3Config.endpointUrl: only http and https"),
     ],
 )
 def test_what_cannot_be_right_is_refused_by_name(job_input: dict[str, Any], words: str):

@@ -40,6 +40,8 @@ def test_values_are_parsed():
         ("SPEECH_SERVER_HEALTH_PATH", "health", "must begin with /"),
         ("SPEECH_SERVER_COMMAND", "python 'x", "No closing quotation"),
         ("WORKER_REALTIME_PORT", "70000", "70000 is not between"),
+        ("BUCKET_ENDPOINT_URL", "s3.example.com", "BUCKET_ENDPOINT_URL: only http and https URLs with a host"),
+        ("BUCKET_ENDPOINT_URL", "https://a:b@s3.example.com", "BUCKET_ENDPOINT_URL: has a user name"),
     ],
 )
 def test_a_wrong_value_is_refused_by_its_variable(name: str, value: str, words: str):

@@ -6,33 +6,44 @@ import os
 import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from outgoing.door import Door
+from outgoing.errors import OutgoingError, UrlRefused
+from outgoing.http import transport
+from outgoing.lookups import LookUp, system_look_up
+from outgoing.url import parse_base
 from speech_server.errors import ModelGated, ModelNotFound, SourceUnavailable
 from speech_server.models.cache import Cache, storage_errors
 from speech_server.models.recognise import engine_of, wanted
 from speech_server.models.sources import Progress
 from speech_server.models.sources.watch import watched
 
+_ANSWER_SECONDS = 60.0  # about a repository
 _ABANDONED = 300  # seconds without a byte, far beyond huggingface_hub's own time-outs
 
 
 class Hub:
     """`env` holds a models file's HF_ENDPOINT and HF_TOKEN; `given` names files the repository need not have."""
 
-    def __init__(self, env: Mapping[str, str] = {}, given: Collection[str] = ()) -> None:
+    def __init__(
+        self, env: Mapping[str, str] = {}, given: Collection[str] = (), look_up: LookUp = system_look_up
+    ) -> None:
         # None for huggingface_hub's own: HF_ENDPOINT, HF_TOKEN or the token file, as they were at its import.
         self._endpoint = env.get("HF_ENDPOINT")
         self._token = env.get("HF_TOKEN")
         self._given = given
+        self._look_up = look_up
 
     def offers(self, model_id: str) -> bool:
         return os.environ.get("HF_HUB_OFFLINE", "").upper() not in ("1", "ON", "YES", "TRUE") and "/" in model_id
 
     def fetch(self, model_id: str, cache: Cache, progress: Progress) -> None:
         """The files an engine needs, the largest last: what is finished when a pull is killed stays."""
-        sizes = self._files(model_id)
+        endpoint = open_door(self._endpoint, self._look_up)
+        sizes = self._files(model_id, endpoint)
         names = {*sizes, *self._given}
         engine = engine_of(names)
         if engine is None or (engine == "piper" and "piper" not in model_id.lower()):
@@ -48,16 +59,17 @@ class Hub:
         _sweep(folder / "blobs")
         with watched(folder / "blobs", total, progress, "downloading"), storage_errors(folder):
             for name in fetched:
-                self._download(model_id, name, cache)
+                self._download(model_id, name, cache, endpoint)
 
-    def _files(self, repository: str) -> dict[str, int]:
+    def _files(self, repository: str, endpoint: str) -> dict[str, int]:
         from huggingface_hub import HfApi
 
         with _hub_errors(repository):
-            found = HfApi(endpoint=self._endpoint, token=self._token).model_info(repository, files_metadata=True)
+            hub = HfApi(endpoint=endpoint, token=self._token)
+            found = hub.model_info(repository, files_metadata=True, timeout=_ANSWER_SECONDS)
             return {str(file.rfilename): max(int(file.size or 0), 0) for file in found.siblings or []}
 
-    def _download(self, repository: str, name: str, cache: Cache) -> None:
+    def _download(self, repository: str, name: str, cache: Cache, endpoint: str) -> None:
         from huggingface_hub import hf_hub_download
         from tqdm import tqdm
 
@@ -70,7 +82,7 @@ class Hub:
                 repository,
                 name,
                 cache_dir=cache.root,
-                endpoint=self._endpoint,
+                endpoint=endpoint,
                 token=self._token,
                 tqdm_class=Silent,
             )
@@ -86,12 +98,41 @@ def _sweep(blobs: Path) -> None:
             partial.unlink(missing_ok=True)
 
 
+def open_door(endpoint: str | None = None, look_up: LookUp = system_look_up) -> str:
+    """The hub's checked address; from here on huggingface_hub goes through the door. Raises SourceUnavailable."""
+    from huggingface_hub import constants
+
+    try:
+        checked = parse_base(endpoint or constants.ENDPOINT)
+    except UrlRefused as error:
+        raise SourceUnavailable(f"HF_ENDPOINT {error.message}") from None
+    _send_through(look_up)
+    return checked
+
+
+@cache  # once in a process: a new client closes the one that others use
+def _send_through(look_up: LookUp) -> None:
+    import httpx2
+    from huggingface_hub import constants, get_session, set_client_factory
+
+    hooks = get_session().event_hooks  # offline mode, request ids
+
+    def client() -> httpx2.Client:
+        way = transport(Door.of_operator(look_up), httpx2)
+        return httpx2.Client(transport=way, event_hooks=hooks, follow_redirects=True, timeout=_ANSWER_SECONDS)
+
+    set_client_factory(client)
+    if "HF_HUB_DISABLE_XET" not in os.environ:  # hf_xet opens connections of its own, to wherever the hub says
+        constants.HF_HUB_DISABLE_XET = True
+
+
 def pull_checkpoint(repository: str) -> Path:
     """The folder of an unconverted Whisper checkpoint, downloaded where it is not in huggingface_hub's cache."""
     from huggingface_hub import snapshot_download
 
+    endpoint = open_door()
     with _hub_errors(repository):
-        return Path(snapshot_download(repository, allow_patterns=["*.json", "model*.safetensors"]))
+        return Path(snapshot_download(repository, endpoint=endpoint, allow_patterns=["*.json", "model*.safetensors"]))
 
 
 @contextmanager
@@ -120,6 +161,8 @@ def _hub_errors(repository: str) -> Iterator[None]:
                 f"The hub answered {status} for '{repository}': set HF_TOKEN to one with access"
             ) from error
         raise SourceUnavailable(f"The hub answered {status} for '{repository}': try again later") from error
+    except OutgoingError as error:
+        raise SourceUnavailable(f"The hub cannot be reached for '{repository}': {error.message}") from error
     except (LocalEntryNotFoundError, OfflineModeIsEnabled, httpx2.TransportError) as error:
         raise SourceUnavailable(f"The hub cannot be reached for '{repository}': see HF_ENDPOINT") from error
     except (ValueError, TypeError, KeyError, AttributeError, httpx2.InvalidURL) as error:

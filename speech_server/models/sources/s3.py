@@ -7,11 +7,16 @@ import os
 import re
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from outgoing.aws import Line
+from outgoing.door import Door
+from outgoing.errors import OutgoingError, UrlRefused, reason_in
+from outgoing.lookups import LookUp, system_look_up
+from outgoing.url import parse_base
 from speech_server.errors import ModelGated, ModelNotFound, SourceUnavailable
 from speech_server.models.cache import Cache
 from speech_server.models.recognise import engine_of, wanted
@@ -43,20 +48,26 @@ class S3:
     AWS_ENDPOINT_URL (or ..._S3) names a server that is not Amazon's. Without any key, requests are anonymous.
     """
 
-    def __init__(self, url: str, env: Mapping[str, str] = {}, files: Mapping[str, str] = {}) -> None:
+    def __init__(
+        self,
+        url: str,
+        env: Mapping[str, str] = {},
+        files: Mapping[str, str] = {},
+        look_up: LookUp = system_look_up,
+    ) -> None:
         self._url = url
         self._bucket, _, prefix = url.removeprefix("s3://").partition("/")
         self._prefix = prefix.rstrip("/") + "/" if prefix else ""
         self._env = env
         self._files = files
+        self._look_up = look_up
 
     def offers(self, model_id: str) -> bool:
         return True
 
     def fetch(self, model_id: str, cache: Cache, progress: Progress) -> None:
         shown = redact(self._url)
-        with _s3_errors(shown):
-            client = self._client()
+        with _s3_errors(shown), closing(self._client()) as client, self._line(client):
             objects = self._list(client)
             names = {*objects, *self._files}
             if engine_of(names) is None:
@@ -91,6 +102,10 @@ class S3:
         options: dict[str, Any] = {} if session.get_credentials() else {"signature_version": UNSIGNED}
         variables = {**os.environ, **self._env}
         endpoint = variables.get("AWS_ENDPOINT_URL_S3") or variables.get("AWS_ENDPOINT_URL")
+        try:
+            endpoint = endpoint and parse_base(endpoint)
+        except UrlRefused as error:
+            raise SourceUnavailable(f"AWS_ENDPOINT_URL {error.message}") from None
         if endpoint:  # names of the form bucket.host are Amazon's
             options["s3"] = {"addressing_style": "path"}
         return session.client(
@@ -103,6 +118,15 @@ class S3:
                 **options,
             ),
         )
+
+    @contextmanager
+    def _line(self, client: S3Client) -> Iterator[None]:
+        line = Line(Door.of_operator(self._look_up))
+        try:
+            line.carry(client)
+            yield
+        finally:
+            line.cut()
 
     def _list(self, client: S3Client) -> dict[str, _Object]:
         pages = client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=self._prefix)
@@ -179,7 +203,8 @@ def _s3_errors(url: str) -> Iterator[None]:
         if status in (401, 403):
             raise ModelGated(f"{url} answered {status}: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY") from error
         raise SourceUnavailable(f"{url} answered {status}: try again later") from error
-    except BotoCoreError as error:
-        # Not its text: that quotes the end point, which may hold a password, and what the server said.
-        reason = type(error).__name__
-        raise SourceUnavailable(f"{url} cannot be reached: see AWS_ENDPOINT_URL ({reason})") from error
+    except (BotoCoreError, OutgoingError) as error:
+        # Not botocore's words: of an answer that is no XML they hold all of it.
+        known = reason_in(error)
+        why = known.message if known else type(error).__name__
+        raise SourceUnavailable(f"{url} cannot be reached: see AWS_ENDPOINT_URL ({why})") from error

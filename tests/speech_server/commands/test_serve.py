@@ -38,6 +38,7 @@ def start(*options: str, env: dict[str, str] | None = None, cwd: Path = ROOT) ->
         ("WHISPER__INFERENCE_DEVICE", "tpu"),
         ("STT_MODEL_TTL", "-2"),
         ("LOG_LEVEL", "loud"),
+        ("CHAT_COMPLETION_BASE_URL", "localhost:11434/v1"),
     ],
 )
 def test_a_bad_setting_is_one_line_that_names_it(variable: str, value: str):
