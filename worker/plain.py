@@ -22,14 +22,11 @@ class Base64(str):
 
 
 def parse_json(raw: bytes) -> Any:
-    """JSON, leniently: NaN and Infinity become null. Raises ValueError, and BadReply for what make_plain would refuse.
-
-    Pythons differ in how deep they can read; none gives up before MAX_DEPTH.
-    """
+    """JSON, leniently: NaN and Infinity become null. Raises ValueError."""
     try:
         return json.loads(raw, parse_constant=lambda _: None)
     except RecursionError:
-        raise too_deep() from None
+        raise ValueError("nested too deeply") from None
 
 
 def serialised_size(value: Any) -> int:
@@ -41,16 +38,12 @@ def serialised_size(value: Any) -> int:
 def make_plain(value: Any) -> tuple[Any, int]:
     """The value as plain JSON, and its size: half characters are replaced, numbers that are none become null."""
     if depth(value) > MAX_DEPTH:
-        raise too_deep()
+        raise BadReply(f"the server's JSON is nested more than {MAX_DEPTH} levels deep")
     try:
         return value, serialised_size(value)
     except ValueError:  # UnicodeEncodeError is one: lone surrogates; else NaN or infinity
         value = _scrubbed(value)
         return value, serialised_size(value)
-
-
-def too_deep() -> BadReply:
-    return BadReply(f"the server's JSON is nested more than {MAX_DEPTH} levels deep")
 
 
 def depth(value: Any) -> int:
