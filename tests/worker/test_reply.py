@@ -114,6 +114,17 @@ async def test_json_that_no_parser_downstream_could_read_is_refused():
     assert too_deep["content_type"] == "application/json"
 
 
+@pytest.mark.parametrize(("brackets", "read"), [(201, True), (202, False), (501, False), (502, None), (4000, None)])
+async def test_the_limits_of_nesting_are_ours_not_the_interpreters(brackets: int, read: bool | None):
+    body = b"[" * brackets + b"]" * brackets
+    if read is False:
+        with pytest.raises(BadReply, match="200 levels"):
+            await encode(body, "application/json")
+    else:
+        output = await encode(body, "application/json")
+        assert isinstance(output, list) if read else output["text"] == body.decode()
+
+
 any_text = st.text(st.characters(), max_size=20)
 any_json = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | any_text,
