@@ -10,11 +10,13 @@ ARG BASE_IMAGE=debian:bookworm-slim
 FROM ${BASE_IMAGE} AS system
 # hadolint ignore=DL3002
 USER 0
+# A program its user cannot read keeps its environment to itself: tini's has the platform's keys (worker/prctl.py).
 # Debian drops the exact versions it replaces, so a pin here would break the next build.
 # hadolint ignore=DL3008
 RUN apt-get update \
  && apt-get install -y --no-install-recommends ca-certificates python3 tini \
- && rm -rf /var/lib/apt/lists/* /var/cache/* /var/log/*
+ && rm -rf /var/lib/apt/lists/* /var/cache/* /var/log/* \
+ && chmod 711 /usr/bin/tini
 ENV PATH=/opt/venv/bin:$PATH VIRTUAL_ENV=/opt/venv
 
 # --- the server's dependencies, installed by a uv that stays behind ---

@@ -11,6 +11,7 @@ from typing import Any
 from endpoint.errors import Refused
 from endpoint.platform import ask, open_client
 from endpoint.where import Where
+from outgoing.lookups import LookUp, system_look_up
 
 FINAL = frozenset({"COMPLETED", "FAILED", "CANCELLED", "TIMED_OUT"})
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 2.0  # seconds between two questions about a job
@@ -48,9 +49,9 @@ class Piece:
 class Jobs:
     """`async with Jobs(where) as jobs`. Every call raises Unreachable, PlatformRefused."""
 
-    def __init__(self, where: Where) -> None:
+    def __init__(self, where: Where, look_up: LookUp = system_look_up) -> None:
         self._url = where.url
-        self._http = open_client(where.headers)
+        self._http = open_client(where.headers, look_up)
 
     async def __aenter__(self) -> Jobs:
         return self

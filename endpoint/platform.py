@@ -10,13 +10,16 @@ from endpoint.errors import PlatformRefused, Unreachable
 from outgoing.door import Door
 from outgoing.errors import OutgoingError
 from outgoing.http import async_transport
+from outgoing.lookups import LookUp, system_look_up
 
 REQUEST_SECONDS = 30.0  # most calls answer at once
 
 
-def open_client(headers: dict[str, str] | None = None, **options: Any) -> httpx.AsyncClient:
+def open_client(
+    headers: dict[str, str] | None = None, look_up: LookUp = system_look_up, **options: Any
+) -> httpx.AsyncClient:
     """For URLs that whoever types the command named."""
-    return httpx.AsyncClient(headers=headers, transport=async_transport(Door.of_operator(), httpx), **options)
+    return httpx.AsyncClient(headers=headers, transport=async_transport(Door.of_operator(look_up), httpx), **options)
 
 
 async def ask(

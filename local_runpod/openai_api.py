@@ -21,7 +21,7 @@ from starlette.routing import Route
 from local_runpod.control import Control
 from local_runpod.errors import BadRequest
 from local_runpod.jobs import Job, Status
-from local_runpod.request import JobRequest, parse_json
+from local_runpod.request import JobRequest, raw_members
 from local_runpod.wire import answer, read_body, require_key, while_connected
 
 
@@ -36,14 +36,14 @@ class OpenAiApi:
     async def call(self, request: Request) -> Response:
         require_key(request, self.settings.api_key)
         self.control.rates.count("openai")
-        body = await self._parse_body(request)
+        body = await self._read_body(request)
         route = "/" + request.path_params["rest"] + (f"?{request.url.query}" if request.url.query else "")
-        asked = {"openai_route": route, "openai_input": body}
+        asked = {"openai_route": route, "openai_input": orjson.Fragment(body)}
         job = self.control.table.submit(
             JobRequest(asked, self.settings.execution_timeout, self.settings.ttl), sync=True
         )
         await self._wait_for(request, job, lambda: bool(job.chunks) or job.ended)
-        if body.get("stream") is True and job.chunks:
+        if raw_members(body).get("stream") == b"true" and job.chunks:
             return StreamingResponse(self._events(job), media_type="text/event-stream")
         await self._wait_for(request, job, lambda: job.ended)
         return _final_answer(job)
@@ -56,16 +56,16 @@ class OpenAiApi:
             self.control.table.cancel(job.id)
             raise
 
-    async def _parse_body(self, request: Request) -> dict[str, Any]:
+    async def _read_body(self, request: Request) -> bytes:
         raw = await read_body(request, self.settings.runsync_limit)
         if not raw:
-            return {}
+            return b"{}"
         if request.headers.get("content-type", "application/json").split(";")[0].strip() != "application/json":
             raise BadRequest("the body must be JSON: the /openai routes take no multipart")
-        body = parse_json(raw)
-        if not isinstance(body, dict):
+        raw_members(raw)
+        if raw.lstrip()[:1] != b"{":
             raise BadRequest("the body must be a JSON object")
-        return body
+        return raw
 
     async def _events(self, job: Job) -> AsyncIterator[bytes]:
         try:

@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 
+from local_runpod import raw_json
 from local_runpod.errors import BadRequest
 from local_runpod.settings import Settings
 from outgoing.errors import UrlRefused
@@ -17,7 +18,7 @@ from outgoing.url import parse_url
 class JobRequest:
     """What a client asked for. Times are seconds (the API's are milliseconds)."""
 
-    input: Any
+    input: Any  # as orjson writes it: a Fragment where it came as bytes
     execution_timeout: float
     ttl: float
     webhook: str | None = None
@@ -33,13 +34,22 @@ def parse_json(body: bytes) -> Any:
         raise BadRequest(f"the body is not valid JSON: {error}") from error
 
 
+def raw_members(body: bytes) -> dict[str, bytes]:
+    """Of an object; of anything else none."""
+    try:
+        return raw_json.members(body) or {}
+    except ValueError:
+        raise BadRequest("the body is not valid JSON") from None
+
+
 def parse_request(body: bytes, settings: Settings) -> JobRequest:
-    data = parse_json(body)
-    if not isinstance(data, dict) or data.get("input") is None:
+    raw = raw_members(body)
+    if raw.get("input", b"null") == b"null":
         raise BadRequest('input is required: send {"input": ...}')
+    data = {name: parse_json(value) for name, value in raw.items() if name in ("policy", "webhook", "s3Config")}
     policy = _object(data, "policy") or {}
     return JobRequest(
-        input=data["input"],
+        input=orjson.Fragment(raw["input"]),
         execution_timeout=_seconds(policy, "executionTimeout", settings.execution_timeout),
         ttl=_seconds(policy, "ttl", settings.ttl),
         webhook=_webhook(data.get("webhook")),

@@ -32,6 +32,7 @@ CLIENTS = (
 )  # fmt: skip
 DOOR = "through the door"
 LOOPBACK = "the speech server beside it, on a port that the supervisor chose"
+PLATFORM = "the platform itself, at the addresses it puts into the environment"
 ARGUMENT = "a command: the address is what its user typed"
 MAY_CONNECT = {
     "outgoing/aws.py": "the door: the names of urllib3's errors",
@@ -39,21 +40,18 @@ MAY_CONNECT = {
     "handler.py": LOOPBACK,
     "worker/forward.py": LOOPBACK,
     "worker/progress.py": LOOPBACK,
-    "worker/supervisor.py": LOOPBACK,
     "worker/transport.py": LOOPBACK,
-    "worker/door.py": LOOPBACK,
-    "worker/sdk.py": "the platform itself, at the addresses it puts into the environment",
+    "worker/visit.py": LOOPBACK,
+    **dict.fromkeys(("worker/sdk.py", "worker/poll.py", "worker/take.py", "worker/deliver.py"), PLATFORM),
     "worker/bucket.py": DOOR,
-    "worker/call.py": DOOR,
     "worker/download.py": DOOR,
-    "worker/platform_api.py": DOOR,
     "speech_server/language_model.py": DOOR,
     "speech_server/models/sources/hub.py": DOOR,
     "speech_server/models/sources/s3.py": DOOR,
-    "speech_server/commands/client.py": DOOR,
-    "speech_server/commands/client_job.py": "a client that client_realtime.py made, through the door",
-    "speech_server/commands/client_progress.py": "a client that client.py made, through the door",
-    "speech_server/commands/client_realtime.py": f"HTTP through the door; a WebSocket of {ARGUMENT}",
+    "endpoint/platform.py": DOOR,
+    "endpoint/answers.py": "a client that platform.py made, through the door",
+    "endpoint/api.py": "a client that platform.py made, through the door",
+    "endpoint/talk.py": f"a WebSocket of {ARGUMENT}",
     "local_runpod/webhooks.py": DOOR,
 }
 

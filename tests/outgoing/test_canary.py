@@ -18,8 +18,9 @@ import huggingface_hub.utils._detect_agent
 import huggingface_hub.utils._http
 import pytest
 from hypothesis import HealthCheck, example, given, settings
-from worker.platform_api import Jobs
 
+from endpoint.jobs import Jobs
+from endpoint.where import find
 from outgoing.addresses import is_public
 from outgoing.errors import UrlRefused
 from outgoing.url import parse_base, parse_url
@@ -92,8 +93,12 @@ def language_model(text: str) -> None:
 def command(text: str) -> None:
     if "://" not in text:  # the id of an endpoint
         return
-    with Jobs(text, "key", CANARY.look_up) as jobs:
-        jobs.status("1")
+
+    async def ask() -> None:
+        async with Jobs(find(text, {}, "key"), CANARY.look_up) as jobs:
+            await jobs.status("1")
+
+    asyncio.run(ask())
 
 
 STRANGERS: list[Client] = [download, put]

@@ -66,6 +66,18 @@ def test_a_refused_job_fails_with_one_json_string(shared: LocalPlatform):
     assert (error["code"], error["status"], error["source"]) == ("invalid_job", 400, "worker")
 
 
+def test_a_job_that_no_parser_should_read_fails_and_the_others_run(shared: LocalPlatform):
+    def send(text: str) -> str:
+        body = '{"input": {"path": "/echo", "body": {"x": ' + text + "}}}"
+        return str(shared.client.post(f"{shared.base}/run", content=body).json()["id"])
+
+    jobs = {text[:9]: send(text) for text in ("1", "7" * 4301, "2", "[" * 990 + "]" * 990, "3")}
+    ended = {text: shared.wait(job_id) for text, job_id in jobs.items()}
+    assert [job["status"] for job in ended.values()] == ["COMPLETED", "FAILED", "COMPLETED", "FAILED", "COMPLETED"]
+    assert "more than 640 digits" in error_of(ended["7" * 9])["message"]
+    assert "nested more than 500 levels" in error_of(ended["[" * 9])["message"]
+
+
 def test_eight_jobs_of_three_seconds_take_three_and_a_quick_one_does_not_wait(shared: LocalPlatform):
     began = time.monotonic()
     slow = [shared.run({"path": "/sleep?seconds=3"}) for _ in range(7)]

@@ -125,6 +125,17 @@ async def test_an_error_too_deep_to_read_keeps_its_status():
     assert caught.value.status == 418
 
 
+@pytest.mark.parametrize(("brackets", "read"), [(201, True), (202, False), (501, False), (502, None), (4000, None)])
+async def test_the_limits_of_nesting_are_ours_not_the_interpreters(brackets: int, read: bool | None):
+    body = b"[" * brackets + b"]" * brackets
+    if read is False:
+        with pytest.raises(BadReply, match="200 levels"):
+            await encode(body, "application/json")
+    else:
+        output = await encode(body, "application/json")
+        assert isinstance(output, list) if read else output["text"] == body.decode()
+
+
 any_text = st.text(st.characters(), max_size=20)
 any_json = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | any_text,

@@ -193,7 +193,15 @@ def test_what_is_no_http_is_400_with_the_envelope(server: ServerProcess, opened:
     assert said(rest(connect(server, opened, raw))) == (400, "http_400")
 
 
-def test_more_requests_than_are_worked_on_are_503_and_ping_is_not(server: ServerProcess, opened: list[socket.socket]):
+@pytest.fixture
+def patient() -> Iterator[ServerProcess]:
+    process = ServerProcess(COUNTS)
+    yield process
+    process.stop()
+
+
+def test_more_requests_than_are_worked_on_are_503_and_ping_is_not(patient: ServerProcess, opened: list[socket.socket]):
+    server = patient
     body = b'{"model": "m"'
     for _ in range(8):
         connect(server, opened, f"{SPEAK}Content-Length: 1000000\r\nExpect: 100-continue\r\n\r\n".encode() + body)

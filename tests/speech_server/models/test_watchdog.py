@@ -12,6 +12,7 @@ from starlette.testclient import TestClient
 from speech_server.app import create_app
 from speech_server.models.cache import Cache
 from speech_server.models.loader import Loader
+from speech_server.models.store import Store
 from speech_server.settings import Settings
 from tests.speech_server.models.conftest import install
 from tests.speech_server.models.engines import LIMIT, WHISPER, Factory
@@ -21,7 +22,7 @@ def served(settings: Settings, factory: Factory, stop: threading.Event) -> FastA
     """The app with engines made here."""
     app = create_app(settings, stop=stop.set)
     state = app.state.speech
-    loader = Loader(settings, state.catalog, state.store, {"whisper": factory})
+    loader = Loader(settings, state.catalog, Store(settings, state.catalog), {"whisper": factory})
     app.state.speech = dataclasses.replace(state, loader=loader)
     return app
 
