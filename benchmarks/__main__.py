@@ -17,6 +17,7 @@ BENCHMARKS = {
     "proxy": "the worker's own cost per job against direct HTTP and a plain blocking proxy",
     "realtime": "turn latency, event-loop stalls, sessions at once",
     "coldstart": "process start to first answer against importing the runpod SDK",
+    "hostile": "an honest client beside hostile ones, and what is left of them",
     "endurance": "memory after 1,000 mixed requests, /health under load",
     "url": "any OpenAI-compatible server: --url http://host:port/v1",
 }

@@ -58,7 +58,9 @@ def test_what_is_no_audio_is_for_the_decoder_to_tell():
 
 
 @pytest.mark.parametrize(
-    "bomb", [lambda: bombs.tagged_mp3(40_000), lambda: bombs.tagged_flac(40_000), bombs.probing], ids=str
+    "bomb",
+    [lambda: bombs.tagged_mp3(40_000), lambda: bombs.tagged_flac(40_000), bombs.probing],
+    ids=["tagged mp3", "tagged flac", "probing"],
 )
 def test_a_file_that_takes_too_long_to_open_is_refused(bomb: Callable[[], bytes]):
     with pytest.raises(RequestTooLarge, match="too long to open"):
