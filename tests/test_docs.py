@@ -95,3 +95,15 @@ def test_every_error_code_is_explained():
     kinds = [kind for module in (worker_errors, server_errors) for kind in vars(module).values()]
     codes = {kind.code for kind in kinds if isinstance(kind, type) and isinstance(getattr(kind, "code", None), str)}
     assert codes - explained == set()
+
+
+def test_what_security_claims_is_kept_by_tests_that_exist():
+    page = (ROOT / "SECURITY.md").read_text()
+    named = re.findall(r"`([\w/]+\.py)(?:::(\w+))?`", page)
+    assert len(named) > 20
+    missing = [
+        f"{path}::{name}"
+        for path, name in named
+        if not (file := ROOT / "tests" / path).exists() or f"def {name}" not in file.read_text()
+    ]
+    assert missing == []
