@@ -22,8 +22,8 @@ import httpx
 
 from benchmarks import naive_proxy
 from benchmarks.report import Report, median, percentile
-from handler import Proxy
 from tests.local_runpod.local_platform import ROOT, LocalPlatform
+from worker.proxy import Proxy
 from worker.settings import Settings
 from worker.supervisor import Supervisor
 

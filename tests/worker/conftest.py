@@ -17,7 +17,7 @@ import httpx
 import psutil
 import pytest
 
-from handler import Proxy
+from worker.proxy import Proxy
 from worker.settings import Settings
 from worker.supervisor import Supervisor
 

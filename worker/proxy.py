@@ -1,0 +1,174 @@
+"""Answers jobs: the path of one from its input to its output, and the edge where every failure becomes a reply."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import time
+import traceback
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from worker import log, sdk
+from worker.bucket import store_for
+from worker.errors import JobTimeout, ServerUnavailable, WorkerError, WorkerStopping
+from worker.forward import forward, open_client, request_id
+from worker.job import JobInput, parse_job
+from worker.media import open_media
+from worker.progress import reported_progress
+from worker.realtime import hold_session
+from worker.reply import encode_error, encode_reply, result_limit, spool
+from worker.settings import Settings
+from worker.stream import cutter_for, pieces
+from worker.supervisor import Supervisor
+
+Job = dict[str, Any]
+Send = Callable[[Any], Awaitable[None]]
+
+
+class Proxy:
+    """Answers jobs with the server's help. One for the worker's life, used from one event loop."""
+
+    def __init__(self, settings: Settings, supervisor: Supervisor, save_to: Path | None = None) -> None:
+        self._settings = settings
+        self._supervisor = supervisor
+        self._save_to = save_to
+        self._client: httpx.AsyncClient | None = None
+        self._running: set[asyncio.Task[Any]] = set()
+        self._is_stopping = False
+
+    async def answer(
+        self, request: JobInput, job_id: str, send_piece: Send, send_progress: Send | None, *, raw_events: bool = False
+    ) -> Any:
+        """The path of one job. Raises WorkerError; whatever was opened is closed in every outcome."""
+        settings = self._settings
+        if request.is_realtime:
+            # A generator handler has no progress: the address is its first piece.
+            return await self._hold_session(request, job_id, send_progress or send_piece)
+        headers = self._headers(request_id(request, job_id))
+        async with open_media(request.files, settings) as files:
+            server = await self._supervisor.ensure_ready()
+            async with (
+                reported_progress(self._http, server, headers, settings.progress_interval, send_progress),
+                forward(self._http, self._supervisor, request, files, headers) as reply,
+            ):
+                streams = reply.status < 300 and (request.stream or raw_events)
+                cutter = cutter_for(reply.content_type, raw_events=raw_events) if streams else None
+                with spool() as body:
+                    blocks = reply.blocks(settings.max_answer_mb * 1_000_000)
+                    async with aclosing(pieces(blocks, body, cutter)) as ready:
+                        async for piece in ready:
+                            await send_piece(piece)
+                    log.info(f"{request.method} {request.path} {reply.status}, {body.tell()} bytes", job_id)
+                    limit, store = result_limit(job_id, settings), store_for(request, job_id, settings)
+                    return await encode_reply(reply.status, reply.content_type, body, limit, store)
+
+    async def handle(self, job: Job) -> Any:
+        """WORKER_HANDLER=plain: returns the whole result; jobs with "stream": true send pieces before."""
+        send_progress = (lambda output: sdk.send_progress(job, output)) if sdk.on_platform() else None
+        return await self._finish(job, lambda piece: sdk.send_piece(job, piece), send_progress)
+
+    async def handle_stream(self, job: Job) -> AsyncIterator[Any]:
+        """WORKER_HANDLER=generator: yields what the server streams, or else the whole result at once."""
+        queue: asyncio.Queue[Any] = asyncio.Queue(maxsize=1)
+        count = 0
+        # A task of its own: the job's limits must not strike while the SDK is sending what was yielded.
+        work = asyncio.create_task(self._finish(job, queue.put, None, raw_events=True))
+        piece = asyncio.create_task(queue.get())
+        try:
+            while True:
+                await asyncio.wait((work, piece), return_when=asyncio.FIRST_COMPLETED)
+                if not piece.done() and queue.empty():
+                    break  # the work has ended, and nothing of it is on its way
+                count += 1
+                yield await piece
+                piece = asyncio.create_task(queue.get())
+            output = work.result()
+            if count == 0 or (isinstance(output, dict) and output.get("error")):
+                yield output
+        finally:
+            work.cancel()
+            piece.cancel()
+            await asyncio.wait((work, piece))
+
+    async def _finish(self, job: Job, send_piece: Send, send_progress: Send | None, *, raw_events: bool = False) -> Any:
+        """The job's output or {"error": ...}: nothing but a cancellation gets past this."""
+        began, job_id = time.monotonic(), str(job["id"])
+        task = asyncio.current_task()
+        assert task is not None
+        self._running.add(task)
+        error: WorkerError
+        try:
+            request = parse_job(job)
+            async with asyncio.timeout(limit := request.time_limit(self._settings.job_timeout)):
+                output = await self.answer(request, job_id, send_piece, send_progress, raw_events=raw_events)
+            log.info(f"COMPLETED in {time.monotonic() - began:.2f} s", job_id)
+            if self._save_to:
+                save(output, self._save_to)
+            return output
+        except TimeoutError:
+            error = JobTimeout(f"the job took longer than {limit:g} s")
+        except asyncio.CancelledError:
+            if not self._is_stopping:
+                raise
+            task.uncancel()
+            error = WorkerStopping("the worker was stopped and this job did not finish in time; send it again")
+        except WorkerError as known:
+            error = known
+        except Exception as unknown:  # noqa: BLE001 (the edge: whatever happens, the job must end)
+            for line in traceback.format_exc().splitlines():
+                log.error(line, job_id)
+            error = WorkerError(f"the worker failed ({type(unknown).__name__}); its log says where")
+        finally:
+            self._running.discard(task)
+        # The server's words may quote what it was sent; ours never do.
+        reason = error.message if error.source == "worker" else f"the server's {error.status}"
+        log.warn(f"FAILED in {time.monotonic() - began:.2f} s: {error.code}: {reason}", job_id)
+        return {"error": encode_error(error, job_id)}
+
+    async def close(self) -> None:
+        if self._client is not None:
+            await self._client.aclose()
+
+    def end_jobs(self) -> None:
+        """Makes every job that still runs fail at once."""
+        self._is_stopping = True
+        for task in self._running:
+            task.cancel()
+
+    async def _hold_session(self, request: JobInput, job_id: str, tell: Send) -> Any:
+
+        server = await self._supervisor.ensure_ready()
+        try:
+            output = await hold_session(request, {"id": job_id}, self._settings, server.url, tell)
+        except ServerUnavailable as broken:
+            raise await self._supervisor.explain(server, broken) from None
+        server.answered.set()
+        return output
+
+    @property
+    def _http(self) -> httpx.AsyncClient:
+
+        if self._client is None:
+            self._client = open_client()
+        return self._client
+
+    def _headers(self, request_id: str) -> dict[str, str]:
+        headers = {"x-request-id": request_id}
+        if self._settings.server_api_key:
+            headers["authorization"] = f"Bearer {self._settings.server_api_key}"
+        return headers
+
+
+def save(output: Any, to: Path) -> None:
+    """The audio or other bytes of an output, or else its JSON."""
+    content = output.get("audio_content", output.get("data")) if isinstance(output, dict) else None
+    is_bytes = isinstance(content, str) and isinstance(output, dict) and output.get("status") == "success"
+    saved = base64.b64decode(content) if is_bytes and content else json.dumps(output, indent=2).encode()
+    to.write_bytes(saved)
+    log.info(f"saved {len(saved)} bytes to {to}")
