@@ -20,8 +20,8 @@ from pathlib import Path
 from worker.arguments import parse_arguments
 from worker.errors import BadSetting
 from worker.prctl import hide_from_siblings
+from worker.server.supervisor import Supervisor
 from worker.settings import Settings, read_settings
-from worker.supervisor import Supervisor
 
 
 def main(argv: list[str]) -> int:
@@ -48,11 +48,11 @@ def main(argv: list[str]) -> int:
 
 def serve(settings: Settings, supervisor: Supervisor, save_to: Path | None) -> None:
     # Imported only here: the server starts meanwhile, and the first job does not wait for any of it.
-    from worker.quick_import import import_runpod
+    from worker.platform.quick_import import import_runpod
 
     runpod = import_runpod()
-    from worker import sdk
-    from worker.memory import return_large_blocks
+    from worker.platform import sdk
+    from worker.platform.memory import return_large_blocks
     from worker.proxy import Proxy
 
     return_large_blocks()

@@ -24,8 +24,8 @@ from benchmarks import naive_proxy
 from benchmarks.report import Report, median, percentile
 from tests.local_runpod.local_platform import ROOT, LocalPlatform
 from worker.proxy import Proxy
+from worker.server.supervisor import Supervisor
 from worker.settings import Settings
-from worker.supervisor import Supervisor
 
 STAND_IN = shlex.join([sys.executable, str(ROOT / "tests/worker/stand_in_server.py")])
 SMALL = {"path": "/give", "query": {"type": "application/json"}, "body": {"model": "m", "input": "hello"}}

@@ -22,7 +22,7 @@ HOMES = {
     "av": ("speech_server/audio/",),
     "huggingface_hub": ("speech_server/models/",),
     "runpod": ("handler.py", "worker/"),
-    "boto3": ("worker/bucket.py", "speech_server/models/"),
+    "boto3": ("worker/answer/bucket.py", "speech_server/models/"),
 }
 
 # Libraries that open connections, and the files that may use them: through the door, or because of who says where to.
@@ -38,13 +38,16 @@ MAY_CONNECT = {
     "outgoing/aws.py": "the door: the names of urllib3's errors",
     "outgoing/door.py": "the door: urllib.request knows the environment's proxies",
     "worker/proxy.py": LOOPBACK,
-    "worker/forward.py": LOOPBACK,
-    "worker/progress.py": LOOPBACK,
-    "worker/transport.py": LOOPBACK,
-    "worker/visit.py": LOOPBACK,
-    **dict.fromkeys(("worker/sdk.py", "worker/poll.py", "worker/take.py", "worker/deliver.py"), PLATFORM),
-    "worker/bucket.py": DOOR,
-    "worker/download.py": DOOR,
+    "worker/server/forward.py": LOOPBACK,
+    "worker/answer/progress.py": LOOPBACK,
+    "worker/server/transport.py": LOOPBACK,
+    "worker/realtime/visit.py": LOOPBACK,
+    **dict.fromkeys(
+        ("worker/platform/sdk.py", "worker/platform/poll.py", "worker/platform/take.py", "worker/platform/deliver.py"),
+        PLATFORM,
+    ),
+    "worker/answer/bucket.py": DOOR,
+    "worker/job/download.py": DOOR,
     "speech_server/language_model.py": DOOR,
     "speech_server/models/sources/hub.py": DOOR,
     "speech_server/models/sources/s3.py": DOOR,
@@ -132,7 +135,7 @@ def test_importing_the_app_imports_no_engine():
 
 
 def test_the_worker_can_start_its_server_before_it_imports_the_sdk():
-    assert not loaded_by("import worker.supervisor, worker.settings, worker.job") & {
+    assert not loaded_by("import worker.server.supervisor, worker.settings, worker.job.parse") & {
         "runpod",
         "boto3",
         "httpx",

@@ -14,7 +14,7 @@ import pytest
 from endpoint import deploy
 from speech_server import errors as server_errors
 from worker import errors as worker_errors
-from worker.job import parse_job
+from worker.job.parse import parse_job
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])

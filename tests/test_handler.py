@@ -98,7 +98,7 @@ def test_help_teaches_the_arguments_and_the_settings():
 def test_the_server_is_spawned_before_the_heavy_imports():
     code = (
         "import sys, handler\n"
-        "heavy = {'runpod', 'asyncio', 'httpx', 'boto3', 'aiohttp', 'worker.sdk'} & set(sys.modules)\n"
+        "heavy = {'runpod', 'asyncio', 'httpx', 'boto3', 'aiohttp', 'worker.platform.sdk'} & set(sys.modules)\n"
         "sys.exit(repr(heavy) if heavy else 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)

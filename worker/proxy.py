@@ -14,18 +14,19 @@ from typing import Any
 
 import httpx
 
-from worker import log, sdk
-from worker.bucket import store_for
+from worker import log
+from worker.answer.bucket import store_for
+from worker.answer.progress import reported_progress
+from worker.answer.reply import encode_error, encode_reply, result_limit, spool
+from worker.answer.stream import cutter_for, pieces
 from worker.errors import JobTimeout, ServerUnavailable, WorkerError, WorkerStopping
-from worker.forward import forward, open_client, request_id
-from worker.job import JobInput, parse_job
-from worker.media import open_media
-from worker.progress import reported_progress
-from worker.realtime import hold_session
-from worker.reply import encode_error, encode_reply, result_limit, spool
+from worker.job.media import open_media
+from worker.job.parse import JobInput, parse_job
+from worker.platform import sdk
+from worker.realtime.hold import hold_session
+from worker.server.forward import forward, open_client, request_id
+from worker.server.supervisor import Supervisor
 from worker.settings import Settings
-from worker.stream import cutter_for, pieces
-from worker.supervisor import Supervisor
 
 Job = dict[str, Any]
 Send = Callable[[Any], Awaitable[None]]

@@ -32,9 +32,9 @@ from speech_server.models.store import in_silence
 from speech_server.settings import Settings as ServerSettings
 from tests.outgoing.canary import INSIDE, Canary
 from tests.outgoing.urls import URLS
-from worker.bucket import store_for
-from worker.download import Download
-from worker.job import parse_job
+from worker.answer.bucket import store_for
+from worker.job.download import Download
+from worker.job.parse import parse_job
 from worker.settings import Settings
 
 CANARY = Canary()

@@ -22,12 +22,12 @@ from outgoing.door import Door
 from outgoing.errors import AddressRefused, UrlRefused
 from outgoing.http import transport
 from outgoing.url import parse_url
-from worker import download
-from worker.bucket import store_for
-from worker.download import Download
+from worker.answer.bucket import store_for
+from worker.answer.reply import Link
 from worker.errors import BucketUnavailable, MediaUnavailable
-from worker.job import parse_job
-from worker.reply import Link
+from worker.job import download
+from worker.job.download import Download
+from worker.job.parse import parse_job
 from worker.settings import Settings
 
 pytestmark = pytest.mark.anyio

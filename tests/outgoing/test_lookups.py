@@ -13,8 +13,8 @@ from outgoing.addresses import is_any, is_public
 from outgoing.door import Door
 from outgoing.errors import AddressRefused, HostUnknown
 from outgoing.lookups import NAME, THREADS, LookUps
-from worker.download import Download
 from worker.errors import MediaUnavailable
+from worker.job.download import Download
 from worker.settings import Settings
 
 pytestmark = pytest.mark.anyio

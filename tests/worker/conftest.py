@@ -18,8 +18,8 @@ import psutil
 import pytest
 
 from worker.proxy import Proxy
+from worker.server.supervisor import Supervisor
 from worker.settings import Settings
-from worker.supervisor import Supervisor
 
 STAND_IN_PATH = Path(__file__).with_name("stand_in_server.py")
 STAND_IN = shlex.join([sys.executable, str(STAND_IN_PATH)])

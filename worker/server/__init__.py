@@ -1,0 +1,1 @@
+"""The speech server beside the worker: started, asked whether it lives, sent requests."""
