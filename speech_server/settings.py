@@ -11,6 +11,12 @@ from pydantic import BaseModel, BeforeValidator, Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 
+def level_name(value: object) -> object:
+    """As logging's own names are written in other programs: INFO, Warn."""
+    name = value.strip().lower() if isinstance(value, str) else value
+    return "warning" if name == "warn" else name
+
+
 class Whisper(BaseModel):
     """WHISPER__*: the transcription engine. The names are Speaches'."""
 
@@ -44,7 +50,9 @@ class Settings(BaseSettings):
     allow_origins: Annotated[list[str], NoDecode] = Field(
         [], description="Origins allowed by CORS: a JSON list or comma separated."
     )
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="How much is logged.")
+    log_level: Annotated[Literal["debug", "info", "warning", "error", "critical"], BeforeValidator(level_name)] = Field(
+        "info", description="How much is logged, in any case; warn means warning."
+    )
     max_upload_mb: int = Field(1024, gt=0, description="Largest request body in MB; more is 413.")
     shutdown_timeout: float = Field(30.0, ge=0, description="Seconds that requests in flight get after SIGTERM.")
 
