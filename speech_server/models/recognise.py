@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from speech_server.engines.interfaces import Voice
-from speech_server.engines.kokoro_voices import describe as kokoro_voice
+from speech_server.engines.kokoro_voices import usable
 from speech_server.models.info import EngineName, ModelInfo
 
 # What the engines open. A folder that lacks one of these is a download that was cut off, not a model.
@@ -64,7 +64,7 @@ def describe(model_id: str, folder: Path, whisper_languages: tuple[str, ...]) ->
         languages = ("en",) if model_id.endswith(".en") else whisper_languages
         return ModelInfo(model_id, engine, languages, owned_by=owner(model_id))
     if engine == "kokoro":
-        voices = tuple(kokoro_voice(name) for name in _voice_names(folder / "voices.bin"))
+        voices = usable(_voice_names(folder / "voices.bin"))
         return ModelInfo(model_id, engine, spoken(voices), voices, 24_000, "Apache-2.0", owned_by=owner(model_id))
     if engine == "piper":
         voices, rate = piper_voices(folder)
@@ -86,7 +86,7 @@ def piper_voices(folder: Path) -> tuple[tuple[Voice, ...], int]:
     code = config.get("language", {}).get("code") or config.get("espeak", {}).get("voice", "en")
     language = str(code).replace("_", "-").lower()
     names = list(config.get("speaker_id_map") or {}) or [str(config.get("dataset") or "default")]
-    return tuple(Voice(name, name.capitalize(), language) for name in names), int(config["audio"]["sample_rate"])
+    return tuple(Voice(name, language) for name in names), int(config["audio"]["sample_rate"])
 
 
 def _voice_names(archive: Path) -> list[str]:
