@@ -14,6 +14,12 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from outgoing.url import parse_base
 
 
+def level_name(value: object) -> object:
+    """As logging's own names are written in other programs: INFO, Warn."""
+    name = value.strip().lower() if isinstance(value, str) else value
+    return "warning" if name == "warn" else name
+
+
 class Whisper(BaseModel):
     """WHISPER__*: the transcription engine. The names are Speaches'."""
 
@@ -54,7 +60,9 @@ class Settings(BaseSettings):
         description="Names this server is reached by, where there is no API_KEY: a JSON list or comma separated. "
         "* asks neither for names nor for origins: a gateway in front does.",
     )
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="How much is logged.")
+    log_level: Annotated[Literal["debug", "info", "warning", "error", "critical"], BeforeValidator(level_name)] = Field(
+        "info", description="How much is logged, in any case; warn means warning."
+    )
     max_upload_mb: int = Field(1024, gt=0, description="Largest body with a file in MB; more is 413.")
     max_json_mb: int = Field(2, gt=0, description="Largest body of every other request in MB; more is 413.")
     max_chat_mb: int = Field(32, gt=0, description="The same for voice chat, whose audio is in its JSON.")

@@ -24,7 +24,8 @@ BAD_SETTINGS = 2
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", help="address to listen on (UVICORN_HOST, 127.0.0.1)")
     parser.add_argument("--port", type=int, help="port to listen on; 0 picks a free one (UVICORN_PORT, 8000)")
-    parser.add_argument("--log-level", choices=("debug", "info", "warning", "error"), help="(LOG_LEVEL, info)")
+    levels = "debug, info, warning, error or critical"
+    parser.add_argument("--log-level", metavar="LEVEL", help=f"{levels} (LOG_LEVEL, info)")
 
 
 def run(args: argparse.Namespace) -> int:

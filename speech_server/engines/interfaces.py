@@ -135,7 +135,6 @@ class Transcriber(Engine, Protocol):
 @dataclass(frozen=True, slots=True)
 class Voice:
     id: str
-    name: str
     language: str  # BCP 47, lower case: en-us
     gender: str | None = None
 

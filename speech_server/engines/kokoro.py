@@ -16,9 +16,9 @@ from numpy.lib.npyio import NpzFile
 from speech_server.engines import phonemes
 from speech_server.engines.cores import core_count
 from speech_server.engines.interfaces import EngineArgs, Samples, SpeakOptions, Voice
-from speech_server.engines.kokoro_voices import Blend, describe, parse_blend, resolve_language
+from speech_server.engines.kokoro_voices import Blend, parse_blend, resolve_language, usable
 from speech_server.engines.onnx import Session, has_cuda, open_session
-from speech_server.engines.speaking import SpeechQueue, check_speed
+from speech_server.engines.speaking import SpeechQueue, check_speed, split_speed
 from speech_server.engines.threads import start_threads
 from speech_server.errors import ModelBroken
 from speech_server.text.sentences import cut, speakable
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 RATE = 24_000
-SPEEDS = (0.5, 2.0)  # outside, the model drops or drawls sounds
 
 
 def load(folder: Path, args: EngineArgs) -> KokoroSpeaker:
@@ -55,7 +54,7 @@ class KokoroSpeaker:
         self._wide = self._library
         self._styles = cast("NpzFile", self._library.voices)  # an open archive, read when asked for
         self._styles_lock = threading.Lock()
-        self.voices: Mapping[str, Voice] = {name: describe(name) for name in sorted(self._styles.files)}
+        self.voices: Mapping[str, Voice] = {voice.id: voice for voice in usable(sorted(self._styles.files))}
         self._opening: threading.Thread | None = None
         with ExitStack() as undo:  # what a thread that cannot start would leave behind
             undo.callback(self._styles.close)
@@ -76,14 +75,15 @@ class KokoroSpeaker:
 
     def speak(self, text: str, options: SpeakOptions) -> AsyncGenerator[Samples, None]:
         blend, language = self._read(options)
+        own, tempo = split_speed(options.speed)
 
         def say(piece: str, alone: bool) -> Samples:
-            return self._say(self._wide if alone else self._library, piece, language, blend, options.speed)
+            library = self._wide if alone else self._library
+            return self._say(library, piece, language, blend, own)
 
         pieces = cut(text, language, early=options.early)
-        return self._queue.speak(
-            pieces, say, rate=RATE, pause_scale=1 / options.speed, check=phonemes.check_text(language)
-        )
+        check = phonemes.check_text(language)
+        return self._queue.speak(pieces, say, rate=RATE, pause_scale=1 / options.speed, tempo=tempo, check=check)
 
     def close(self) -> None:
         self._queue.close()
@@ -102,8 +102,8 @@ class KokoroSpeaker:
         self._wide = wide
 
     def _read(self, options: SpeakOptions) -> tuple[Blend, str]:
-        check_speed(options.speed, SPEEDS)
-        blend = parse_blend(options.voice, self.voices)
+        check_speed(options.speed)
+        blend = parse_blend(options.voice, self._styles.files)  # a voice may read another language than its own
         language = resolve_language(options.language, blend[0][0])
         phonemes.check(language)
         return blend, language

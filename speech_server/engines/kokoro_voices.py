@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
+from speech_server.engines import phonemes
 from speech_server.engines.interfaces import Voice
 from speech_server.errors import InvalidRequest
 
@@ -55,8 +56,14 @@ _BLEND_PART = re.compile(r"\s*([A-Za-z][A-Za-z0-9_]*)\s*(?:\(\s*(\d{1,6}(?:\.\d{
 
 def describe(name: str) -> Voice:
     """The voice `name` stands for: `af_heart` is an American female called Heart."""
-    language = LANGUAGES.get(name[:1], "en-us")
-    return Voice(id=name, name=name[3:].capitalize(), language=language, gender=_GENDERS.get(name[1:2]))
+    return Voice(name, LANGUAGES.get(name[:1], "en-us"), _GENDERS.get(name[1:2]))
+
+
+def usable(names: Iterable[str]) -> tuple[Voice, ...]:
+    """The voices among `names` whose own language can be read here; all of them where none is."""
+    voices = [describe(name) for name in names]
+    unread = {language for language in {voice.language for voice in voices} if phonemes.missing(language)}
+    return tuple(voice for voice in voices if voice.language not in unread) or tuple(voices)
 
 
 def parse_blend(text: str, known: Collection[str]) -> Blend:
@@ -64,23 +71,24 @@ def parse_blend(text: str, known: Collection[str]) -> Blend:
 
     Raises InvalidRequest naming the voices there are.
     """
-    parts: list[tuple[str, float]] = []
+    weights: dict[str, float] = {}
     for part in text.split("+"):
         found = _BLEND_PART.fullmatch(part)
         name = found[1].lower() if found else part.strip()
         name = OPENAI_VOICES.get(name, name)
         if not found or name not in known:
+            there_are = ", ".join(sorted(voice.id for voice in usable(known)))
             raise InvalidRequest(
-                f"voice '{part.strip()[:100]}' is not known: use one of {', '.join(sorted(known))}, an OpenAI voice "
+                f"voice '{part.strip()[:100]}' is not known: use one of {there_are}, an OpenAI voice "
                 f"({', '.join(OPENAI_VOICES)}), or a blend such as af_heart(2)+af_sky(1)",
                 param="voice",
                 code="unknown_voice",
             )
-        parts.append((name, float(found[2] or 1)))
-    total = sum(weight for _, weight in parts)
+        weights[name] = weights.get(name, 0.0) + float(found[2] or 1)  # each once: a style takes half a megabyte
+    total = sum(weights.values())
     if total <= 0:
         raise InvalidRequest(f"voice '{text[:100]}' has weights that sum to 0: give one above 0", param="voice")
-    return tuple((name, weight / total) for name, weight in parts)
+    return tuple((name, weight / total) for name, weight in weights.items())
 
 
 def resolve_language(language: str | None, voice: str) -> str:

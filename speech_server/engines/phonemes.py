@@ -21,12 +21,16 @@ _LOCK = threading.Lock()  # neither front end says that it may be used from seve
 _LATIN_WORDS = re.compile(r"([A-Za-z][A-Za-z' -]*)")
 
 
+def missing(language: str) -> list[str]:
+    """Packages that reading `language` takes and that are not installed; none of them is imported."""
+    return [name for name in _EXTRAS.get(language, ()) if importlib.util.find_spec(name) is None]
+
+
 def check(language: str) -> None:
     """Raise InvalidRequest when the front end for `language` is not installed."""
-    missing = [name for name in _EXTRAS.get(language, ()) if importlib.util.find_spec(name) is None]
-    if missing:
+    if lacking := missing(language):
         raise InvalidRequest(
-            f"language '{language}' needs packages that are not installed here ({', '.join(missing)}): "
+            f"language '{language}' needs packages that are not installed here ({', '.join(lacking)}): "
             "pip install -r requirements/cjk.in, or use a voice of another language",
             param="voice",
             code="language_not_installed",

@@ -13,15 +13,13 @@ from speech_server.engines.cores import core_count
 from speech_server.engines.interfaces import EngineArgs, Samples, SpeakOptions, Voice
 from speech_server.engines.kokoro_voices import OPENAI_VOICES
 from speech_server.engines.onnx import Session, has_cuda, open_session
-from speech_server.engines.speaking import SpeechQueue, check_speed
+from speech_server.engines.speaking import SpeechQueue, check_speed, split_speed
 from speech_server.errors import InvalidRequest, ModelBroken
 from speech_server.text.sentences import cut
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
     from piper.voice import PiperVoice
-
-SPEEDS = (0.25, 4.0)
 
 
 def load(folder: Path, args: EngineArgs) -> PiperSpeaker:
@@ -56,14 +54,12 @@ class PiperSpeaker:
         self.sample_rate = parsed.sample_rate
         self._language = parsed.espeak_voice
         self._speakers, self._names = _speakers(config)
-        self.voices: Mapping[str, Voice] = {
-            name: Voice(id=name, name=name.capitalize(), language=_language(config)) for name in self._speakers
-        }
+        self.voices: Mapping[str, Voice] = {name: Voice(name, _language(config)) for name in self._speakers}
         self._queue = SpeechQueue("piper", workers, args)
         self.batcher = self._queue.batcher
 
     def check(self, options: SpeakOptions) -> None:
-        check_speed(options.speed, SPEEDS)
+        check_speed(options.speed)
         self._speaker(options.voice)
         own = _language_family(self._language)
         if options.language and _language_family(options.language) != own:
@@ -74,12 +70,13 @@ class PiperSpeaker:
     def speak(self, text: str, options: SpeakOptions) -> AsyncGenerator[Samples, None]:
         self.check(options)
         speaker = self._speaker(options.voice)
+        own, tempo = split_speed(options.speed)
 
         def say(piece: str, alone: bool) -> Samples:
-            return self._say(piece, speaker, options.speed)
+            return self._say(piece, speaker, own)
 
         pieces = cut(text, self._language, early=options.early)
-        return self._queue.speak(pieces, say, rate=self.sample_rate, pause_scale=1 / options.speed)
+        return self._queue.speak(pieces, say, rate=self.sample_rate, pause_scale=1 / options.speed, tempo=tempo)
 
     def close(self) -> None:
         self._queue.close()

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from speech_server.audio.joins import trim, with_pause
+from speech_server.audio.stretch import stretch
 from speech_server.engines.batching import Batcher
 from speech_server.engines.fair_queue import Work
 from speech_server.engines.interfaces import EngineArgs, Samples
@@ -24,6 +25,8 @@ Say = Callable[[str, bool], Samples]
 
 _LETTERS_PER_SECOND = 15.0
 _reading = Pool("reading", 2, waiting=1024)
+SPEEDS = (0.25, 4.0)  # OpenAI's
+OWN_SPEEDS = (0.5, 2.0)  # what Kokoro and Piper do well: beyond, sounds drop out or never get as short as asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +54,19 @@ class SpeechQueue:
         *,
         rate: int,
         pause_scale: float,
+        tempo: float = 1.0,
         check: Callable[[str], object] | None = None,
     ) -> AsyncGenerator[Samples, None]:
         """Samples of each piece with the pause after it. Closing it stops the work, that under way included.
+        What `say` gives is sped up by `tempo`, its pitch kept.
 
         The first piece goes alone: whoever waits for the first sound has all cores. `check` sees the text of every
         piece before that, and raises InvalidRequest where it cannot be said.
         """
+
+        def say_in_time(text: str, alone: bool) -> Samples:
+            return stretch(trim(say(text, alone), rate), rate, tempo)
+
         waiting: deque[tuple[_Utterance, Future[Samples]]] = deque()
         spoken = False
         with self.batcher.lane() as lane:
@@ -71,14 +80,14 @@ class SpeechQueue:
                     piece = await _reading.run(step)
                     if piece is None:
                         return
-                    utterance = _Utterance(piece, say)
+                    utterance = _Utterance(piece, say_in_time)
                     waiting.append((utterance, lane.submit(utterance, len(piece.text) / _LETTERS_PER_SECOND)))
 
             try:
                 await top_up(1)
                 while waiting:
                     utterance, future = waiting[0]
-                    samples = trim(await asyncio.wrap_future(future), rate)
+                    samples = await asyncio.wrap_future(future)
                     waiting.popleft()
                     spoken = spoken or len(samples) > 0
                     await top_up(self._ahead)
@@ -113,7 +122,17 @@ async def _checked(pieces: Iterator[Piece], check: Callable[[str], object]) -> A
         yield piece
 
 
-def check_speed(speed: float, allowed: tuple[float, float]) -> None:
-    low, high = allowed
+def check_speed(speed: float) -> None:
+    low, high = SPEEDS
     if not low <= speed <= high:
-        raise InvalidRequest(f"speed {speed:g} is outside what this voice can do: {low:g} to {high:g}", param="speed")
+        raise InvalidRequest(f"speed {speed:g} is outside what a voice can do: {low:g} to {high:g}", param="speed")
+
+
+def split_speed(speed: float) -> tuple[float, float]:
+    """(the speed a model speaks at, how much its sound is sped up after that)
+
+    What is stretched was spoken at the voice's own pace, not at the limit of what the model does: it is understood
+    better, its length is exactly as asked, and it is no more work than any other speech.
+    """
+    low, high = OWN_SPEEDS
+    return (speed, 1.0) if low <= speed <= high else (1.0, speed)

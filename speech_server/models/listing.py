@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from speech_server.engines.interfaces import Voice
-from speech_server.engines.kokoro_voices import describe as kokoro_voice
+from speech_server.engines.kokoro_voices import usable
 from speech_server.models.info import ModelInfo
 from speech_server.models.recognise import owner, spoken
 
@@ -33,7 +33,7 @@ def list_models(data: Mapping[str, Any]) -> Iterable[ModelInfo]:
             "all+yue": (*data["whisper_languages"], "yue"),
         }[entry["languages"]]
         yield _listed(entry, ModelInfo(entry["id"], "whisper", languages, licence="MIT"))
-    voices = tuple(kokoro_voice(name) for name in data["kokoro_voices"])
+    voices = usable(data["kokoro_voices"])
     for entry in data["kokoro"]:
         yield _listed(entry, ModelInfo(entry["id"], "kokoro", spoken(voices), voices, 24_000, "Apache-2.0"))
     for name in data["piper"]:
@@ -43,7 +43,7 @@ def list_models(data: Mapping[str, Any]) -> Iterable[ModelInfo]:
             f"speaches-ai/piper-{name}",
             "piper",
             (language,),
-            (Voice(voice, voice.capitalize(), language),),
+            (Voice(voice, language),),
             22_050 if quality in ("medium", "high") else 16_000,
         )
         licence = data["piper_licences"].get(name, model.licence)

@@ -10,7 +10,7 @@ from typing import Annotated
 from pydantic import BaseModel, Field, StringConstraints, ValidationError
 
 from speech_server.engines.interfaces import Voice
-from speech_server.engines.kokoro_voices import describe as kokoro_voice
+from speech_server.engines.kokoro_voices import usable
 from speech_server.errors import ModelBroken
 from speech_server.models.info import EngineName, ModelInfo
 from speech_server.models.reading import files_of, member_names, read_config
@@ -91,7 +91,7 @@ def describe(
         languages = ("en",) if model_id.endswith(".en") else whisper_languages
         return ModelInfo(model_id, engine, languages, owned_by=owner(model_id))
     if engine == "kokoro":
-        voices = tuple(kokoro_voice(name) for name in _voice_names(folder / "voices.bin"))
+        voices = usable(_voice_names(folder / "voices.bin"))
         return ModelInfo(model_id, engine, spoken(voices), voices, 24_000, "Apache-2.0", owned_by=owner(model_id))
     if engine == "piper" and (config := _piper_config(folder, names)):
         voices = _piper_voices(config)
@@ -111,7 +111,7 @@ def _piper_voices(config: _PiperConfig) -> tuple[Voice, ...]:
     """One voice, or one per speaker."""
     language = (config.language.code or config.espeak.voice).replace("_", "-").lower()
     names = list(config.speaker_id_map or {}) or [config.dataset or "default"]
-    return tuple(Voice(name, name.capitalize(), language) for name in names)
+    return tuple(Voice(name, language) for name in names)
 
 
 def _voice_names(archive: Path) -> list[str]:

@@ -12,7 +12,7 @@ router = APIRouter(tags=["health"])
 @router.get("/health")
 async def health(request: Request) -> dict[str, Any]:
     """Answers at once, whatever the load; `in_flight` is the number of requests being worked on."""
-    return {"status": "ok", "in_flight": request.app.state.speech.metrics.in_flight}
+    return {"status": "ok", "message": "OK", "in_flight": request.app.state.speech.metrics.in_flight}
 
 
 @router.get("/ping", responses={204: {"description": "Still loading PRELOAD_MODELS"}})

@@ -41,11 +41,16 @@ async def load_model(model_id: str, speech: SpeechDep) -> JSONResponse:
     if speech.loader.is_loaded(model_id):
         raise ModelLoaded(f"Model '{model_id}' is already loaded")
     await speech.loader.load(model_id)
-    return JSONResponse({"detail": f"Model '{model_id}' loaded"}, 201)
+    return JSONResponse(said(f"Model '{model_id}' loaded"), 201)
 
 
 @router.delete("/api/ps/{model_id:path}", dependencies=[Managed])
 async def unload_model(model_id: str, speech: SpeechDep) -> dict[str, str]:
     """Frees a model's memory; 409 while a request uses it, and the model stays."""
     await speech.loader.unload(speech.library.resolve(model_id))
-    return {"detail": f"Model '{model_id}' unloaded"}
+    return said(f"Model '{model_id}' unloaded")
+
+
+def said(text: str) -> dict[str, str]:
+    """`message` is what Speaches' clients read."""
+    return {"detail": text, "message": text}

@@ -119,4 +119,5 @@ def entry(model: ModelInfo) -> dict[str, Any]:
 
 
 def voice_entry(voice: Voice) -> dict[str, Any]:
-    return {"id": voice.id, "name": voice.name, "language": voice.language, "gender": voice.gender}
+    # A client may send back either, and Speaches' clients send the name.
+    return {"id": voice.id, "name": voice.id, "language": voice.language, "gender": voice.gender}

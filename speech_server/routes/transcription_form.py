@@ -11,12 +11,15 @@ from speech_server.engines.interfaces import TranscribeOptions, VadOptions
 from speech_server.transcript.languages import asked_language
 
 ResponseFormat = Literal["json", "text", "srt", "verbose_json", "vtt"]
+MOST_BRACKETS = 20  # of JSON in a field: one list or one object is all there is to say
 LADDER = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)  # tried in turn when a text repeats itself or is improbable
 
 
 def from_json(value: object) -> object:
     """Fields of a form are text: a list or an object in one may be JSON."""
     if isinstance(value, str) and value.lstrip()[:1] in ("{", "["):
+        if value.count("[") + value.count("{") > MOST_BRACKETS:
+            raise ValueError(f"not what this field takes: it has more than {MOST_BRACKETS} brackets")
         try:
             return json.loads(value)
         except ValueError as error:

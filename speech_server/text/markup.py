@@ -5,7 +5,6 @@ from __future__ import annotations
 import html
 import re
 import unicodedata
-from functools import cache
 
 _BLANKS = re.compile(r"[^\S\n]+")
 _UNREAD = (
@@ -23,13 +22,16 @@ _IMAGE_OR_LINK = re.compile(r"!?\[([^\[\]]{0,500})\]\([^()\s]{0,2000}(?:\s[^()]{
 _REFERENCE = re.compile(r"^\s{0,3}\[[^\[\]]{1,100}\]:\s.*$", re.MULTILINE)
 _FENCE = re.compile(r"^\s{0,3}(?:```|~~~).*$", re.MULTILINE)
 _RULE = re.compile(r"^[ \t]*(?:[-*_=][ \t]*){3,}$", re.MULTILINE)
-_TABLE_RULE = re.compile(r"^[ \t]*\|?[ \t]*:?-{2,}[-:| \t]*$", re.MULTILINE)
+_TABLE_RULE = re.compile(r"^[ \t]*(?:\|[ \t]*)?:?--[-:| \t]*$", re.MULTILINE)
 _TABLE_ROW = re.compile(r"^[ \t]*\|(.*)\|[ \t]*$", re.MULTILINE)
 # A line that is a block of its own: heading, list item, quotation.
 _BLOCK_START = re.compile(
     r"^[ \t]*(?:#{1,6}[ \t]+|>[ \t]?|[-*+•‣◦][ \t]+|(?P<number>\d{1,3})[.)][ \t]+)+", re.MULTILINE
 )
 _EMPHASIS = re.compile(r"(?<![\w*_~])[*_~]{1,3}(?=[^\s*_~])|(?<=[^\s*_~])[*_~]{1,3}(?![\w*_~])|\*\*|~~|`+")
+# html.unescape makes an int of however many digits there are, which Python refuses beyond a limit of its own.
+_LEADING_ZEROS = re.compile(r"(?<=&#)(?:0+(?=[0-9])|([xX])0+(?=[0-9A-Fa-f]))")
+_NO_CHARACTER = re.compile(r"&#(?:[0-9]{8,}|[xX][0-9A-Fa-f]{7,});?")
 _JOINERS = "‍︎️⃣"  # parts of emoji: joiner, variation selectors, keycap
 _PICTURES = ("So", "Sk", "Cs", "Co", "Cn", "Cf", "Cc")  # Unicode categories
 _KEPT_SYMBOLS = frozenset("°№§©®™℃℉←→↑↓")  # symbols that are read, or dropped, elsewhere
@@ -37,12 +39,18 @@ _KEPT_SYMBOLS = frozenset("°№§©®™℃℉←→↑↓")  # symbols that ar
 
 def plain(text: str) -> str:
     """`text` without markup. Markup is recognised with care: "2 * 3", "a < b" and "snake_case" stay."""
-    text = _BLANKS.sub(" ", text.replace("\r\n", "\n").replace("\r", "\n"))
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
     if "<" in text:
         text = _strip_html(text)
     if "&" in text:
-        text = html.unescape(text)
-    return "".join(filter(_is_spoken, _strip_markdown(text)))
+        text = _unescape(text)
+    text = _strip_markdown(_BLANKS.sub(" ", text))
+    return text.translate({ord(sign): None for sign in set(text) if not _is_spoken(sign)})
+
+
+def _unescape(text: str) -> str:
+    """`&amp;` and `&#38;` to the character; a number that is none goes, like every other picture."""
+    return html.unescape(_NO_CHARACTER.sub("", _LEADING_ZEROS.sub(r"\1", text)))
 
 
 def _strip_html(text: str) -> str:
@@ -79,7 +87,6 @@ def _end_blocks(text: str) -> str:
     return "\n".join(lines)
 
 
-@cache
 def _is_spoken(character: str) -> bool:
     """False for emoji and other pictures, which a voice would read out by name."""
     if character in _KEPT_SYMBOLS:

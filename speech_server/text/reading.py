@@ -8,7 +8,7 @@ from functools import cache
 from speech_server.text import english
 from speech_server.text.signs import Signs, signs_of
 
-_NUMBER = r"\d+(?:[.,\u00a0\u202f]\d{3})*(?:[.,]\d+)?"
+_NUMBER = r"\d+(?:[.,]\d{3})*(?:[.,]\d+)?"
 _EMAIL = re.compile(r"\b[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,5}\b")
 _URL = re.compile(r"\b(?:https?://|www\.)[^\s<>\"'()\[\]{}]{3,2000}", re.IGNORECASE)
 _DOTTED_NAME = re.compile(r"(?<![\w.])[A-Za-z][\w-]{1,63}(?:\.[a-z][\w-]{1,20}){1,5}(?:/[\w./-]{1,200})?(?![\w])")
@@ -24,10 +24,11 @@ _ARROW = re.compile(r"\s*[→⇒←]\s*")
 
 
 def read_signs(text: str, language: str) -> str:
-    """One sentence, its signs written out. Digits stay: every engine's own reader knows numbers.
+    """One sentence, its signs written out, its spaces single. Digits stay: every engine's own reader knows numbers.
 
     Languages without a table, Japanese and Mandarin among them, keep what their reader can handle.
     """
+    text = " ".join(text.split())  # first: patterns that begin with spaces start over at each of a run of them
     signs = signs_of(language)
     if signs is None:
         return _tidy(text)

@@ -19,10 +19,11 @@ PARAGRAPH_PAUSE = 0.45
 CLAUSE_PAUSE = 0.1
 
 _PARAGRAPH = re.compile(r"\n\s*\n")
-_PARAGRAPH_LIMIT = 20_000  # characters handed to the segmenter at once
+_PARAGRAPH_LIMIT = 20_000  # characters; a longer one is cut
+_WINDOW = 2_000  # characters handed to the segmenter at once: time grows with their square, and no other thread runs
 _CLOSERS = "\"'”’»)]}」』）】"
-_SENTENCE_END = re.compile(rf"[.!?…。！？।॥]+[{re.escape(_CLOSERS)}]*\s*$")
-_CLAUSE_END = re.compile(rf"[,;:，、；：—–-]+[{re.escape(_CLOSERS)}]*\s*$")
+_SENTENCE_END = re.compile(rf"[.!?…。！？।॥][{re.escape(_CLOSERS)}]*\s*$")
+_CLAUSE_END = re.compile(rf"[,;:，、；：—–-][{re.escape(_CLOSERS)}]*\s*$")
 _CJK = re.compile(r"[぀-ヿ㐀-鿿豈-﫿]")
 # Where a sentence that is too long may be cut, best first; CJK marks need no space after them.
 _CUTS = (re.compile(r"[;:—](?=\s)|[；：]"), re.compile(r",(?=\s)|[，、]"), re.compile(r"\s"))
@@ -64,7 +65,7 @@ def speakable(text: str) -> bool:
 
 def complete_sentences(text: str, language: str) -> tuple[str, str]:
     """Split growing text into (whole sentences, the rest that may still grow)."""
-    sentences = list(segment(language[:2], text))
+    sentences = list(_split(text, language))
     # The last one is whole only when its paragraph is: a later letter could still join "3." and "14".
     rest = "" if text.endswith("\n\n") else (sentences.pop() if sentences else "")
     return "".join(sentences), rest
@@ -85,6 +86,20 @@ def _paragraphs(text: str) -> Iterator[str]:
         start = after
 
 
+def _split(text: str, language: str) -> Iterator[str]:
+    """All of `text` in sentences, a window at a time; the last one in a window is read again with what follows it."""
+    start = 0
+    while len(text) - start > _WINDOW:
+        *whole, last = segment(language[:2], text[start : start + _WINDOW])
+        yield from whole
+        start += _WINDOW - len(last)
+        if len(last) > _WINDOW // 2:  # no end in sight
+            end = last.rfind(" ") + 1 or len(last)
+            yield last[:end]
+            start += end
+    yield from segment(language[:2], text[start:])
+
+
 def _density(text: str) -> int:
     """How many letters of an alphabet one character stands for: 3 for Chinese and Japanese, else 1."""
     return 3 if len(_CJK.findall(text)) * 2 > len(text) else 1
@@ -93,8 +108,8 @@ def _density(text: str) -> int:
 def _sentences(paragraph: str, language: str) -> Iterator[str]:
     """Sentences with something to say; short ones joined to what follows (or, at the end, precedes)."""
     pending = ""
-    for raw in segment(language[:2], paragraph):
-        sentence = read_signs(" ".join(raw.split()), language)  # after splitting: the segmenter knows "U.S. Army"
+    for raw in _split(paragraph, language):
+        sentence = read_signs(raw, language)  # after splitting: the segmenter knows "U.S. Army"
         if not speakable(sentence):
             continue
         joined = f"{pending} {sentence}" if pending else sentence

@@ -78,7 +78,7 @@ def tokens_of(passage: Passage) -> Iterator[Token]:
     else:
         timed = [(milliseconds(passage.start), milliseconds(passage.end), passage.text)]
     for start, end, text in timed:
-        pieces = [piece for word in re.findall(r"\s*\S+", text) for piece in breakable(word)]
+        pieces = [piece for word in re.findall(r"\s*\S+", text.rstrip()) for piece in breakable(word)]
         total = sum(len(piece) for piece in pieces) or 1
         said = 0
         for piece in pieces:
@@ -90,7 +90,7 @@ def tokens_of(passage: Passage) -> Iterator[Token]:
 def breakable(word: str) -> list[str]:
     """A word as it is, or character by character where it is too long for a line or its script has no spaces."""
     spaceless = re.search("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]", word)
-    return re.findall(r"\s*\S", word) if spaceless or len(word.strip()) > LINE else [word]
+    return re.findall(r"\s*\S", word.rstrip()) if spaceless or len(word.strip()) > LINE else [word]
 
 
 def group(tokens: list[Token]) -> Iterator[list[Token]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import socket
@@ -13,6 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from speech_server.commands.serve import log_config, read_settings
 from tests.conftest import ROOT, WHISPER, ServerProcess
 from tests.speech_server.routes.conftest import CLIPS, silence
 
@@ -47,6 +49,31 @@ def test_a_bad_setting_is_one_line_that_names_it(variable: str, value: str):
     assert done.stderr.count("\n") == 1
     assert variable in done.stderr
     assert done.stdout == ""
+
+
+def test_a_bad_log_level_as_an_option_is_one_line_that_names_it():
+    done = start("--log-level", "loud")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "LOG_LEVEL" in done.stderr
+
+
+@pytest.mark.parametrize("level", ["INFO", "DEBUG", "warn", "Warning", "critical", " error "])
+def test_a_log_level_may_be_written_in_any_case(level: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("LOG_LEVEL", level)
+    settings, fault = read_settings({})
+    assert settings is not None
+    assert not fault
+    assert log_config(settings.log_level)["loggers"]["uvicorn"]["level"] in logging.getLevelNamesMapping()
+    assert read_settings({"log_level": level})[0] == settings
+
+
+@pytest.mark.parametrize("level", ["INFO", "Debug"])  # those that log the address which the test waits for
+def test_the_server_starts_with_a_log_level_as_others_write_it(level: str):
+    server = ServerProcess({"LOG_LEVEL": level})
+    try:
+        assert httpx.get(server.url + "/health").json()["message"] == "OK"
+    finally:
+        server.stop()
 
 
 def test_a_bad_aliases_file_is_one_line_that_names_it(tmp_path: Path):

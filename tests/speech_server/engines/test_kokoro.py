@@ -15,7 +15,9 @@ import pytest
 import soxr
 
 from speech_server.engines import kokoro as engine
+from speech_server.engines import phonemes
 from speech_server.engines.interfaces import RATE, EngineArgs, Samples, Speaker, SpeakOptions
+from speech_server.engines.kokoro_voices import describe
 from speech_server.errors import Busy, InvalidRequest, ModelBroken, ThreadsExhausted
 from tests.conftest import KOKORO
 from tests.speech_server.conftest import model_folder
@@ -77,8 +79,16 @@ async def test_signs_are_read(kokoro: KokoroSpeaker, transcriber: WhisperTranscr
 
 
 async def test_there_are_54_voices_in_nine_languages(kokoro: KokoroSpeaker):
-    assert len(kokoro.voices) == 54
-    assert len({voice.language for voice in kokoro.voices.values()}) == 9
+    voices = [describe(name) for name in kokoro._styles.files]
+    assert len({voice.id for voice in voices}) == 54
+    assert len({voice.language for voice in voices}) == 9
+    # Listed are those whose language can be read here.
+    assert set(kokoro.voices.values()) == {voice for voice in voices if not phonemes.missing(voice.language)}
+    assert len(kokoro.voices) >= 41
+
+
+async def test_a_voice_that_is_not_listed_reads_another_language(kokoro: KokoroSpeaker):
+    kokoro.check(SpeakOptions("zf_xiaoxiao", language="en"))
 
 
 async def test_pieces_start_short_and_join_without_clicks_at_equal_loudness(kokoro: KokoroSpeaker):
@@ -101,6 +111,18 @@ async def test_speed_changes_the_length(kokoro: KokoroSpeaker, speed: float):
     assert len(plain) / len(changed) == pytest.approx(speed, rel=0.2)
 
 
+@pytest.mark.parametrize("speed", [0.25, 0.4, 2.5, 4.0])
+async def test_a_speed_the_model_does_not_do_is_stretched_piece_by_piece(kokoro: KokoroSpeaker, speed: float):
+    plain = await pieces_of(kokoro, ENGLISH, SpeakOptions("af_heart", early=True))
+    changed = await pieces_of(kokoro, ENGLISH, SpeakOptions("af_heart", speed, early=True))
+    assert len(changed) == len(plain) > 1
+    assert sum(map(len, plain)) / sum(map(len, changed)) == pytest.approx(speed, rel=0.03)
+
+
+async def test_stretched_speech_is_understood(kokoro: KokoroSpeaker, transcriber: WhisperTranscriber):
+    assert await heard(transcriber, kokoro, ENGLISH, SpeakOptions("af_heart", 0.4)) == words_of(ENGLISH)
+
+
 async def test_a_blend_is_neither_of_its_voices(kokoro: KokoroSpeaker):
     text = "Good morning to all of you."
     blend, heart, adam = [
@@ -114,8 +136,8 @@ async def test_a_blend_is_neither_of_its_voices(kokoro: KokoroSpeaker):
     ("options", "param"),
     [
         (SpeakOptions("nobody"), "voice"),
-        (SpeakOptions("af_heart", 0.49), "speed"),
-        (SpeakOptions("af_heart", 2.01), "speed"),
+        (SpeakOptions("af_heart", 0.24), "speed"),
+        (SpeakOptions("af_heart", 4.01), "speed"),
         (SpeakOptions("af_heart", language="klingon"), "language"),
     ],
 )

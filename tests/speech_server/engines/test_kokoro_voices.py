@@ -4,16 +4,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from speech_server.engines import phonemes
 from speech_server.engines.interfaces import Voice
-from speech_server.engines.kokoro_voices import OPENAI_VOICES, describe, parse_blend, resolve_language
+from speech_server.engines.kokoro_voices import OPENAI_VOICES, describe, parse_blend, resolve_language, usable
 from speech_server.errors import InvalidRequest
 
 KNOWN = ("af_heart", "af_sky", "bm_george", "zf_xiaoxiao", *OPENAI_VOICES.values())
 
 
 def test_a_name_tells_language_and_gender():
-    assert describe("af_heart") == Voice("af_heart", "Heart", "en-us", "female")
-    assert describe("zm_yunyang") == Voice("zm_yunyang", "Yunyang", "zh", "male")
+    assert describe("af_heart") == Voice("af_heart", "en-us", "female")
+    assert describe("zm_yunyang") == Voice("zm_yunyang", "zh", "male")
 
 
 def test_a_blend_is_voices_with_weights_that_sum_to_one():
@@ -21,6 +22,24 @@ def test_a_blend_is_voices_with_weights_that_sum_to_one():
     assert parse_blend("af_heart+af_sky", KNOWN) == (("af_heart", 0.5), ("af_sky", 0.5))
     assert parse_blend(" af_heart(3) + af_sky(.75) ", KNOWN) == (("af_heart", 0.8), ("af_sky", 0.2))
     assert parse_blend("alloy(1)+AF_SKY(1)", KNOWN) == (("af_alloy", 0.5), ("af_sky", 0.5))
+
+
+def test_a_voice_named_many_times_is_one_voice():
+    assert parse_blend("+".join(["af_heart", "af_heart(3)", "af_sky"] * 10_000), KNOWN) == (
+        ("af_heart", 0.8),
+        ("af_sky", 0.2),
+    )
+
+
+def test_voices_whose_language_cannot_be_read_are_not_offered(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(phonemes._EXTRAS, "zh", ("no_such_front_end",))
+    assert [voice.id for voice in usable(KNOWN)] == [name for name in KNOWN if name != "zf_xiaoxiao"]
+    with pytest.raises(InvalidRequest) as refused:
+        parse_blend("nobody", KNOWN)
+    assert "zf_xiaoxiao" not in refused.value.message
+    assert [voice.id for voice in usable(["zf_xiaoxiao"])] == ["zf_xiaoxiao"]
+    monkeypatch.setitem(phonemes._EXTRAS, "zh", ())
+    assert [voice.id for voice in usable(KNOWN)] == list(KNOWN)
 
 
 @pytest.mark.parametrize(

@@ -90,6 +90,15 @@ async def test_speed_changes_the_length(piper: PiperSpeaker, speed: float):
     assert len(plain) / len(changed) == pytest.approx(speed, rel=0.25)
 
 
+@pytest.mark.parametrize("speed", [0.25, 4.0])
+async def test_a_speed_beyond_its_own_is_stretched(piper: PiperSpeaker, speed: float):
+    plain = await spoken(piper, ENGLISH, SpeakOptions("joe"))
+    changed = await spoken(piper, ENGLISH, SpeakOptions("joe", speed))
+    assert len(plain) == len(changed)
+    # Piper never says it twice alike: 0.03 for the stretching, the rest for Piper.
+    assert sum(map(len, plain)) / sum(map(len, changed)) == pytest.approx(speed, rel=0.1)
+
+
 async def test_speakers_of_one_model_are_its_voices(tmp_path: Path):
     many = config() | {"num_speakers": 3, "speaker_id_map": {"p225": 0, "P226": 1, "p227": 2}, "default_speaker_id": 2}
     speaker = engine.load(folder_with(tmp_path, many), EngineArgs())

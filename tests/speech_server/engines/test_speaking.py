@@ -10,7 +10,7 @@ import pytest
 
 from speech_server.engines.interfaces import EngineArgs, Samples
 from speech_server.engines.onnx import Session, open_session
-from speech_server.engines.speaking import Say, SpeechQueue, check_speed
+from speech_server.engines.speaking import Say, SpeechQueue, check_speed, split_speed
 from speech_server.errors import InvalidRequest
 from speech_server.text.sentences import Piece
 from tests.conftest import PIPER
@@ -175,12 +175,14 @@ async def wait(condition: Callable[[], bool]) -> bool:
     return condition()
 
 
-@pytest.mark.parametrize("speed", [0.5, 1.0, 2.0])
+@pytest.mark.parametrize("speed", [0.25, 0.5, 1.0, 2.0, 4.0])
 def test_a_speed_within_the_range_is_taken(speed: float):
-    check_speed(speed, (0.5, 2.0))
+    check_speed(speed)
+    own, tempo = split_speed(speed)
+    assert own * tempo == speed
 
 
-@pytest.mark.parametrize("speed", [0.49, 2.01, float("nan"), float("inf"), -1.0, 0.0])
+@pytest.mark.parametrize("speed", [0.24, 4.01, float("nan"), float("inf"), -1.0, 0.0])
 def test_a_speed_outside_the_range_is_refused(speed: float):
-    with pytest.raises(InvalidRequest, match=r"0\.5 to 2"):
-        check_speed(speed, (0.5, 2.0))
+    with pytest.raises(InvalidRequest, match=r"0\.25 to 4"):
+        check_speed(speed)

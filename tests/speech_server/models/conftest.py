@@ -93,7 +93,7 @@ def piper_folder(folder: Path) -> Path:
     return folder
 
 
-def kokoro_folder(folder: Path, voices: tuple[str, ...] = ("af_heart", "zm_yunyang")) -> Path:
+def kokoro_folder(folder: Path, voices: tuple[str, ...] = ("af_heart", "bm_george")) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "model.onnx").write_bytes(b"onnx")
     with (folder / "voices.bin").open("wb") as file:

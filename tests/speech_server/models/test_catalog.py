@@ -10,9 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from speech_server.engines import phonemes
+from speech_server.engines.kokoro_voices import LANGUAGES
+from speech_server.engines.kokoro_voices import describe as kokoro_voice
 from speech_server.errors import ConfigurationInvalid
 from speech_server.models.cache import Cache
 from speech_server.models.catalog import Catalog
+from speech_server.models.listing import read_data
 from speech_server.settings import Settings
 from tests.speech_server.models.conftest import install, kokoro_folder, piper_folder
 
@@ -126,8 +130,13 @@ def test_every_listed_model_is_described(catalog: Catalog):
 def test_kokoro_has_fifty_four_voices_in_nine_languages(catalog: Catalog):
     kokoro = catalog.find(KOKORO)
     assert kokoro is not None
-    assert len(kokoro.voices) == 54
-    assert kokoro.languages == ("en-us", "en-gb", "es", "fr-fr", "hi", "it", "ja", "pt-br", "zh")
+    voices = [kokoro_voice(name) for name in read_data()["kokoro_voices"]]
+    assert len(set(voices)) == 54
+    assert set(LANGUAGES.values()) == {voice.language for voice in voices}
+    # Listed are those whose language can be read here.
+    assert kokoro.voices == tuple(voice for voice in voices if not phonemes.missing(voice.language))
+    assert kokoro.languages == tuple(dict.fromkeys(voice.language for voice in kokoro.voices))
+    assert {"en-us", "en-gb", "es", "fr-fr", "hi", "it", "pt-br"} <= set(kokoro.languages)
 
 
 def test_only_large_v3_speaks_cantonese(catalog: Catalog):

@@ -110,7 +110,7 @@ def test_a_folder_is_used_in_place_and_never_removed(cache: Cache, tmp_path: Pat
     assert store.folder("mine") == folder
     model = store.pull("mine")
     assert (model.engine, model.owned_by, [voice.id for voice in model.voices]) == (
-        "kokoro", "acme", ["af_heart", "zm_yunyang"]
+        "kokoro", "acme", ["af_heart", "bm_george"]
     )  # fmt: skip
     assert catalog.find("mine") in store.installed()
     with pytest.raises(ModelNotRemovable):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from speech_server.engines import phonemes
 from speech_server.models.recognise import describe, engine_of, recognise, wanted
 from tests.speech_server.models.conftest import PIPER_CONFIG, kokoro_folder, piper_folder, whisper_folder
 
@@ -81,8 +82,16 @@ def test_kokoro_voices_are_those_in_the_file(tmp_path: Path):
     assert found is not None
     assert [(voice.id, voice.language, voice.gender) for voice in found.voices] == [
         ("af_heart", "en-us", "female"),
-        ("zm_yunyang", "zh", "male"),
+        ("bm_george", "en-gb", "male"),
     ]
+
+
+def test_voices_nobody_here_can_read_for_are_not_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(phonemes._EXTRAS, "zh", ("no_such_front_end",))
+    found = describe("someone/kokoro", kokoro_folder(tmp_path, ("af_heart", "zm_yunyang")), ())
+    assert found is not None
+    assert [voice.id for voice in found.voices] == ["af_heart"]
+    assert found.languages == ("en-us",)
 
 
 def test_an_english_only_whisper_says_so(tmp_path: Path):

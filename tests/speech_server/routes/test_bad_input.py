@@ -58,6 +58,7 @@ def detect(status: int, says: str = "", file: bytes | None = CLIP, **form: Any) 
     return Row(status, VAD, form={"model": "silero_vad_v5", **form}, file=file, says=says)
 
 
+SPOKEN_AT = b'{"model": "tts-1", "input": "Hi.", "voice": "af_heart", "speed": %s}'
 JSON = {"content-type": "application/json"}
 FORM = {"content-type": "multipart/form-data; boundary=x"}
 ROWS = {
@@ -124,6 +125,14 @@ ROWS = {
     "GET": Row(405, HEAR, method="GET"),
     "PUT": Row(405, HEAR, method="PUT"),
     # --- translations ---
+    "temperature beyond numbers": hear(422, "temperature", temperature="1e400"),
+    "temperature is no number": hear(422, "temperature", temperature="nan"),
+    "temperature of 5000 digits": hear(422, "temperature", temperature="1" * 5000),
+    "chunking strategy of 5000 digits": hear(
+        422, chunking_strategy='{"type":"server_vad","silence_duration_ms":' + "1" * 5000 + "}"
+    ),
+    "chunking strategy that is nested": hear(422, chunking_strategy="[" * 100_000),
+    "granularities that are nested": hear(422, **{"timestamp_granularities[]": "[" * 100_000}),
     "translation: no file": hear(422, path=TRANSLATE, file=None),
     "translation: unknown model": hear(404, path=TRANSLATE, model="nobody/nothing"),
     "translation: unknown format": hear(422, path=TRANSLATE, response_format="pdf"),
@@ -154,7 +163,8 @@ ROWS = {
     "speech: speed 0": speak(422, "speed", speed=0),
     "speech: speed 5": speak(422, speed=5),
     "speech: speed in words": speak(422, speed="fast"),
-    "speech: speed beyond the engine": speak(400, "speed", model=KOKORO, voice="af_heart", speed=4),
+    "speech: speed beyond numbers": Row(422, SPEAK, raw=SPOKEN_AT % b"1e400", headers=JSON, says="speed"),
+    "speech: speed is no number": Row(422, SPEAK, raw=SPOKEN_AT % b"NaN", headers=JSON),
     "speech: unknown format": speak(422, "response_format", response_format="midi"),
     "speech: unknown stream format": speak(422, stream_format="websocket"),
     "speech: sample rate too low": speak(422, "sample_rate", sample_rate=7999),
@@ -176,6 +186,9 @@ ROWS = {
     "vad: threshold above 1": detect(422, "threshold", threshold="1.1"),
     "vad: threshold nan": detect(422, threshold="nan"),
     "vad: negative silence": detect(422, min_silence_duration_ms="-1"),
+    "vad: threshold beyond numbers": detect(422, threshold="1e400"),
+    "vad: speech for ever": detect(422, max_speech_duration_s="nan"),
+    "vad: padding of 5000 digits": detect(422, speech_pad_ms="1" * 5000),
     "vad: silence of ages": detect(422, min_silence_duration_ms="1e30"),
     "vad: no speech at most": detect(422, max_speech_duration_s="0"),
     "vad: bad audio": detect(415, file=b"no audio"),
@@ -217,6 +230,13 @@ def test_it_is_refused_with_the_envelope(name: str, client: httpx.Client):
     assert row.says in body["error"]["message"]
     assert body["detail"] == body["error"]["message"] if row.status != 422 else isinstance(body["detail"], list)
     assert len(answer.content) < 10_000, "an error must not echo what was sent"
+
+
+@pytest.mark.parametrize("digits", [b"1" * 5000, b'1, "sample_rate": ' + b"1" * 5000, b'1, "ignored": ' + b"1" * 5000])
+def test_a_number_of_thousands_of_digits_is_the_clients_mistake(digits: bytes, client: httpx.Client):
+    answer = client.post(SPEAK, content=SPOKEN_AT % digits, headers=JSON)
+    assert answer.status_code in (400, 422)  # as JSON it cannot be read, or as a field it is refused
+    assert answer.json()["error"]["type"] == "invalid_request_error"
 
 
 def test_the_table_is_long_enough():

@@ -12,7 +12,7 @@ from tests.speech_server.routes.conftest import silence
 
 
 def test_health_says_ok_and_how_much_is_in_work(client: httpx.Client):
-    assert client.get("/health").json() == {"status": "ok", "in_flight": 0}
+    assert client.get("/health").json() == {"status": "ok", "message": "OK", "in_flight": 0}
 
 
 def test_ping_is_200_when_there_is_nothing_to_load(client: httpx.Client):

@@ -122,6 +122,18 @@ def test_speed_changes_the_length(client: httpx.Client):
     assert slow > 1.6 * fast
 
 
+@pytest.mark.parametrize("speed", [0.25, 4.0])
+def test_every_speed_of_openais_is_spoken(client: httpx.Client, speed: float):
+    order = {"model": KOKORO, "input": "Hello there.", "voice": "af_heart", "response_format": "pcm"}
+    plain, changed = (client.post(SPEAK, json={**order, "speed": pace}).content for pace in (1.0, speed))
+    assert len(plain) / len(changed) == pytest.approx(speed, rel=0.03)
+
+
+@pytest.mark.parametrize("number", ["&#" + "1" * 5000, "&#x" + "f" * 5000 + ";", "&#55357;", "&#1114112;"])
+def test_a_number_that_is_no_character_is_not_said(client: httpx.Client, number: str):
+    assert speak(client, input=f"Hello {number} there.").content
+
+
 def test_unknown_fields_and_instructions_are_ignored(client: httpx.Client):
     assert speak(client, instructions="Whisper.", unknown_field=1, input="Hello.").content
 
