@@ -83,7 +83,7 @@ class BytePlatform(socketserver.ThreadingTCPServer):
             self.replies.put(one)
 
     def wait_for(self, job_id: str) -> dict[str, Any]:
-        eventually(lambda: self.results[job_id] or self.worker.platform.poll() is not None, 60, f"result of {job_id}")
+        eventually(lambda: self.results[job_id] or self.worker.poll() is not None, 60, f"result of {job_id}")
         assert self.results[job_id], self.log[-3000:]
         return self.results[job_id][0]
 

@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 
 _LAUNCH = Path(__file__).with_name("launch.py")
-_ROOT = Path(__file__).parent.parent
+_ROOT = Path(__file__).parents[2]
 KEPT_LINES = 40
 _MAX_LINE = 4000  # characters
 _PROGRESS_BYTES = 256 * 1024  # written to disk since the last look: a download, not a health reply

@@ -14,7 +14,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from speech_server.commands.serve import log_config, read_settings
+from speech_server.commands.log import log_config
+from speech_server.commands.serve import read_settings
 from tests.conftest import ROOT, WHISPER, ServerProcess
 from tests.speech_server.routes.conftest import CLIPS, silence
 

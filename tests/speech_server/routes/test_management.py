@@ -136,7 +136,7 @@ def test_a_pull_does_not_hold_up_the_end_of_the_process(tmp_path: Path, ending: 
     with silent_hub() as hub, server_with(hub, tmp_path) as server:
         assert asyncio.run(ask_for(server, ["Systran/faster-whisper-tiny"])) == [0]
         server.process.send_signal(ending)
-        assert server.process.wait(20) in (130, -signal.SIGTERM)
+        assert server.process.wait(20) == 0
         assert "Traceback" not in "".join(server.lines)
 
 

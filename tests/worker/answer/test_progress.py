@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.worker.conftest import Jobs, stand_in_settings
+from worker.job.parse import parse_job
 from worker.server.supervisor import Supervisor
 
 pytestmark = pytest.mark.anyio
@@ -21,7 +22,8 @@ def reporting(supervisor: Supervisor, **changes: Any) -> Jobs:
 
 
 def answer(jobs: Jobs, job_id: str, told: asyncio.Queue[Any], **job_input: Any) -> asyncio.Task[Any]:
-    return asyncio.create_task(jobs.proxy.answer({"id": job_id, "input": job_input}, told.put, told.put))
+    request = parse_job({"id": job_id, "input": job_input})
+    return asyncio.create_task(jobs.proxy.answer(request, job_id, told.put, told.put))
 
 
 async def test_two_jobs_with_the_same_id_of_their_own_each_see_their_own_progress(supervise: Supervise):

@@ -111,12 +111,10 @@ async def test_escapes_that_shrink_count_as_what_they_become():
 
 
 async def test_json_that_no_parser_downstream_could_read_is_refused():
-    for levels in (202, 300, 500):
-        with pytest.raises(BadReply, match="200 levels"):
-            await encode(b"[" * levels + b"]" * levels, "application/json")
-    for levels in (501, 4000, 150_000):  # Pythons differ in how deep they can read: the limit is ours
-        too_deep = await encode(b"[" * levels + b"]" * levels, "application/json")
-        assert too_deep["content_type"] == "application/json"
+    with pytest.raises(BadReply, match="200 levels"):
+        await encode(b"[" * 300 + b"]" * 300, "application/json")
+    too_deep = await encode(b"[" * 4000 + b"]" * 4000, "application/json")
+    assert too_deep["content_type"] == "application/json"
 
 
 async def test_an_error_too_deep_to_read_keeps_its_status():

@@ -225,7 +225,7 @@ def test_a_batch_that_comes_while_the_worker_is_stopped_is_read_to_its_end_and_r
 
 
 def test_the_worker_survived_it_all(platform: BytePlatform):
-    assert platform.worker.platform.poll() is None
+    assert platform.worker.poll() is None
     assert platform.stop() == 0
     assert "Traceback" not in platform.log
     assert "was never retrieved" not in platform.log

@@ -275,6 +275,7 @@ def test_a_thread_that_cannot_be_started_ends_the_worker_and_hangs_nobody(
     supervise: Supervise, monkeypatch: pytest.MonkeyPatch, name: str
 ):
     start = threading.Thread.start
+    before = psutil.Process().children()
 
     def refuse(thread: threading.Thread) -> None:
         if thread.name == name:
@@ -286,4 +287,4 @@ def test_a_thread_that_cannot_be_started_ends_the_worker_and_hangs_nobody(
     assert "cannot be started: can't start new thread" in supervisor.gave_up.result(timeout=10)
     with pytest.raises(ServerUnavailable, match="cannot be started"):
         supervisor.wait_ready()
-    eventually(lambda: not [one for one in psutil.Process().children() if is_alive(one.pid)])
+    eventually(lambda: not [one for one in psutil.Process().children() if one not in before and is_alive(one.pid)])
