@@ -50,6 +50,7 @@ RUN /install/install /install/worker.txt \
 FROM server AS models
 ARG MODELS=""
 WORKDIR /app
+COPY tools/__init__.py tools/package_models.py tools/package_models.json tools/
 COPY outgoing outgoing
 COPY speech_server/__init__.py speech_server/__main__.py speech_server/errors.py speech_server/pools.py speech_server/redaction.py speech_server/settings.py speech_server/
 COPY speech_server/engines/__init__.py speech_server/engines/container_memory.py speech_server/engines/espeak.py speech_server/engines/interfaces.py speech_server/engines/kokoro_voices.py speech_server/engines/phonemes.py speech_server/engines/
@@ -60,7 +61,7 @@ COPY speech_server/models speech_server/models
 # hadolint ignore=SC2086
 RUN mkdir -p /opt/models \
  && if [ -n "$MODELS" ]; then \
-      env -u MODELS HF_HOME=/opt/models PYTHONPATH=/usr/lib/python3/dist-packages python -m speech_server models pull $MODELS; \
+      env -u MODELS HF_HOME=/opt/models PYTHONPATH=/usr/lib/python3/dist-packages python -m tools.package_models $MODELS; \
     fi
 
 # --- the image ---

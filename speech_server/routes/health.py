@@ -17,7 +17,7 @@ async def health(request: Request) -> dict[str, Any]:
 
 @router.get("/ping", responses={204: {"description": "Still loading PRELOAD_MODELS"}})
 async def ping(request: Request) -> Response:
-    """200 when every preloaded model is in memory, 204 before: Runpod's load balancer waits for the 200."""
+    """200 when every preloaded model is in memory, 204 before: a load balancer waits for the 200."""
     if not request.app.state.ready.is_set():
         return Response(status_code=204)
     return Response('{"status":"ok"}', media_type="application/json")

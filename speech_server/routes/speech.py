@@ -45,9 +45,7 @@ class SpeechRequest(BaseModel):
     model_config = ConfigDict(
         frozen=True,
         json_schema_extra={
-            "examples": [
-                {"model": "tts-1", "input": "Hello from Runpod!", "voice": "af_heart", "response_format": "mp3"}
-            ]
+            "examples": [{"model": "tts-1", "input": "Hello from here!", "voice": "af_heart", "response_format": "mp3"}]
         },
     )
 

