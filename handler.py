@@ -62,7 +62,8 @@ class Proxy:
         from worker.forward import forward, request_id
         from worker.media import open_media
         from worker.progress import reported_progress
-        from worker.reply import encode_reply, result_limit, spool
+        from worker.reply import encode_reply, result_limit
+        from worker.scratch import spool
         from worker.stream import cutter_for, pieces
 
         settings = self._settings
