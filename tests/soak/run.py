@@ -38,7 +38,7 @@ CHAOS = ("stop", "disk", "pids", "names", "bucket", "callers", "poison", "bombs"
 # Endings every job may have here, because trouble strikes anybody.
 TROUBLE = frozenset({"server_died", "server_unavailable", "job timed out after 1 retries"})
 NEVER_SAID = re.compile(r"Traceback \(|was never retrieved|Exception ignored|the SDK failed")
-NO_THREAD = "the worker failed (RuntimeError)"
+NO_THREAD = ("the worker failed (RuntimeError)", "no thread can be started")
 
 
 @dataclass
@@ -187,13 +187,14 @@ class Soak:
         allowed = order.endings | self.trouble
         if "disk" in self.kinds and order.uses_disk:
             allowed |= {"storage_full"}
-        if "pids" in self.kinds and NO_THREAD in str(view.get("error")):
-            allowed |= {"internal_error"}
-        said = f"{str(order.input)[:200]} -> {str(view)[:500]}"
+        said = str(view.get("error"))
+        if "pids" in self.kinds and any(words in said for words in NO_THREAD):
+            allowed |= {"internal_error", "bucket_unavailable"}
+        seen = f"{str(order.input)[:200]} -> {str(view)[:500]}"
         if ending not in allowed:
-            outcome.wrong.append(f"{order.kind} ended as {ending}: {said}")
+            outcome.wrong.append(f"{order.kind} ended as {ending}: {seen}")
         elif status == "COMPLETED" and not order.output_is_right(view.get("output")):
-            outcome.wrong.append(f"{order.kind} has the wrong output: {said}")
+            outcome.wrong.append(f"{order.kind} has the wrong output: {seen}")
 
     def _check_results(self, platform: LocalPlatform) -> None:
         def rests() -> bool:  # callers that hung up have left their jobs behind
