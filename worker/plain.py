@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Iterable
 from itertools import accumulate
 from typing import Any
 
@@ -85,17 +86,16 @@ def make_plain(value: Any) -> tuple[Any, int]:
 
 def is_deeper(value: Any, levels: int) -> bool:
     """Whether lists and objects are nested in more levels than these. No recursion: this is what protects from it."""
-    level = [value]
-    for _ in range(levels + 1):
-        level = [
-            child
-            for item in level
-            if isinstance(item, (dict, list))
-            for child in (item.values() if isinstance(item, dict) else item)
-        ]
+    level = _nested([value])
+    for _ in range(levels):
         if not level:
             return False
-    return True
+        level = _nested(child for item in level for child in (item.values() if isinstance(item, dict) else item))
+    return bool(level)
+
+
+def _nested(values: Iterable[Any]) -> list[Any]:
+    return [value for value in values if isinstance(value, (dict, list))]
 
 
 def plain_text(text: str) -> str:

@@ -17,13 +17,14 @@ import httpx
 from worker import log
 from worker.answer.bucket import store_for
 from worker.answer.progress import reported_progress
-from worker.answer.reply import encode_error, encode_reply, result_limit, spool
+from worker.answer.reply import encode_error, encode_reply, result_limit
 from worker.answer.stream import cutter_for, pieces
 from worker.errors import JobTimeout, ServerUnavailable, WorkerError, WorkerStopping
 from worker.job.media import open_media
 from worker.job.parse import JobInput, parse_job
 from worker.platform import sdk
 from worker.realtime.hold import hold_session
+from worker.scratch import spool
 from worker.server.forward import forward, open_client, request_id
 from worker.server.supervisor import Supervisor
 from worker.settings import Settings

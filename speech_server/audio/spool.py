@@ -6,6 +6,7 @@ import errno
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from tempfile import SpooledTemporaryFile
 
@@ -36,29 +37,37 @@ class Spool:
             self._unlooked = 0
             if shutil.disk_usage(tempfile.gettempdir()).free < self._keep_free + LOOK_EVERY:
                 raise _full()
-        try:
+        with _disk():
             return self._file.write(data)
-        except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise _full() from error
-            raise
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        return self._file.seek(offset, whence)
+        with _disk():  # writes what the file had kept to itself
+            return self._file.seek(offset, whence)
 
     def tell(self) -> int:
         return self._file.tell()
 
     def pieces(self) -> Iterator[bytes]:
         """All of it, from the beginning."""
-        self._file.seek(0)
+        self.seek(0)
         while data := self._file.read(PIECE):
             yield data
 
     def close(self) -> None:
         self._closed = True
         if "_file" in self.__dict__:
-            self._file.close()
+            with suppress(OSError):  # the same once more; it is closed all the same
+                self._file.close()
+
+
+@contextmanager
+def _disk() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise _full() from error
+        raise
 
 
 def _full() -> StorageFull:

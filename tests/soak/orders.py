@@ -25,6 +25,9 @@ ODD_TEXT = (
 )
 
 
+Maker = Callable[[random.Random], "Order"]
+
+
 @dataclass(frozen=True)
 class Order:
     """A job's input; the endings it may have besides trouble's: COMPLETED, CANCELLED, or the code of an error."""
@@ -35,12 +38,14 @@ class Order:
     sync: bool = False
     cancel_after: float | None = None
     streams: bool = False
+    is_raw: bool = False  # the input is bytes of JSON, or of what nearly is
+    uses_disk: bool = False  # a full disk may fail it
     output_is_right: Callable[[Any], bool] = lambda _: True
 
 
-def random_orders(count: int, seed: int) -> Iterator[Order]:
+def random_orders(count: int, seed: int, weighted: dict[Maker, int]) -> Iterator[Order]:
     dice = random.Random(seed)
-    makers, weights = zip(*MAKERS.items(), strict=True)
+    makers, weights = zip(*weighted.items(), strict=True)
     for _ in range(count):
         yield dice.choices(makers, weights)[0](dice)
 
@@ -113,7 +118,7 @@ def sized(dice: random.Random) -> Order:
         )
 
     job = {"path": "/give", "query": {"type": content_type, "size": size}, "method": "GET"}
-    return Order("sized", job, frozenset(endings), sync=sync, output_is_right=right)
+    return Order("sized", job, frozenset(endings), sync=sync, uses_disk=True, output_is_right=right)
 
 
 def uploaded(dice: random.Random) -> Order:
@@ -132,6 +137,7 @@ def uploaded(dice: random.Random) -> Order:
         job,
         frozenset(endings),
         sync=dice.random() < 0.5,
+        uses_disk=True,
         output_is_right=lambda output: output["method"] == "POST" and output["size"] > len(content),
     )
 
@@ -188,7 +194,7 @@ def invalid(dice: random.Random) -> Order:
             {"path": "/give", "method": "TRACE"},
             {"path": "/echo", "file_base64": "not base64!"},
             {"path": "/echo", "file_path": "/etc/passwd"},
-            {"path": "/echo", "file_url": "http://169.254.169.254/x"},
+            {"path": "/echo", "file_url": "http://127.0.0.1:1/x"},
             {"path": "/echo", "body": "text", "timeout": "soon"},
             {"path": 5},
             {},
@@ -201,7 +207,7 @@ def invalid(dice: random.Random) -> Order:
     return Order("invalid", job, frozenset({"invalid_job", "media_unavailable"}), sync=dice.random() < 0.5)
 
 
-MAKERS: dict[Callable[[random.Random], Order], int] = {
+MAKERS: dict[Maker, int] = {
     json_echo: 22,
     broken_json: 8,
     sized: 16,

@@ -65,7 +65,11 @@ async def _upload(
     line = Line(door, longest_answer=_LONGEST_ANSWER)
     put = partial(_put, bucket, line, body, content_type, key, settings.bucket_link_expiry)
     try:
-        return await asyncio.get_running_loop().run_in_executor(_threads, put)
+        try:
+            running = asyncio.get_running_loop().run_in_executor(_threads, put)
+        except RuntimeError:  # it may be run all the same, by a thread that comes free: over a line that is cut
+            raise _untaken(bucket, "no thread can be started for it") from None
+        return await running
     finally:
         line.cut()  # cancelled: whatever the thread waits for ends
 
@@ -92,11 +96,14 @@ def _put(bucket: Bucket, line: Line, body: IO[bytes], content_type: str, key: st
     except (BotoCoreError, ClientError, Boto3Error, OutgoingError, ValueError) as error:
         if isinstance(known := reason_in(error), (UrlRefused, AddressRefused)):
             raise refusal(f"{bucket.where}.endpointUrl", known) from None
-        raise BucketUnavailable(
-            f"the result is too large for the platform, and bucket {bucket.name!r} ({bucket.where}) did not take it: "
-            f"{_reason(error)}"
-        ) from None
+        raise _untaken(bucket, _reason(error)) from None
     return Link(link, int(time.time()) + expiry)
+
+
+def _untaken(bucket: Bucket, why: str) -> BucketUnavailable:
+    return BucketUnavailable(
+        f"the result is too large for the platform, and bucket {bucket.name!r} ({bucket.where}) did not take it: {why}"
+    )
 
 
 def _client(bucket: Bucket) -> Any:

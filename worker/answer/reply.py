@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import tempfile
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import IO, Any
@@ -41,11 +40,6 @@ class Link:
 
 
 Store = Callable[[IO[bytes], str], Awaitable[Link]]  # (body, content type) -> where it is now
-
-
-def spool() -> IO[bytes]:
-    """Holds an answer's body: small ones in memory, others in a file without a name."""
-    return tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY)
 
 
 def result_limit(job_id: str, settings: Settings) -> int:

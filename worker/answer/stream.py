@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import codecs
-import errno
 import json
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -13,8 +12,9 @@ from typing import IO, Any, Protocol
 import pybase64
 
 from worker.answer.events import EVENT_END, Event, parse_event
-from worker.errors import BadReply, StorageFull
+from worker.errors import BadReply
 from worker.plain import Base64, make_plain
+from worker.scratch import keep
 
 MAX_PIECE = 900_000  # bytes of JSON; the platform takes 1 MB with what is put around it
 _RAW_PIECE = MAX_PIECE // 4 * 3 // 3 * 3 - 600  # bytes that become less than that as base64, divisible by 3
@@ -48,7 +48,7 @@ async def pieces(blocks: AsyncIterator[bytes], body: IO[bytes], cutter: Cutter |
     """
     if cutter is None:
         async for block in blocks:
-            _keep(block, body)
+            keep(body, block)  # memory or page cache, 64 kB at a time: quicker than handing it to a thread
         return
     news, room = asyncio.Event(), asyncio.Event()
     backlog = 0
@@ -57,7 +57,7 @@ async def pieces(blocks: AsyncIterator[bytes], body: IO[bytes], cutter: Cutter |
         nonlocal backlog
         try:
             async for block in blocks:
-                _keep(block, body)
+                keep(body, block)
                 cutter.add(block)
                 backlog += len(block)
                 news.set()
@@ -85,15 +85,6 @@ async def pieces(blocks: AsyncIterator[bytes], body: IO[bytes], cutter: Cutter |
         await asyncio.wait([reader])
         if not reader.cancelled():
             reader.exception()  # seen: whoever left early has a reason of his own
-
-
-def _keep(block: bytes, body: IO[bytes]) -> None:
-    try:
-        body.write(block)  # memory or page cache, 64 kB at a time: quicker than handing it to a thread
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise StorageFull("the worker's disk is full: the answer cannot be kept; give the endpoint more") from None
-        raise
 
 
 class _Bytes:

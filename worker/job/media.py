@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import binascii
-import errno
 import mimetypes
 import os
 import re
@@ -26,6 +25,7 @@ import pybase64
 from worker.errors import InvalidJob, MediaUnavailable, StorageFull
 from worker.job.download import Download
 from worker.job.parse import MediaSource
+from worker.scratch import close, keep, scratch_file
 from worker.settings import Settings
 
 _BLOCK = 1 << 20
@@ -79,14 +79,14 @@ async def _open(source: MediaSource, settings: Settings) -> IO[bytes]:
 
 
 async def _fetch(source: MediaSource, settings: Settings) -> IO[bytes]:
-    file = tempfile.TemporaryFile()  # noqa: SIM115 (the caller closes it)
+    file = scratch_file()
     try:
         await Download(source.value, source.where, settings).to(
             lambda block: asyncio.to_thread(_write, file, block, settings.min_free_disk_mb << 20)
         )
         file.seek(0)
     except BaseException:
-        file.close()
+        close(file)
         raise
     return file
 
@@ -96,20 +96,19 @@ def _write(file: IO[bytes], block: bytes, keep_free: int) -> None:
     free = shutil.disk_usage(tempfile.gettempdir()).free
     if free - len(block) < keep_free:
         raise StorageFull(f"the worker's disk is nearly full ({free >> 20} MB left): give the endpoint more disk")
-    try:
-        file.write(block)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise StorageFull("the worker's disk is full: give the endpoint more disk") from None
-        raise
+    keep(file, block)
 
 
 def _decode(source: MediaSource) -> IO[bytes]:
     data = _decode_text(source)
     if not data:
         raise InvalidJob(f"{source.where}: holds no bytes")
-    file = tempfile.TemporaryFile()  # noqa: SIM115 (the caller closes it)
-    file.write(data)
+    file = scratch_file()
+    try:
+        keep(file, data)
+    except BaseException:
+        close(file)
+        raise
     file.seek(0)
     return file
 

@@ -28,6 +28,7 @@ class Taker:
         self._jobs = Poll("jobs", max_bytes, body_seconds, unless_shutdown)
         self._stops = Poll("stop signals", _MAX_STOPS, body_seconds, unless_shutdown)
         self._reader = ThreadPoolExecutor(1, "read-jobs")
+        self._reader.submit(bool)  # its thread, while one can be had: later all jobs of an answer would be lost for it
 
     async def take(self, session: aiohttp.ClientSession, count: int) -> list[Job]:
         """Up to `count` jobs, and what else the platform sent; refused ones among them. Never raises."""

@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+import tempfile
+from functools import partial
+
 import pytest
 
 from speech_server.audio import spool
 from speech_server.audio.spool import Spool
 from speech_server.errors import StorageFull
+
+full = partial(open, "/dev/full", "w+b")
 
 
 def test_it_gives_back_what_was_written_in_pieces(monkeypatch: pytest.MonkeyPatch):
@@ -24,6 +29,23 @@ def test_much_is_on_disk_and_little_is_not():
     assert not kept._file._rolled
     kept.write(b"1")
     assert kept._file._rolled
+    kept.close()
+
+
+@pytest.mark.parametrize("size", [1, 100_000])
+def test_a_full_disk_is_named_whichever_call_notices_it(size: int, monkeypatch: pytest.MonkeyPatch):
+    """A file's buffer holds the last bytes back until it is sought, and tries them again when it is closed."""
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda **_: full())
+    monkeypatch.setattr(spool, "IN_MEMORY", 1)
+    kept = Spool(0)
+
+    def use() -> None:
+        kept.write(bytes(size))
+        kept.write(bytes(size))
+        list(kept.pieces())
+
+    with pytest.raises(StorageFull):
+        use()
     kept.close()
 
 

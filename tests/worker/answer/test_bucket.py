@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import boto3
@@ -15,6 +17,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from tests.worker.conftest import Jobs
+from worker.answer import bucket
 from worker.answer.bucket import bucket_of, region_of
 from worker.settings import Settings
 
@@ -121,6 +124,26 @@ async def test_an_upload_can_be_cancelled(jobs: Jobs, s3: dict[str, str]):
         with pytest.raises(asyncio.CancelledError):
             await task
         connection.close()
+    await here.proxy.close()
+
+
+async def test_an_upload_without_a_thread_fails_its_job_alone(
+    jobs: Jobs, s3: dict[str, str], monkeypatch: pytest.MonkeyPatch
+):
+    start = threading.Thread.start
+
+    def limited(thread: threading.Thread) -> None:
+        if thread.name.startswith("fresh"):
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    here = jobs.with_settings(**environment(s3), max_result_mb=0.1)
+    with monkeypatch.context() as patch:
+        patch.setattr(bucket, "_threads", ThreadPoolExecutor(1, "fresh"))
+        patch.setattr(threading.Thread, "start", limited)
+        error = json.loads((await here(path="/give?type=audio/wav&size=200000", method="POST"))["error"])
+    assert (error["code"], "no thread can be started" in error["message"]) == ("bucket_unavailable", True)
+    assert "audio_url" in await here(path="/give?type=audio/wav&size=200000", method="POST")
     await here.proxy.close()
 
 

@@ -111,10 +111,12 @@ async def test_escapes_that_shrink_count_as_what_they_become():
 
 
 async def test_json_that_no_parser_downstream_could_read_is_refused():
-    with pytest.raises(BadReply, match="200 levels"):
-        await encode(b"[" * 300 + b"]" * 300, "application/json")
-    too_deep = await encode(b"[" * 4000 + b"]" * 4000, "application/json")
-    assert too_deep["content_type"] == "application/json"
+    for levels in (201, 300, 500):
+        with pytest.raises(BadReply, match="200 levels"):
+            await encode(b"[" * levels + b"]" * levels, "application/json")
+    for levels in (501, 4000, 150_000):  # Pythons differ in how deep they can read: the limit is ours
+        too_deep = await encode(b"[" * levels + b"]" * levels, "application/json", limit=1_000_000)
+        assert too_deep["content_type"] == "application/json"
 
 
 async def test_an_error_too_deep_to_read_keeps_its_status():
@@ -123,7 +125,7 @@ async def test_an_error_too_deep_to_read_keeps_its_status():
     assert caught.value.status == 418
 
 
-@pytest.mark.parametrize(("brackets", "read"), [(201, True), (202, False), (501, False), (502, None), (4000, None)])
+@pytest.mark.parametrize(("brackets", "read"), [(200, True), (201, False), (500, False), (501, None), (4000, None)])
 async def test_the_limits_of_nesting_are_ours_not_the_interpreters(brackets: int, read: bool | None):
     body = b"[" * brackets + b"]" * brackets
     if read is False:

@@ -8,6 +8,7 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +123,16 @@ async def test_a_download_can_be_cancelled(url: str):
 async def test_a_disk_that_is_nearly_full_is_left_alone(url: str):
     error = await failure(source("url", f"{url}/give?size=1000"), trusting(min_free_disk_mb=1 << 40))
     assert isinstance(error, StorageFull)
+
+
+@pytest.mark.parametrize("size", [3, 100_000, 3_000_000])
+async def test_a_full_disk_is_named_whichever_call_notices_it(url: str, size: int, monkeypatch: pytest.MonkeyPatch):
+    """A buffer holds the last bytes back until the file is sought, and tries them again when it is closed."""
+    monkeypatch.setattr(tempfile, "TemporaryFile", partial(open, "/dev/full", "w+b"))
+    encoded = base64.b64encode(bytes(size)).decode()
+    sources = ("base64", encoded), ("url", f"data:,{'x' * size}"), ("url", f"{url}/give?size={size}")
+    for kind, value in sources:
+        assert isinstance(await failure(source(kind, value), trusting(min_free_disk_mb=0)), StorageFull)
 
 
 async def test_a_host_that_is_not_known_and_one_that_does_not_answer(url: str):

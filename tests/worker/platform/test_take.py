@@ -7,14 +7,18 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
+from typing import Any
 
+import anyio
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.local_runpod.local_platform import eventually
 from tests.worker.byte_platform import BytePlatform, Reply, job, reply
+from worker.platform.poll import Answer
+from worker.platform.take import Taker
 
 COMPLETED = ""  # else words of the error
 MAX_MB = 21
@@ -229,3 +233,22 @@ def test_the_worker_survived_it_all(platform: BytePlatform):
     assert platform.stop() == 0
     assert "Traceback" not in platform.log
     assert "was never retrieved" not in platform.log
+
+
+def test_jobs_are_read_where_no_thread_can_be_started(monkeypatch: pytest.MonkeyPatch):
+    async def unless_shutdown(awaitable: Awaitable[Any]) -> Any:
+        return await awaitable
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async def read() -> list[Any]:
+        taker = Taker(MAX_MB * 1_000_000, 1, unless_shutdown)
+        monkeypatch.setattr(threading.Thread, "start", refuse)
+        try:
+            return await taker._read(Answer(batch(job("first", body={"x": "y" * 2_000_000}), job("last"))))
+        finally:
+            monkeypatch.undo()
+            taker.close()
+
+    assert [one["id"] for one in anyio.run(read)] == ["first", "last"]
