@@ -176,6 +176,7 @@ async def test_a_known_model_nobody_can_deliver_is_refused(
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(ModelNotInstalled, match="no source offers it"):
         make_loader().check("Systran/faster-whisper-large-v3", STT)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
     with pytest.raises(ModelNotInstalled):
         make_loader(auto_download=False).check("Systran/faster-whisper-base", STT)
     assert make_loader().check("Systran/faster-whisper-base", STT).engine == "whisper"

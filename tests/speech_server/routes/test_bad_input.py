@@ -163,7 +163,7 @@ ROWS = {
     "speech: speed 0": speak(422, "speed", speed=0),
     "speech: speed 5": speak(422, speed=5),
     "speech: speed in words": speak(422, speed="fast"),
-    "speech: speed beyond numbers": Row(422, SPEAK, raw=SPOKEN_AT % b"1e400", headers=JSON, says="speed"),
+    "speech: speed beyond numbers": Row(422, SPEAK, raw=SPOKEN_AT % b"1e400", headers=JSON, says="out of range"),
     "speech: speed is no number": Row(422, SPEAK, raw=SPOKEN_AT % b"NaN", headers=JSON),
     "speech: unknown format": speak(422, "response_format", response_format="midi"),
     "speech: unknown stream format": speak(422, stream_format="websocket"),
