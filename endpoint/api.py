@@ -83,7 +83,7 @@ async def _from_server(
 
 async def _from_job(where: Where, request: Request, progress: Progress, seconds: float) -> AsyncGenerator[Part, None]:
     job = {"input": _job_input(request), "policy": {"executionTimeout": round(seconds * 1000)}}
-    async with Jobs(where) as jobs, _kept(jobs, job) as job_id:
+    async with Jobs(where) as jobs, jobs.kept(job) as job_id:
         has_streamed = False
         try:
             async with asyncio.timeout(seconds):
@@ -101,19 +101,6 @@ async def _from_job(where: Where, request: Request, progress: Progress, seconds:
             raise NoResult(
                 f"job {job_id} had not ended after {seconds:g} s: cancelled; --timeout gives it longer"
             ) from None
-
-
-@asynccontextmanager
-async def _kept(jobs: Jobs, job: dict[str, Any]) -> AsyncIterator[str]:
-    """A job that whoever sent it waits for: when they stop waiting before its end, it is cancelled."""
-    job_id = await jobs.run(job)
-    try:
-        yield job_id
-    except Refused:  # it has ended
-        raise
-    except BaseException:
-        await jobs.cancel(job_id)
-        raise
 
 
 def _job_input(request: Request) -> dict[str, Any]:

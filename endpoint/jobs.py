@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,6 +63,18 @@ class Jobs:
     async def run(self, job: dict[str, Any]) -> str:
         """Queues {"input": ..., "policy": ...}; the job's id."""
         return str((await ask(self._http, "POST", f"{self._url}/run", job))["id"])
+
+    @asynccontextmanager
+    async def kept(self, job: dict[str, Any]) -> AsyncIterator[str]:
+        """The id of a job that whoever sent it waits for: when they stop waiting before its end, it is cancelled."""
+        job_id = await self.run(job)
+        try:
+            yield job_id
+        except Refused:  # it has ended
+            raise
+        except BaseException:
+            await self.cancel(job_id)
+            raise
 
     async def status(self, job_id: str) -> State:
         seen = await ask(self._http, "GET", f"{self._url}/status/{job_id}")

@@ -84,18 +84,12 @@ async def held_job(where: Where, query: dict[str, str]) -> AsyncIterator[tuple[s
 
     One that was interrupted, or never had a client, is cancelled.
     """
-    limit = SESSION_SECONDS * 1000
+    policy = {"executionTimeout": SESSION_SECONDS * 1000}
     async with Jobs(where) as jobs:
-        job_id = await jobs.run(
-            {"input": {"path": "/v1/realtime", "query": query}, "policy": {"executionTimeout": limit}}
-        )
-        try:
+        async with jobs.kept({"input": {"path": "/v1/realtime", "query": query}, "policy": policy}) as job_id:
             async with asyncio.timeout(ADDRESS_SECONDS):
                 address = await address_of(jobs, job_id)
             yield address
-        except BaseException:
-            await jobs.cancel(job_id)
-            raise
         async for seen in jobs.follow(job_id):
             if not isinstance(seen, Piece) and seen.is_final:
                 print(json.dumps(seen.result()), file=sys.stderr)

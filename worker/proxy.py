@@ -51,7 +51,7 @@ class Proxy:
         settings = self._settings
         if request.is_realtime:
             # A generator handler has no progress: the address is its first piece.
-            return await self._hold_session(request, job_id, send_progress or send_piece)
+            return await self._hold_session(request, send_progress or send_piece)
         headers = self._headers(request_id(request, job_id))
         async with open_media(request.files, settings) as files:
             server = await self._supervisor.ensure_ready()
@@ -143,11 +143,11 @@ class Proxy:
         for task in self._running:
             task.cancel()
 
-    async def _hold_session(self, request: JobInput, job_id: str, tell: Send) -> Any:
+    async def _hold_session(self, request: JobInput, tell: Send) -> Any:
 
         server = await self._supervisor.ensure_ready()
         try:
-            output = await hold_session(request, {"id": job_id}, self._settings, server.url, tell)
+            output = await hold_session(request, self._settings, server.url, tell)
         except ServerUnavailable as broken:
             raise await self._supervisor.explain(server, broken) from None
         server.answered.set()

@@ -26,8 +26,6 @@ VAD: Task = "voice-activity-detection"
 DETECTOR = "silero_vad"
 BLOCK = 1 << 18  # characters of base64, four by four
 POOL = Pool("chat-audio", threads=1, waiting=1000)
-
-
 AT_ONCE = 4  # clips of one request in work
 
 

@@ -31,7 +31,6 @@ _door = Door()
 
 async def hold_session(
     request: JobInput,
-    job: Mapping[str, Any],
     settings: Settings,
     base_url: str,
     progress: Callable[[dict[str, Any]], Awaitable[None]],

@@ -103,7 +103,7 @@ async def start(echo: Echo) -> AsyncIterator[Start]:
         request = parse_job({"input": {"path": "/v1/realtime", "query": {"model": "m"}} | job_input})
         table = Settings(**({"realtime_port": port} | (settings or {})))
         progress: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
-        task = asyncio.create_task(hold_session(request, {}, table, echo.url, progress.put, door))
+        task = asyncio.create_task(hold_session(request, table, echo.url, progress.put, door))
         jobs.append(Job(task, progress))
         return jobs[-1]
 
