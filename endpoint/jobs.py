@@ -61,8 +61,16 @@ class Jobs:
         await self._http.aclose()
 
     async def run(self, job: dict[str, Any]) -> str:
-        """Queues {"input": ..., "policy": ...}; the job's id."""
-        return str((await ask(self._http, "POST", f"{self._url}/run", job))["id"])
+        """Queues {"input": ..., "policy": ...}; the job's id.
+
+        Cancelled while the platform is answering, it waits for the id and cancels the job: nobody else could.
+        """
+        asking = asyncio.ensure_future(ask(self._http, "POST", f"{self._url}/run", job))
+        try:
+            return str((await asyncio.shield(asking))["id"])
+        except asyncio.CancelledError:
+            await self.cancel(str((await asking)["id"]))
+            raise
 
     @asynccontextmanager
     async def kept(self, job: dict[str, Any]) -> AsyncIterator[str]:
