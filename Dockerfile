@@ -52,8 +52,10 @@ ARG MODELS=""
 WORKDIR /app
 COPY tools/__init__.py tools/package_models.py tools/package_models.json tools/
 COPY outgoing outgoing
-COPY speech_server/__init__.py speech_server/__main__.py speech_server/errors.py speech_server/pools.py speech_server/redaction.py speech_server/settings.py speech_server/
-COPY speech_server/engines/__init__.py speech_server/engines/container_memory.py speech_server/engines/espeak.py speech_server/engines/interfaces.py speech_server/engines/kokoro_voices.py speech_server/engines/phonemes.py speech_server/engines/
+COPY speech_server/__init__.py speech_server/__main__.py speech_server/domain.py speech_server/errors.py speech_server/pools.py speech_server/redaction.py speech_server/settings.py speech_server/
+COPY speech_server/engines/__init__.py speech_server/engines/allocator.py speech_server/engines/container_memory.py speech_server/engines/espeak.py speech_server/engines/interfaces.py speech_server/engines/
+COPY speech_server/engines/kokoro speech_server/engines/kokoro
+COPY speech_server/hearing speech_server/hearing
 COPY speech_server/commands/__init__.py speech_server/commands/models.py speech_server/commands/
 COPY speech_server/models speech_server/models
 # Splitting MODELS into words is the point. MODELS means something else to the server. Where only a package index can
@@ -75,6 +77,7 @@ WORKDIR /app
 COPY handler.py start.sh LICENSE ./
 COPY image/health image/check_libraries.py image/
 COPY outgoing outgoing
+COPY endpoint endpoint
 COPY worker worker
 COPY speech_server speech_server
 RUN python -m compileall -q --invalidation-mode unchecked-hash /app

@@ -12,7 +12,7 @@ unexport UV_DEFAULT_INDEX
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup models run serve server test flaky check bench image lock clean
+.PHONY: help setup models run serve server test clients flaky check bench image lock clean
 
 help: ## this list
 	@echo "runpod-speech: a complete speech API as a Runpod Serverless worker"; echo
@@ -38,14 +38,17 @@ models: setup ## download the default models (Whisper base, Kokoro, Piper joe): 
 run: models ## one job, end to end, on real models (test_input.json; INPUT=examples/jobs/x.json for another)
 	@$(BIN)/python handler.py --test_input "$$(cat $(or $(INPUT),test_input.json))"
 
-serve: models ## Runpod on this machine: control plane and worker, http://127.0.0.1:8010/v2/local
-	@$(BIN)/python -m local_runpod -- $(BIN)/python -u handler.py
+serve: models ## Runpod on this machine: control plane and worker, http://127.0.0.1:8010/v2/local (ARGS="--port 8011" for its flags)
+	@$(BIN)/python -m local_runpod $(ARGS) -- $(BIN)/python -u handler.py
 
 server: models ## the speech server alone, http://127.0.0.1:8000/docs
-	@$(BIN)/python -m speech_server
+	@$(BIN)/python -m speech_server $(ARGS)
 
 test: models ## all tests
 	@$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+clients: models ## other people's OpenAI clients on the gateway (ONLY=livekit for one); needs node
+	@$(BIN)/python -m tests.clients $(ONLY)
 
 flaky: models ## all tests RUNS=10 times beside two busy processes: which of them fail now and then?
 	@$(BIN)/python tools/flaky --runs $(or $(RUNS),10) $(TESTS)

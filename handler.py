@@ -40,13 +40,13 @@ def main(argv: list[str]) -> int:
     supervisor.start()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # until the SDK's loop has handlers of its own
     try:
-        serve(settings, supervisor, arguments.output)
+        serve(settings, supervisor, arguments.output, one_job=not (on_platform or arguments.rp_serve_api))
         return 1 if supervisor.gave_up.done() else 0
     finally:
         supervisor.stop()
 
 
-def serve(settings: Settings, supervisor: Supervisor, save_to: Path | None) -> None:
+def serve(settings: Settings, supervisor: Supervisor, save_to: Path | None, *, one_job: bool) -> None:
     # Imported only here: the server starts meanwhile, and the first job does not wait for any of it.
     from worker.platform.quick_import import import_runpod
 
@@ -58,22 +58,12 @@ def serve(settings: Settings, supervisor: Supervisor, save_to: Path | None) -> N
     return_large_blocks()
     proxy = Proxy(settings, supervisor, save_to)
 
-    def speech_server() -> None:
-        supervisor.wait_ready()
-
-    runpod.serverless.register_fitness_check(speech_server)
-    sdk.correct(
-        shutdown_timeout=settings.shutdown_timeout,
-        delivery_timeout=settings.delivery_timeout,
-        take_timeout=settings.take_timeout,
-        max_take_mb=settings.max_take_mb,
-        end_jobs=proxy.end_jobs,
-        close=proxy.close,
-        gave_up=supervisor.gave_up,
-    )
+    handle = proxy.handle if settings.handler == "plain" else proxy.handle_stream
+    runpod.serverless.register_fitness_check(supervisor.wait_ready)
+    sdk.correct(settings, end_jobs=proxy.end_jobs, close=proxy.close, gave_up=supervisor.gave_up)
     runpod.serverless.start(
         {
-            "handler": proxy.handle if settings.handler == "plain" else proxy.handle_stream,
+            "handler": proxy.handle_one if one_job else handle,
             # A constant: runpod 1.12 applies a changed value only once the worker is idle.
             "concurrency_modifier": lambda _: settings.concurrency,
             "return_aggregate_stream": True,

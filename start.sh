@@ -3,6 +3,7 @@
 #   queue  takes jobs from Runpod's queue (default)
 #   lb     answers HTTP on $PORT (80), for a load-balancing endpoint
 #   pod    answers HTTP on $PORT (8000) and says how to try it
+#   gateway  is an OpenAI API on $PORT (8020) in front of the queue endpoint GATEWAY_ENDPOINT; needs no GPU
 # With arguments it becomes those instead: start.sh python handler.py --test_input ...
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -75,8 +76,15 @@ TEXT
     [ -z "${API_KEY:-}" ] && echo "start: everyone who knows the address can use it: set API_KEY to change that"
     serve "$port"
     ;;
+  gateway)
+    if [ -z "${GATEWAY_ENDPOINT:-}" ]; then
+      echo "start: gateway mode needs GATEWAY_ENDPOINT, the id or URL of a queue endpoint" >&2
+      exit 64
+    fi
+    exec python -m endpoint gateway "$GATEWAY_ENDPOINT" --host 0.0.0.0 --port "${PORT:-8020}"
+    ;;
   *)
-    echo "start: MODE_TO_RUN is queue, lb or pod, not '$MODE_TO_RUN'" >&2
+    echo "start: MODE_TO_RUN is queue, lb, pod or gateway, not '$MODE_TO_RUN'" >&2
     exit 64
     ;;
 esac

@@ -16,6 +16,8 @@ BENCHMARKS = {
     "tts": "speech: throughput, first audio, load time against kokoro-onnx and piper-tts",
     "proxy": "the worker's own cost per job against direct HTTP and a plain blocking proxy",
     "realtime": "turn latency, event-loop stalls, sessions at once",
+    "gateway": "what the gateway adds to a job, a first sound, a first word; uploads of 1 to 100 MB",
+    "bulk": "how much of 1 to 32 workers ten hours of recordings keep busy",
     "coldstart": "process start to first answer against importing the runpod SDK",
     "hostile": "an honest client beside hostile ones, and what is left of them",
     "endurance": "memory after 1,000 mixed requests, /health under load",
@@ -41,7 +43,7 @@ def main() -> int:
     for name in chosen:
         print(f"{name}: {BENCHMARKS[name]}", flush=True)
         report = Report(name)
-        module = importlib.import_module(f"benchmarks.{name}")
+        module = importlib.import_module(f"benchmarks.rows.{name}")
         if name == "url":
             if not args.url:
                 parser.error("url needs --url")

@@ -29,6 +29,7 @@ class Target:
     clip: bytes
     bombs: tuple[bytes, ...]
     until: float
+    address: str = "127.0.0.1"  # that the client comes from
 
     def left(self) -> float:
         return self.until - time.monotonic()
@@ -130,7 +131,7 @@ async def trickle(target: Target, http: httpx.AsyncClient) -> None:
     parts = urlsplit(target.url)
 
     async def one() -> None:
-        _, writer = await asyncio.open_connection(parts.hostname, parts.port)
+        _, writer = await asyncio.open_connection(parts.hostname, parts.port, local_addr=(target.address, 0))
         try:
             for byte in b"POST /v1/audio/transcriptions HTTP/1.1\r\nhost: x\r\nx-slow: " + b"a" * 600:
                 writer.write(bytes([byte]))
@@ -149,9 +150,12 @@ async def sockets(target: Target, http: httpx.AsyncClient) -> None:
     url = f"ws{target.url.removeprefix('http')}/v1/realtime?model={MODEL}&intent=transcription"
     sound = base64.b64encode(random.randbytes(1_000_000)).decode()
     try:
-        async with asyncio.timeout(max(0.1, min(5.0, target.left()))), connect(url, max_size=None) as socket:
-            for event in ({"type": "input_audio_buffer.append", "audio": "not base64!"}, {"type": "no.such"}, [], 7):
-                await socket.send(json.dumps(event))
+        async with (
+            asyncio.timeout(max(0.1, min(5.0, target.left()))),
+            connect(url, max_size=None, local_addr=(target.address, 0)) as socket,
+        ):
+            for event in ('{"type":"input_audio_buffer.append","audio":"no base64"}', '{"type":"no.such"}', "[]", "7"):
+                await socket.send(event)
             for _ in range(5):
                 await socket.send(json.dumps({"type": "input_audio_buffer.append", "audio": sound}))
                 await socket.send(json.dumps({"type": "input_audio_buffer.commit"}))
@@ -171,7 +175,8 @@ async def go_on(attack: Attack, target: Target) -> int:
     """One hostile client: the same again and again, with a breath between. How often it struck."""
     count = 0
     limits = httpx.Limits(max_connections=100)
-    async with httpx.AsyncClient(limits=limits, trust_env=False) as http:
+    transport = httpx.AsyncHTTPTransport(limits=limits, local_address=target.address)
+    async with httpx.AsyncClient(transport=transport, trust_env=False) as http:
         while target.left() > 0:
             with suppress(OSError):  # the server may refuse the connection
                 await attack(target, http)

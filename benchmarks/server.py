@@ -90,44 +90,7 @@ class ControlPlane:
         self.results: queue.Queue[tuple[float, dict[str, Any]]] = queue.Queue()
         self.asked = threading.Event()
         self.asked_first = 0.0  # time.perf_counter seconds
-        plane = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_GET(self) -> None:
-                if "/job-take" in self.path:
-                    plane.asked_first = plane.asked_first or time.perf_counter()
-                    plane.asked.set()
-                    try:
-                        job = plane.jobs.get(timeout=1)
-                    except queue.Empty:
-                        self._answer(204)
-                        return
-                    self._answer(200, json.dumps([job] if "batch" in self.path else job))
-                elif "/job-stop/" in self.path:
-                    threading.Event().wait(1)
-                    self._answer(204)
-                else:
-                    self._answer(200, "{}")
-
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                if "/job-done/" in self.path:
-                    plane.results.put((time.perf_counter(), json.loads(body)))
-                self._answer(200, "{}")
-
-            def _answer(self, status: int, body: str = "") -> None:
-                self.send_response(status)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(body.encode())))
-                self.end_headers()
-                self.wfile.write(body.encode())
-
-            def log_message(self, *_: object) -> None:
-                return
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._server.daemon_threads = True
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
@@ -152,6 +115,45 @@ class ControlPlane:
     def close(self) -> None:
         self._server.shutdown()
         self._server.server_close()
+
+
+def _handler(plane: ControlPlane) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            if "/job-take" in self.path:
+                plane.asked_first = plane.asked_first or time.perf_counter()
+                plane.asked.set()
+                try:
+                    job = plane.jobs.get(timeout=1)
+                except queue.Empty:
+                    self._answer(204)
+                    return
+                self._answer(200, json.dumps([job] if "batch" in self.path else job))
+            elif "/job-stop/" in self.path:
+                threading.Event().wait(1)
+                self._answer(204)
+            else:
+                self._answer(200, "{}")
+
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            if "/job-done/" in self.path:
+                plane.results.put((time.perf_counter(), json.loads(body)))
+            self._answer(200, "{}")
+
+        def _answer(self, status: int, body: str = "") -> None:
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body.encode())))
+            self.end_headers()
+            self.wfile.write(body.encode())
+
+        def log_message(self, *_: object) -> None:
+            return
+
+    return Handler
 
 
 @contextmanager

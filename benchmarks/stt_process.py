@@ -69,8 +69,8 @@ class EngineProcess:
 
 def folders() -> tuple[Path, Path]:
     """The model as published (float16), and as our server loads it (int8, quantised once)."""
-    from speech_server.models.catalog import Catalog
-    from speech_server.models.store import Store
+    from speech_server.models.library.catalog import Catalog
+    from speech_server.models.library.store import Store
     from speech_server.settings import Settings
 
     settings = Settings()
@@ -115,8 +115,9 @@ class Ours:
         use_one_blas_thread()
         if settings.pop("keep_memory", True):
             keep_memory()
-        from speech_server.engines import silero, whisper
         from speech_server.engines.interfaces import EngineArgs
+        from speech_server.engines.silero import engine as silero
+        from speech_server.engines.whisper import engine as whisper
 
         folder = folders()[1]
         arguments = {name: settings.pop(name) for name in ("workers", "threads") if name in settings}
@@ -170,10 +171,12 @@ class Ours:
         return seconds
 
     async def _hear(self, file: str) -> Any:
-        from speech_server.engines.interfaces import TranscribeOptions, VadOptions
+        from speech_server.domain import VadOptions
+        from speech_server.engines.interfaces import TranscribeOptions
         from speech_server.speech_to_text import transcribe
 
-        transcription = transcribe(Path(file), self.transcriber, self.detector, TranscribeOptions(), VadOptions())
+        options, vad = TranscribeOptions(), VadOptions()
+        transcription = transcribe(Path(file), self.transcriber, self.detector, options, vad, max_seconds=36_000)
         async for segment in transcription:
             yield segment.text
 

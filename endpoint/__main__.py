@@ -1,9 +1,12 @@
 """What you run on your own machine: put the worker on Runpod, send it jobs, or have it hear, speak and talk.
 
     python -m endpoint transcribe talk.mp3 --at ENDPOINT       audio or video to text; subtitles with --format srt
+    python -m endpoint transcribe talks/ --at ENDPOINT --out texts   folders and long ones, in pieces to all workers
     python -m endpoint speak "Hello." --at ENDPOINT            text to an audio file
     python -m endpoint talk --at ENDPOINT                      a conversation, in real time
     python -m endpoint call ENDPOINT examples/jobs/speech-kokoro.json
+    python -m endpoint gateway ENDPOINT                        any OpenAI client, at http://127.0.0.1:8020/v1
+    python -m endpoint doctor ENDPOINT                         where its time goes, what it costs, what is wrong
     python -m endpoint deploy --image you/runpod-speech:0.1.0 --dry-run
 
 ENDPOINT is an endpoint's id, a URL like https://api.runpod.ai/v2/ID, `local` for what `make serve` starts, or the base
@@ -29,6 +32,8 @@ COMMANDS = {
     "speak": ("speak", "text to an audio file"),
     "talk": ("talk", "a conversation in real time, or words while they are spoken"),
     "call": ("call", "send one job and wait for it"),
+    "gateway": ("gateway.command", "an OpenAI speech API on this machine, with a queue endpoint behind it"),
+    "doctor": ("doctor", "send an endpoint two jobs, and say what is slow, dear or wrong"),
     "deploy": ("deploy", "create or update a Runpod template and endpoint"),
 }
 

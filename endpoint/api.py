@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import json
 import os
 import uuid
@@ -15,10 +14,11 @@ from urllib.parse import urljoin
 
 import httpx
 
-from endpoint.answers import body, piece_body
 from endpoint.errors import BadArgument, NoResult, Refused, Unreachable
-from endpoint.jobs import Jobs, Piece, State
-from endpoint.platform import open_client
+from endpoint.platform.answers import body, piece_body
+from endpoint.platform.content import HERE, content_of
+from endpoint.platform.http import Content, open_client
+from endpoint.platform.jobs import Piece, State, open_jobs
 from endpoint.progress import Progress
 from endpoint.where import Where
 from outgoing.errors import OutgoingError
@@ -34,13 +34,15 @@ Part = dict[str, Any] | bytes
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A POST. `path` is below the API's prefix: /audio/speech. With a file the body goes out as form fields."""
+    """A POST. `path` is below the API's prefix: /audio/speech. With a file the body goes out as form fields; `file_url`
+    is for jobs, whose worker fetches it."""
 
     path: str
     body: dict[str, Any]
     file: BinaryIO | None = None
     file_name: str = ""
     streams: bool = False
+    file_url: str | None = None
 
 
 def answer(where: Where, request: Request, progress: Progress, seconds: float) -> AsyncGenerator[Part, None]:
@@ -67,7 +69,8 @@ async def _from_server(
             http.stream("POST", where.url + request.path, **sent) as response,
         ):
             if response.is_error:
-                raise Refused(_said(response.status_code, await response.aread(), where.url + request.path))
+                said = _said(response.status_code, await response.aread(), where.url + request.path)
+                raise Refused(said, response.status_code)
             if response.headers.get("content-type", "").startswith("text/event-stream"):
                 async for line in response.aiter_lines():
                     if line.startswith("data: {"):
@@ -82,8 +85,8 @@ async def _from_server(
 
 
 async def _from_job(where: Where, request: Request, progress: Progress, seconds: float) -> AsyncGenerator[Part, None]:
-    job = {"input": _job_input(request), "policy": {"executionTimeout": round(seconds * 1000)}}
-    async with Jobs(where) as jobs, jobs.kept(job) as job_id:
+    job = job_of(request, seconds)
+    async with open_jobs(where) as jobs, jobs.kept(job) as job_id:
         has_streamed = False
         try:
             async with asyncio.timeout(seconds):
@@ -103,19 +106,24 @@ async def _from_job(where: Where, request: Request, progress: Progress, seconds:
             ) from None
 
 
-def _job_input(request: Request) -> dict[str, Any]:
-    job: dict[str, Any] = {"path": f"/v1{request.path}", "method": "POST", "body": request.body}
+def job_of(request: Request, seconds: float, **more: Any) -> Content:
+    """The body of /run, with `more` of the platform's own keys. Raises BadArgument for more than it takes."""
+    asked: dict[str, Any] = {"path": f"/v1{request.path}", "method": "POST", "body": request.body}
     if request.streams:
-        job["stream"] = True
+        asked["stream"] = True
     if request.file:
-        job |= {"file_base64": base64.b64encode(request.file.read()).decode(), "file_name": request.file_name}
-    if (size := len(json.dumps(job))) > RUN_LIMIT - _ENVELOPE:
+        asked |= {"file_base64": HERE, "file_name": request.file_name}
+    elif request.file_url:
+        asked["file_url"] = request.file_url
+    job = {"input": asked, "policy": {"executionTimeout": round(seconds * 1000)}, **more}
+    content = content_of(job, [request.file] if request.file else [])
+    if content.size > RUN_LIMIT - _ENVELOPE:
         raise BadArgument(
-            f"{request.file_name or 'the request'} is {size / 1e6:.1f} MB as a job and the platform takes "
-            f"{RUN_LIMIT / 1e6:.0f} MB: send a compressed file (opus, mp3), or put it where the worker can fetch it "
-            "and `call` a job with file_url"
+            f"{request.file_name or 'the request'} is {content.size / 1e6:.1f} MB as a job and the platform takes "
+            f"{RUN_LIMIT / 1e6:.0f} MB: `transcribe --out DIR` sends it in pieces; or send a compressed file (opus, "
+            "mp3), or put it where the worker can fetch it and `call` a job with file_url"
         )
-    return job
+    return content
 
 
 def _show(state: State, progress: Progress) -> None:

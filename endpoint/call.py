@@ -13,9 +13,9 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-from endpoint.answers import body, piece_body, readable
 from endpoint.errors import INTERRUPTED, REFUSED, BadArgument, NoResult
-from endpoint.jobs import Jobs, Piece, State, reason
+from endpoint.platform.answers import body, piece_body, readable
+from endpoint.platform.jobs import Piece, State, open_jobs, reason
 from endpoint.where import find
 
 
@@ -39,7 +39,7 @@ async def run(args: argparse.Namespace) -> int:
         raise BadArgument(f"{args.endpoint} takes no jobs: `call` wants a queue endpoint's id or its URL (…/v2/ID)")
     if args.stream and args.output:
         args.output.unlink(missing_ok=True)
-    async with Jobs(where) as jobs:
+    async with open_jobs(where) as jobs:
         job_id = await jobs.run(job)
         try:
             async with asyncio.timeout(args.timeout):
@@ -121,9 +121,17 @@ async def show_result(output: Any, to: Path | None) -> None:
         print(readable(output))
         return
     with to.open("wb") as file:
-        async for block in body(output):
+        async for block in body(spoken(output)):
             file.write(block)
     tell(f"{to}: {to.stat().st_size} bytes")
+
+
+def spoken(output: Any) -> Any:
+    """The sound of a chat's answer where it has one, else the output as it is."""
+    try:
+        return {"content_type": "audio", "data": output["choices"][0]["message"]["audio"]["data"]}
+    except (TypeError, KeyError, IndexError):
+        return output
 
 
 def tell(line: str) -> None:

@@ -32,9 +32,18 @@ class PlatformRefused(EndpointError):
 
 
 class Refused(EndpointError):
-    """The speech API answered an error, over HTTP or as a failed job; the message is its own."""
+    """The speech API answered an error, over HTTP or as a failed job; the message is its own, `status` 0 if unknown."""
 
     exit_status = REFUSED
+
+    def __init__(self, message: str, status: int = 0) -> None:
+        super().__init__(message)
+        self.status = status
+
+    @property
+    def is_for_good(self) -> bool:
+        """Whether the same request would be refused again."""
+        return 400 <= self.status < 500 and self.status not in (408, 429)
 
 
 class NoResult(EndpointError):

@@ -10,8 +10,9 @@ from tqdm import tqdm
 class Progress:
     """One bar, on a terminal only, gone when the block is left."""
 
-    def __init__(self) -> None:
-        self._bar: tqdm[NoReturn] = tqdm(unit="B", unit_scale=True, desc="sending", disable=None, leave=False)
+    def __init__(self, *, is_quiet: bool = False) -> None:
+        disable = True if is_quiet else None
+        self._bar: tqdm[NoReturn] = tqdm(unit="B", unit_scale=True, desc="sending", disable=disable, leave=False)
         self._hears = False
 
     def __enter__(self) -> Progress:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from endpoint.errors import BadArgument, Refused, Unreachable
-from endpoint.jobs import Jobs, Piece
+from endpoint.platform.jobs import Piece, open_jobs
 from endpoint.talk_sound import MICROPHONE, Sink, open_sink, read_file, read_microphone
 from endpoint.transcribe import add_common
 from endpoint.where import Where, find
@@ -85,23 +85,14 @@ async def held_job(where: Where, query: dict[str, str]) -> AsyncIterator[tuple[s
     One that was interrupted, or never had a client, is cancelled.
     """
     policy = {"executionTimeout": SESSION_SECONDS * 1000}
-    async with Jobs(where) as jobs:
+    async with open_jobs(where) as jobs:
         async with jobs.kept({"input": {"path": "/v1/realtime", "query": query}, "policy": policy}) as job_id:
             async with asyncio.timeout(ADDRESS_SECONDS):
-                address = await address_of(jobs, job_id)
+                address = await jobs.session_of(job_id)
             yield address
         async for seen in jobs.follow(job_id):
             if not isinstance(seen, Piece) and seen.is_final:
                 print(json.dumps(seen.result()), file=sys.stderr)
-
-
-async def address_of(jobs: Jobs, job_id: str) -> tuple[str, str]:
-    async for seen in jobs.follow(job_id):
-        if not isinstance(seen, Piece):
-            output = seen.result() if seen.is_final else seen.output
-            if isinstance(output, dict) and "realtime" in output:
-                return output["realtime"]["url"], output["realtime"]["token"]
-    raise Refused(f"job {job_id} ended before there was a session")
 
 
 async def converse(socket: ClientConnection, args: argparse.Namespace, sink: Sink | None) -> int:

@@ -1,4 +1,12 @@
-"""The text goes to stdout or to a file; a bar on the terminal shows how far it is."""
+"""The text of one file goes to stdout, or to a file with --output; a bar on the terminal shows how far it is.
+
+    python -m endpoint transcribe talk.mp3 --at ENDPOINT
+    python -m endpoint transcribe talks/ interview.mp4 --at ENDPOINT --format srt --out subtitles
+    python -m endpoint transcribe https://example.com/talk.mp3 s3://bucket/talks/ --at ENDPOINT --dry-run
+
+Several files, folders, patterns, URLs and buckets go in pieces to as many workers as there are, and each text beside
+its recording or below --out. What is interrupted, by Ctrl-C or worse, goes on with the same command where it was.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +19,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from endpoint.api import Request, answer
+from endpoint.bulk import command
 from endpoint.errors import BadArgument
 from endpoint.progress import Progress
 from endpoint.where import SERVER_URL, find
@@ -19,16 +28,22 @@ ROUTES = {"transcribe": "/audio/transcriptions", "translate": "/audio/translatio
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", type=Path, metavar="FILE", help="audio or video file; - reads standard input")
+    parser.add_argument(
+        "sources", nargs="+", metavar="SOURCE", help="file, folder, pattern, URL or s3://BUCKET/PREFIX; - is stdin"
+    )
     parser.add_argument("--model", default="whisper-1", help="model id or alias (whisper-1)")
     parser.add_argument("--language", help="language of the speech, a code or a name; detected by default")
     parser.add_argument("--prompt", help="text to guide spelling and style")
+    parser.add_argument("--hotwords", help="words to expect, such as names")
+    parser.add_argument("--temperature", type=float, help="of the decoding, 0 to 1")
     parser.add_argument(
         "--format", choices=("text", "json", "verbose_json", "srt", "vtt"), default="text", help="(text)"
     )
+    parser.add_argument("--words", action="store_true", help="with --format verbose_json: the times of words")
     parser.add_argument("--timestamps", action="store_true", help="one line per segment, with its times")
     parser.add_argument("--stream", action="store_true", help="print words as they are heard")
-    add_common(parser, "write the text here instead of printing it")
+    add_common(parser, "write the text of one file here instead of printing it")
+    command.add_arguments(parser)
 
 
 def add_common(parser: argparse.ArgumentParser, output: str) -> None:
@@ -44,12 +59,14 @@ def add_common(parser: argparse.ArgumentParser, output: str) -> None:
 
 async def run(args: argparse.Namespace) -> int:
     where = find(args.at, os.environ, args.api_key)
+    if command.is_asked(args):
+        return await command.run(args, where, ROUTES[args.command])
+    file = Path(args.sources[0])
     shape = "verbose_json" if args.timestamps and not args.stream else args.format
-    fields = {"model": args.model, "response_format": shape, "language": args.language, "prompt": args.prompt}
-    fields = {name: value for name, value in fields.items() if value} | ({"stream": True} if args.stream else {})
+    fields = command.fields_of(args) | {"response_format": shape} | ({"stream": True} if args.stream else {})
     text = ""
-    with open_audio(args.file) as audio, Progress() as bar:
-        request = Request(ROUTES[args.command], fields, audio, args.file.name, streams=args.stream)
+    with open_audio(file) as audio, Progress() as bar:
+        request = Request(ROUTES[args.command], fields, audio, file.name, streams=args.stream)
         whole = bytearray()
         async for part in answer(where, request, bar, args.timeout):
             if isinstance(part, bytes):

@@ -46,11 +46,15 @@ async def talk(arguments: argparse.Namespace) -> None:
 
         speaking = asyncio.create_task(speak())
         answer = bytearray()
+        shown = ""
         async for event in connection:
             if event.type == "conversation.item.input_audio_transcription.delta":
                 print(event.delta, end="", flush=True)
+                shown += event.delta
             elif event.type == "conversation.item.input_audio_transcription.completed":
-                print(f"\n{event.transcript}")
+                # The final text may differ from the words that were shown while they were spoken.
+                print("" if event.transcript == shown else f"\n= {event.transcript}" if shown else event.transcript)
+                shown = ""
                 if not arguments.answer:
                     break
             elif event.type == "response.output_audio_transcript.delta":

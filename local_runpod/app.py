@@ -7,15 +7,15 @@ from starlette.requests import ClientDisconnect
 from starlette.routing import Mount
 from starlette.types import ASGIApp
 
-from local_runpod.admin_api import AdminApi
-from local_runpod.client_api import ClientApi
+from local_runpod.api.admin import AdminApi
+from local_runpod.api.client import ClientApi
+from local_runpod.api.openai import OpenAiApi
+from local_runpod.api.trouble import Troubled
+from local_runpod.api.wire import caller_gone, refuse
+from local_runpod.api.worker import WorkerApi
 from local_runpod.control import Control
 from local_runpod.errors import Refused
-from local_runpod.openai_api import OpenAiApi
 from local_runpod.processes import Pool
-from local_runpod.trouble import Troubled
-from local_runpod.wire import caller_gone, refuse
-from local_runpod.worker_api import WorkerApi
 
 
 def create_app(control: Control, pool: Pool | None = None) -> ASGIApp:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from local_runpod.jobs import Job, Status
-from local_runpod.ratelimit import RATES, RateLimiter
+from local_runpod.api.trouble import Trouble
+from local_runpod.rules.jobs import Job, Status
+from local_runpod.rules.ratelimit import RATES, RateLimiter
+from local_runpod.rules.table import JobTable
 from local_runpod.settings import Settings
 from local_runpod.signals import Signals
-from local_runpod.table import JobTable
-from local_runpod.trouble import Trouble
 
 QUEUE, STOPS = "queue", "stops"  # what workers wait for; clients wait for a job's id
 

@@ -8,8 +8,8 @@ import time
 from collections import deque
 from typing import TextIO
 
-from local_runpod.jobs import Job, Status
-from local_runpod.table import JobTable
+from local_runpod.rules.jobs import Job, Status
+from local_runpod.rules.table import JobTable
 
 ROWS = 12
 COLOURS: dict[str, int] = {

@@ -10,7 +10,7 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from local_runpod.trouble import CUT
+from local_runpod.api.trouble import CUT
 
 KEEP_ALIVE = 75  # longer than the SDK's own 15 s: a connection it picks from its pool is never one just closed here
 

@@ -9,7 +9,7 @@ import asyncio
 
 import httpx
 
-from local_runpod.jobs import Job
+from local_runpod.rules.jobs import Job
 from local_runpod.settings import Settings
 from outgoing.door import Door
 from outgoing.errors import OutgoingError

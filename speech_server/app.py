@@ -16,6 +16,7 @@ import anyio
 import anyio.lowlevel
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
@@ -25,10 +26,10 @@ from starlette.responses import JSONResponse, Response
 from speech_server import playground
 from speech_server.engines.interfaces import Engine, EngineArgs, EngineFactory
 from speech_server.errors import Busy, SpeechError
-from speech_server.models.catalog import Catalog
-from speech_server.models.info import TASKS, EngineName
+from speech_server.models.catalog.info import TASKS, EngineName
+from speech_server.models.library.catalog import Catalog
+from speech_server.models.library.store import Store
 from speech_server.models.loader import Loader
-from speech_server.models.store import Store
 from speech_server.models.watchdog import watch
 from speech_server.routes import (
     chat,
@@ -43,14 +44,14 @@ from speech_server.routes import (
     transcriptions,
     vad,
 )
-from speech_server.routes.auth import Auth
-from speech_server.routes.crowd import Crowd
-from speech_server.routes.envelope import envelope, error_reply
-from speech_server.routes.observe import Observe
-from speech_server.routes.prefixes import Prefixes
+from speech_server.routes.bodies.uploads import Uploads
+from speech_server.routes.border.auth import Auth
+from speech_server.routes.border.crowd import Crowd
+from speech_server.routes.border.envelope import envelope, error_reply
+from speech_server.routes.border.observe import Observe
+from speech_server.routes.border.prefixes import Prefixes
+from speech_server.routes.border.visitors import Visitors
 from speech_server.routes.state import Speech
-from speech_server.routes.uploads import Uploads
-from speech_server.routes.visitors import Visitors
 from speech_server.settings import Settings, get_settings
 
 log = logging.getLogger(__name__)
@@ -64,7 +65,7 @@ def create_app(settings: Settings | None = None, stop: Callable[[], None] | None
     server that cannot do what it was made for should be replaced."""
     settings = settings or get_settings()
     state = compose(settings)
-    app = FastAPI(
+    app = FastAPIOffline(  # /docs and /redoc load nothing from elsewhere
         title="runpod-speech",
         description="OpenAI-compatible speech: transcription, translation, speech, voice activity, realtime.",
         lifespan=functools.partial(lifespan, stop=stop),
@@ -97,7 +98,7 @@ def load_lazily(engine: EngineName) -> EngineFactory:
     """A factory that imports its engine's libraries when the first model needs them."""
 
     def load(folder: Path, args: EngineArgs) -> Engine:
-        loaded: Engine = importlib.import_module(f"speech_server.engines.{engine}").load(folder, args)
+        loaded: Engine = importlib.import_module(f"speech_server.engines.{engine}.engine").load(folder, args)
         return loaded
 
     return load

@@ -15,7 +15,7 @@ def run_server(
     speech_server.settings.Settings and win over the environment. Raises ValueError for bad ones.
     """
     from speech_server.commands.serve import serve
-    from speech_server.models.catalog import Catalog
+    from speech_server.models.library.catalog import Catalog
     from speech_server.settings import Settings
 
     table = Settings(uvicorn_host=host, uvicorn_port=port, **settings)

@@ -12,45 +12,40 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from speech_server.audio.pulling import Puller
+from speech_server.domain import RATE, Clip, Samples, Segment, SpeechChunk, SpeechSpan, VadOptions
 from speech_server.engines.cores import core_count
-from speech_server.engines.interfaces import (
-    RATE,
-    Samples,
-    Segment,
-    SpeechChunk,
-    SpeechSpan,
-    TranscribeOptions,
-    Transcriber,
-    VadOptions,
-    VoiceDetector,
-)
+from speech_server.engines.interfaces import TranscribeOptions, Transcriber, VoiceDetector
+from speech_server.engines.queue.fair_queue import MUCH
+from speech_server.engines.queue.standing import STANDING
 from speech_server.errors import Busy
 from speech_server.pools import Pool
 
 if TYPE_CHECKING:
-    from speech_server.engines.whisper_chunks import Chunker
+    from speech_server.hearing.chunks import Chunker
+    from speech_server.hearing.clip import Cut
 
 # Decoding and voice detection: steps of a tenth of a second where they can be, taken in turn by all requests. One of
 # each is here at a time, far fewer than may wait.
 _decoding = Pool("decode", core_count() + 1, waiting=1024)
-# Waits for the process that opens a file first: threads that cost nothing.
-_opening = Pool("opening", 8, waiting=1024)
+_decoding_behind = Pool("decode-behind", 1, waiting=1024)  # for callers who hung up lately: much of it is for nothing
 
 # Whisper uses the end of a prompt, 224 tokens at most with the hotwords; a token is rarely more than four letters, and
 # tokenizing a megabyte takes half a second of the event loop.
 LONGEST_PROMPT = 4_000  # characters
+
+WHOLE = Clip()
 
 
 class Transcription:
     """An async iterator of segments in order, each as soon as it is known. `aclose` stops all work.
 
     `language` is None until the first segment (and stays so for silence, unless it was given); `duration` counts
-    the seconds of audio read so far, `done` those transcribed.
+    the seconds of the clip read so far, `done` those transcribed.
     """
 
     def __init__(
         self,
-        chunker: Chunker,
+        sections: Sections,
         source: Puller[list[SpeechChunk]],
         transcriber: Transcriber,
         options: TranscribeOptions,
@@ -60,7 +55,7 @@ class Transcription:
         self.language_probability = 1.0 if options.language else 0.0
         self.duration = 0.0
         self.done = 0.0
-        self._chunker = chunker
+        self._sections = sections
         self._source = source
         self._ends: deque[float] = deque()  # of the chunks under way
         self._segments = self._run(transcriber, options)
@@ -90,10 +85,10 @@ class Transcription:
 
     async def _chunks(self) -> AsyncGenerator[SpeechChunk, None]:
         while (chunks := await self._source.pull()) is not None:
-            self.duration = self._chunker.length / RATE
+            self.duration = self._sections.length / RATE
             for chunk in chunks:
                 last, since = chunk.spans[-1] if chunk.spans else (0, chunk.offset)
-                self._ends.append(since + (len(chunk.samples) - last) / RATE)
+                self._ends.append(since + (len(chunk.samples) - last) / RATE - self._sections.begin)
                 yield chunk
 
 
@@ -106,34 +101,73 @@ def transcribe(
     *,
     max_seconds: float,
     pcm: bool = False,
+    clip: Clip = WHOLE,
 ) -> Transcription:
     """Transcribe a file of any container (`pcm`: raw s16le mono 16 kHz), the silence left out where `vad` is given.
 
-    Iterating raises AudioUnreadable, InvalidRequest (no samples, unknown language), RequestTooLarge and Busy, before
-    the first segment wherever the audio's beginning is sound.
+    Times are the recording's, also of a clip. Iterating raises AudioUnreadable, InvalidRequest (no samples, unknown
+    language), RequestTooLarge and Busy, before the first segment wherever the audio's beginning is sound.
     """
     from speech_server.audio import decode
     from speech_server.audio.budget import Limits
-    from speech_server.engines.whisper_chunks import Chunker
+    from speech_server.hearing.clip import Clipper, clipped
 
-    chunker, stop = Chunker(detector, vad), threading.Event()
-    blocks = decode.stream(source, Limits(max_seconds), stop, pcm=pcm)
-    first = None if pcm else _vetting(source, stop)
-    return Transcription(chunker, Puller(_cut(chunker, blocks), _decoding, stop, first), transcriber, options)
+    sections, stop = Sections(detector, vad), threading.Event()
+    clipper = Clipper(clip, round(clip.needed_from * RATE))
+    blocks = decode.stream(source, Limits(max_seconds), stop, pcm=pcm, start=clip.needed_from - clip.offset)
+    first = None if pcm else _vetting(source)
+    chunks = Puller(sections.chunks(clipped(blocks, clipper)), _pool(), stop, first)
+    return Transcription(sections, chunks, transcriber, options)
 
 
 def transcribe_samples(
-    samples: Samples,
+    blocks: Iterable[Samples],
     transcriber: Transcriber,
     options: TranscribeOptions,
     detector: VoiceDetector | None = None,
     vad: VadOptions | None = None,
 ) -> Transcription:
-    """The same for samples at 16 kHz in memory: a turn of a conversation."""
-    from speech_server.engines.whisper_chunks import Chunker
+    """The same for samples at 16 kHz, which come block by block: what a conversation brings."""
+    sections = Sections(detector, vad)
+    return Transcription(sections, Puller(sections.chunks(blocks), _decoding, threading.Event()), transcriber, options)
 
-    chunker = Chunker(detector, vad)
-    return Transcription(chunker, Puller(_cut(chunker, [samples]), _decoding, threading.Event()), transcriber, options)
+
+class Sections:
+    """The speech of one section of a recording after the other, each heard as if there were no other.
+
+    `begin`: the second at which the first one begins; `length`: samples so far.
+    """
+
+    def __init__(self, detector: VoiceDetector | None, vad: VadOptions | None) -> None:
+        self._detector = detector
+        self._vad = vad
+        self.begin = 0.0
+        self.length = 0
+
+    def chunks(self, parts: Iterable[Samples | Cut]) -> Iterator[list[SpeechChunk]]:
+        from speech_server.hearing.clip import Cut
+
+        chunker = None
+        for part in parts:
+            if isinstance(part, Cut):
+                if chunker is None:
+                    self.begin = part.position / RATE
+                else:
+                    yield list(chunker.finish())
+                chunker = self._chunker(part.position)
+            elif len(part):
+                self.length += len(part)
+                chunker = chunker or self._chunker(0)
+                yield list(chunker.feed(part))
+            else:
+                yield []
+        if chunker is not None:
+            yield list(chunker.finish())
+
+    def _chunker(self, begin: int) -> Chunker:
+        from speech_server.hearing.chunks import Chunker
+
+        return Chunker(self._detector.stream() if self._detector and self._vad else None, self._vad, begin)
 
 
 def bounded(options: TranscribeOptions) -> TranscribeOptions:
@@ -148,8 +182,9 @@ def warm_up() -> None:
     """Begins what the first file would wait for: worth calling while it is still on its way."""
     from speech_server.audio.vetting import warm
 
+    warm()
     with suppress(Busy):
-        _opening.submit(warm)
+        _decoding_behind.submit(bool)  # its thread, while one can be had
 
 
 async def detect_speech(
@@ -166,8 +201,8 @@ async def detect_speech(
 
     stop = threading.Event()
     blocks = decode.stream(source, Limits(max_seconds), stop, pcm=pcm)
-    first = None if pcm else _vetting(source, stop)
-    puller = Puller(_find_speech(blocks, detector, options), _decoding, stop, first)
+    first = None if pcm else _vetting(source)
+    puller = Puller(_find_speech(blocks, detector, options), _pool(), stop, first)
     spans: list[SpeechSpan] = []
     try:
         while (found := await puller.pull()) is not None:
@@ -177,22 +212,21 @@ async def detect_speech(
     return spans
 
 
-def _vetting(source: Path | BinaryIO, stop: threading.Event) -> Callable[[], Awaitable[None]]:
+def _pool() -> Pool:
+    return _decoding_behind if STANDING.debt() > MUCH else _decoding
+
+
+def _vetting(source: Path | BinaryIO) -> Callable[[], Awaitable[None]]:
     from speech_server.audio.vetting import vet
 
-    return partial(_opening.run, vet, source, stop)
-
-
-def _cut(chunker: Chunker, blocks: Iterable[Samples]) -> Iterator[list[SpeechChunk]]:
-    for block in blocks:
-        yield list(chunker.feed(block)) if len(block) else []
-    yield list(chunker.finish())
+    return partial(vet, source)
 
 
 def _find_speech(blocks: Iterator[Samples], detector: VoiceDetector, options: VadOptions) -> Iterator[list[SpeechSpan]]:
     import numpy as np
 
-    from speech_server.engines.silero_spans import FRAME, SpanFinder
+    from speech_server.domain import FRAME
+    from speech_server.hearing.spans import SpanFinder
 
     voice, finder, length = detector.stream(), SpanFinder(options), 0
     for block in blocks:

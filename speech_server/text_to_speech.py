@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+from speech_server.domain import Samples
 from speech_server.engines.cores import core_count
-from speech_server.engines.interfaces import Samples, Speaker, SpeakOptions
+from speech_server.engines.interfaces import Speaker, SpeakOptions
 from speech_server.errors import InvalidRequest, RequestTooLarge
 from speech_server.pools import Pool
 from speech_server.settings import Settings

@@ -11,15 +11,14 @@ import json
 import re
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel
 
 from speech_server import settings as server
+from tests.conftest import ROOT
 from worker import settings as worker
 
-ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "settings.md"
 HUB = ROOT / ".runpod" / "hub.json"
 TESTS = ROOT / ".runpod" / "tests.json"
@@ -49,7 +48,7 @@ NOT_FOR_THE_HUB = {
 }
 # Read by start.sh, the SDK and huggingface_hub, and set by people in the same place.
 FOREIGN = (
-    ("MODE_TO_RUN", "queue", "queue, lb (load-balancing endpoint) or pod; read by start.sh."),
+    ("MODE_TO_RUN", "queue", "queue, lb (load-balancing endpoint), pod or gateway; read by start.sh."),
     ("PORT", "80", "Where lb mode listens; 8000 is pod mode's default. The platform asks /ping there too."),
     ("HF_HOME", "", "Where models are written; start.sh takes the network volume when there is one, else ~/.cache."),
     ("HF_TOKEN", "", "Hugging Face token for gated and private models."),

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+from tests.conftest import ROOT
+
 ROOMS = ("outgoing", "worker", "speech_server", "endpoint", "local_runpod")
 
 # Each heavy library and the places that may import it, even inside a function.
@@ -22,7 +23,12 @@ HOMES = {
     "av": ("speech_server/audio/",),
     "huggingface_hub": ("speech_server/models/",),
     "runpod": ("handler.py", "worker/"),
-    "boto3": ("worker/answer/bucket.py", "speech_server/models/"),
+    "boto3": (
+        "worker/answer/bucket.py",
+        "speech_server/models/",
+        "endpoint/gateway/storage.py",
+        "endpoint/platform/s3.py",
+    ),
 }
 
 # Libraries that open connections, and the files that may use them: through the door, or because of who says where to.
@@ -51,10 +57,14 @@ MAY_CONNECT = {
     "speech_server/language_model.py": DOOR,
     "speech_server/models/sources/hub.py": DOOR,
     "speech_server/models/sources/s3.py": DOOR,
-    "endpoint/platform.py": DOOR,
-    "endpoint/answers.py": "a client that platform.py made, through the door",
+    "endpoint/platform/http.py": DOOR,
+    "endpoint/platform/answers.py": "a client that platform.py made, through the door",
     "endpoint/api.py": "a client that platform.py made, through the door",
     "endpoint/talk.py": f"a WebSocket of {ARGUMENT}",
+    "endpoint/gateway/storage.py": "a client that platform/s3.py made, through the door",
+    "endpoint/platform/s3.py": DOOR,
+    "endpoint/bulk/sound.py": DOOR,
+    "endpoint/gateway/realtime.py": "a session's address, as the worker of the endpoint that was named told it",
     "local_runpod/webhooks.py": DOOR,
 }
 

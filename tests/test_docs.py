@@ -13,10 +13,10 @@ import pytest
 
 from endpoint import deploy
 from speech_server import errors as server_errors
+from tests.conftest import ROOT
 from worker import errors as worker_errors
 from worker.job.parse import parse_job
 
-ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 
 

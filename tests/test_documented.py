@@ -5,14 +5,13 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 from pydantic import BaseModel
 
 from speech_server.settings import Settings as ServerSettings
+from tests.conftest import ROOT
 from worker.settings import Settings as WorkerSettings
 
-ROOT = Path(__file__).parent.parent
 # Read by other programs (start.sh, the SDK, huggingface_hub), documented beside ours because people set them here.
 FOREIGN = {
     "MODE_TO_RUN",

@@ -15,7 +15,8 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
-ROOT = Path(__file__).parent.parent
+from tests.conftest import ROOT
+
 LOCKS = sorted((ROOT / "requirements").glob("*.txt"))
 TOOL = ROOT / "tools/pythons"
 SEED = {"pip", "setuptools"}  # what python -m venv puts into an environment

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import KOKORO, PIPER, WHISPER
+from tests.conftest import KOKORO, PIPER, ROOT, WHISPER
 from tests.local_runpod.local_platform import LocalPlatform
+from tests.talking import nearly
 
-ROOT = Path(__file__).parent.parent
 JOBS = {path.stem: json.loads(path.read_text())["input"] for path in sorted((ROOT / "examples/jobs").glob("*.json"))}
 SPOKEN = "the quick brown fox jumps over the lazy dog speech on demand paid by the second"
 
@@ -46,10 +46,10 @@ def test_speech_comes_back_as_audio_that_says_the_input(platform: LocalPlatform,
     output = answer(platform, JOBS[name])
     assert {key: output[key] for key in ("status", "content_type")} == {"status": "success", "content_type": kind}
     base64.b64decode(output["audio_content"], validate=True)
-    said = words(JOBS[name]["body"]["input"].replace("-", " "))
+    said, back = words(JOBS[name]["body"]["input"].replace("-", " ")), heard(platform, output["audio_content"])
     # Whisper base is not sure of the name, nor of the "to" of text-to-speech.
     wanted = said.replace("runpod", "[a-z ]{5,8}").replace("text to", "text (to|a)")
-    assert re.fullmatch(wanted, heard(platform, output["audio_content"]))
+    assert re.fullmatch(wanted, back) or back == nearly(said)
 
 
 def test_a_transcription_is_its_text(platform: LocalPlatform):

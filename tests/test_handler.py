@@ -18,9 +18,8 @@ import httpx
 import psutil
 import pytest
 
+from tests.conftest import ROOT
 from tests.worker.conftest import STAND_IN
-
-ROOT = Path(__file__).parent.parent
 
 
 def run(*arguments: str, env: dict[str, str] | None = None, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -12,9 +11,9 @@ import pytest
 
 from speech_server.settings import Settings as ServerSettings
 from tests import settings_tables
+from tests.conftest import ROOT
 from worker.settings import read_settings
 
-ROOT = Path(__file__).parent.parent
 HUB = json.loads((ROOT / ".runpod" / "hub.json").read_text())
 TESTS = json.loads((ROOT / ".runpod" / "tests.json").read_text())
 INPUTS = {entry["key"]: entry["input"] for entry in HUB["config"]["env"] if "input" in entry}
@@ -98,7 +97,7 @@ def test_the_forms_empty_and_default_values_are_taken_by_both_programs(monkeypat
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_a_preset_names_models_of_the_catalog(preset: str):
-    catalog = json.loads((ROOT / "speech_server" / "models" / "catalog.json").read_text())
+    catalog = json.loads((ROOT / "speech_server/models/catalog/catalog.json").read_text())
     known = {model["id"] for engine in ("whisper", "kokoro") for model in catalog[engine]}
     assert set(PRESETS[preset]["PRELOAD_MODELS"].split(",")) <= known
 

@@ -19,10 +19,10 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.conftest import ROOT
 from tests.local_runpod.local_platform import eventually
 from tests.test_architecture import imported
 
-ROOT = Path(__file__).parent.parent
 BIN = Path(sys.executable).parent
 TYPES_ONLY = {"mypy_boto3_s3"}  # imported under TYPE_CHECKING
 SCRIPTS = ("tools/pythons", "start.sh", "image/install", "image/health")
@@ -142,6 +142,15 @@ def test_a_load_balancing_worker_becomes_the_server_on_its_port(probe: dict[str,
     )
 
 
+def test_a_gateway_stands_before_the_endpoint_that_is_named(probe: dict[str, str]):
+    named = {**probe, "MODE_TO_RUN": "gateway", "GATEWAY_ENDPOINT": "abc123"}
+    assert start(named)[0] == "python -m endpoint gateway abc123 --host 0.0.0.0 --port 8020"
+    del named["GATEWAY_ENDPOINT"]
+    done = subprocess.run([ROOT / "start.sh"], env=named, capture_output=True, text=True)
+    assert done.returncode == 64
+    assert "GATEWAY_ENDPOINT" in done.stderr
+
+
 def test_a_pod_says_how_to_try_it(probe: dict[str, str]):
     command, env, said = start({**probe, "MODE_TO_RUN": "pod", "RUNPOD_POD_ID": "abc123"})
     assert command == "python -m speech_server --host 0.0.0.0 --port 8000"
@@ -208,7 +217,7 @@ def test_what_the_user_sets_wins(probe: dict[str, str]):
 def test_an_unknown_mode_is_refused_by_name(probe: dict[str, str]):
     done = subprocess.run([ROOT / "start.sh"], env={**probe, "MODE_TO_RUN": "dance"}, capture_output=True, text=True)
     assert done.returncode == 64
-    assert "queue, lb or pod, not 'dance'" in done.stderr
+    assert "queue, lb, pod or gateway, not 'dance'" in done.stderr
 
 
 def test_a_port_the_user_may_not_have_is_explained(probe: dict[str, str]):

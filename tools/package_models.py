@@ -24,8 +24,7 @@ from typing import Any
 
 from speech_server.commands import models
 from speech_server.errors import SourceUnavailable
-from speech_server.models.cache import Cache, sha256
-from speech_server.models.sources import Progress
+from speech_server.models.disk.cache import Cache, Progress, sha256
 from speech_server.models.sources.hub import Hub
 from speech_server.models.sources.watch import watched
 from speech_server.settings import get_settings

@@ -75,6 +75,13 @@ class Proxy:
         send_progress = (lambda output: sdk.send_progress(job, output)) if sdk.on_platform() else None
         return await self._finish(job, lambda piece: sdk.send_piece(job, piece), send_progress)
 
+    async def handle_one(self, job: Job) -> Any:
+        """The only job of this process: nothing is left open behind it."""
+        try:
+            return await self.handle(job)
+        finally:
+            await self.close()
+
     async def handle_stream(self, job: Job) -> AsyncIterator[Any]:
         """WORKER_HANDLER=generator: yields what the server streams, or else the whole result at once."""
         queue: asyncio.Queue[Any] = asyncio.Queue(maxsize=1)
@@ -136,6 +143,7 @@ class Proxy:
     async def close(self) -> None:
         if self._client is not None:
             await self._client.aclose()
+            self._client = None
 
     def end_jobs(self) -> None:
         """Makes every job that still runs fail at once."""

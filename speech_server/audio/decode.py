@@ -5,8 +5,10 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
+from math import floor
 from pathlib import Path
-from typing import BinaryIO, NoReturn
+from typing import Any, BinaryIO, NoReturn
 
 import av
 import numpy as np
@@ -15,15 +17,20 @@ from numpy.typing import NDArray
 
 from speech_server.audio.budget import Budget, Limits, Reader, Stopped
 from speech_server.audio.containers import open_container
+from speech_server.domain import RATE, Samples
 from speech_server.errors import AudioUnreadable, InvalidRequest, RequestTooLarge
 
 __all__ = ["Limits", "stream"]
 
-Samples = NDArray[np.float32]
-PCM_RATE = 16_000
 SLICE = 0.1  # seconds of work after which others go first
 
 _RATES = range(4_000, 384_001)  # a damaged rate would make hours of seconds
+_RUN_UP = 0.5  # second after which what a decoder gives does not depend on where it began
+_LONGEST_PACKET = 0.25  # seconds: 2,048 samples of AAC at 8 kHz
+# Containers in which a time is a place: those that find it by an index or by arithmetic, and those whose packets have
+# to be read, but not decoded. In others there may be gaps, which are no sound.
+_INDEXED = ("wav", "flac", "mov,mp4,m4a,3gp,3g2,mj2")
+_COUNTED = ("mp3", "aac", "ogg")
 # New tags may come between two packets of these, and FFmpeg's time for them grows with their square: a page of Ogg has
 # at most 65,307 bytes, read in steps of 32 KiB.
 _TAGGED = {"ogg": 128 << 10}
@@ -38,21 +45,23 @@ def stream(
     stop: threading.Event | None = None,
     *,
     pcm: bool = False,
-    rate: int = PCM_RATE,
+    rate: int = RATE,
+    start: float = 0.0,
     block_seconds: float = 30.0,
 ) -> Iterator[Samples]:
     """Blocks of at most about `block_seconds`, at `rate` Hz, all channels mixed into one; an empty one wherever the
     next has taken SLICE seconds and is not ready: whoever shares threads may let others go first.
 
-    `pcm`: the source is raw s16le, mono, 16 kHz. Blocking; ends once `stop` is set. Damaged parts are left out; what
-    could be decoded is kept. Raises AudioUnreadable where nothing can be, InvalidRequest for audio without samples,
-    RequestTooLarge for more than the limits.
+    `pcm`: the source is raw s16le, mono, 16 kHz. From the second `start` on, what lies before is not read where the
+    container allows. Blocking; ends once `stop` is set. Damaged parts are left out; what could be decoded is kept.
+    Raises AudioUnreadable where nothing can be, InvalidRequest for audio without samples (but not where it ends before
+    `start`), RequestTooLarge for more than the limits.
     """
     budget = Budget(limits, stop)
     file = source.open("rb") if isinstance(source, Path) else source
     try:
-        pieces = _read_pcm(file, rate) if pcm else _read_container(file, rate, budget)
-        yield from _bounded(_join(pieces, int(block_seconds * rate)), limits.seconds, rate)
+        pieces = _read_pcm(file, rate, start) if pcm else _read_container(file, rate, start, budget)
+        yield from _bounded(_join(pieces, int(block_seconds * rate)), limits.seconds, rate, may_be_empty=start > 0)
     except Stopped:
         return
     finally:
@@ -60,14 +69,26 @@ def stream(
             file.close()
 
 
-def _bounded(blocks: Iterator[Samples], seconds: float, rate: int) -> Iterator[Samples]:
+def announced_seconds(file: BinaryIO) -> float | None:
+    """How long the sound is, as the file's header has it; None where it does not say. Raises AudioUnreadable."""
+    try:
+        with open_container(file) as container:
+            track = _track(container)
+            if track.duration and track.time_base:
+                return float(track.duration * track.time_base)
+            return container.duration / av.time_base if container.duration else None
+    except (av.FFmpegError, ValueError) as error:
+        _refuse(error)
+
+
+def _bounded(blocks: Iterator[Samples], seconds: float, rate: int, *, may_be_empty: bool) -> Iterator[Samples]:
     total = 0
     for block in blocks:
         total += len(block)
         if total > seconds * rate:
             raise RequestTooLarge(f"the audio is longer than {seconds:g} s: send it in parts", param="file")
         yield block
-    if total == 0:
+    if total == 0 and not may_be_empty:
         raise InvalidRequest(_EMPTY, param="file", code="audio_empty")
 
 
@@ -96,11 +117,13 @@ def _to_float(pieces: list[NDArray[np.int16]]) -> Samples:
     return samples
 
 
-def _read_pcm(file: BinaryIO, rate: int) -> Iterator[NDArray[np.int16]]:
-    if rate != PCM_RATE:
-        raise ValueError(f"raw PCM is {PCM_RATE} Hz")
+def _read_pcm(file: BinaryIO, rate: int, start: float) -> Iterator[NDArray[np.int16]]:
+    if rate != RATE:
+        raise ValueError(f"raw PCM is {RATE} Hz")
+    if start:
+        file.seek(2 * round(start * rate))
     rest = b""
-    empty = True
+    empty = start == 0
     while data := file.read(1 << 16):
         empty = False
         data = rest + data
@@ -111,36 +134,102 @@ def _read_pcm(file: BinaryIO, rate: int) -> Iterator[NDArray[np.int16]]:
         _refuse()
 
 
-def _read_container(file: BinaryIO, rate: int, budget: Budget) -> Iterator[NDArray[np.int16]]:
+def _read_container(file: BinaryIO, rate: int, start: float, budget: Budget) -> Iterator[NDArray[np.int16]]:
     """The sound piece by piece, with an empty piece after each packet."""
     try:
         container = open_container(Reader(file, budget))
     except (av.FFmpegError, ValueError) as error:
         _refuse(error)
     with container:
-        if not container.streams.audio:
-            raise AudioUnreadable("the file has no audio track: send one with sound", param="file")
+        track = _track(container)
         mixer = _Mixer(rate)
+        way = _Way(container, track, start, rate)
         heard = damaged = False
-        for frame in _frames(container, container.streams.audio[0], budget):
+        for frame in _frames(container, track, budget, way):
             if isinstance(frame, Exception):
                 damaged = True
             elif frame is None:
                 yield _NOTHING
             else:
+                if (frame := way.meet(frame)) is None:
+                    heard = True
+                    continue
                 for samples in mixer.feed(frame):
                     heard = True
                     budget.heard(len(samples) / rate)
-                    yield samples
+                    yield way.rest(samples)
         for samples in mixer.feed(None):
             heard = True
-            yield samples
+            yield way.rest(samples)
         if damaged and not heard:
             _refuse()
 
 
+def _track(container: av.container.InputContainer) -> av.AudioStream:
+    if not container.streams.audio:
+        raise AudioUnreadable("the file has no audio track: send one with sound", param="file")
+    return container.streams.audio[0]
+
+
+class _Way:
+    """To the second `start` of a recording: by the container's index, by its packets, or by decoding all before it.
+
+    Times are believed only in containers that cannot have gaps between packets; elsewhere samples are counted. What is
+    decoded is fed from a whole second on, so that a resampler gives what it would have given from the beginning.
+    """
+
+    def __init__(self, container: av.container.InputContainer, track: av.AudioStream, start: float, rate: int) -> None:
+        name = container.format.name
+        self._step = float(track.time_base or 0)
+        self._first = (track.start_time or 0) * self._step
+        self._is_timed = start > 2 * _RUN_UP and self._step > 0 and name in (*_INDEXED, *_COUNTED)
+        self._second = floor(start - _RUN_UP) if self._is_timed else 0
+        self._target = self._second - _RUN_UP + self._first
+        self._early: int | None = None  # samples of what is decoded that lie before the second; None: nothing is yet
+        self._skip = round((start - self._second) * rate)  # samples of what is resampled that lie before `start`
+        if self._is_timed and name in _INDEXED:
+            with suppress(av.FFmpegError):  # without an index it is read from its beginning
+                container.seek(int(self._target / self._step), stream=track)
+
+    def passes(self, packet: av.Packet[Any], budget: Budget) -> bool:
+        """Whether the packet need not be decoded."""
+        if not self._is_timed or packet.pts is None or packet.pts * self._step >= self._target:
+            return False
+        budget.heard(min((packet.duration or 0) * self._step, _LONGEST_PACKET))
+        return True
+
+    def meet(self, frame: av.AudioFrame) -> av.AudioFrame | None:
+        """What is left of it from the second on."""
+        if not self._is_timed:
+            return frame
+        if self._early is None:
+            at = 0.0 if frame.pts is None else frame.pts * self._step - self._first
+            self._early = max(round((self._second - at) * frame.sample_rate), 0)
+        early = min(self._early, frame.samples)
+        self._early -= early
+        return _without(frame, early) if early else frame
+
+    def rest(self, samples: NDArray[np.int16]) -> NDArray[np.int16]:
+        """What is left of them after `start`."""
+        skip = min(self._skip, len(samples))
+        self._skip -= skip
+        return samples[skip:]
+
+
+def _without(frame: av.AudioFrame, early: int) -> av.AudioFrame | None:
+    """The frame without its first samples."""
+    if early == frame.samples:
+        return None
+    samples: NDArray[Any] = frame.to_ndarray()[
+        :, early if frame.format.is_planar else early * frame.layout.nb_channels :
+    ]
+    rest = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples), frame.format.name, frame.layout.name)
+    rest.sample_rate = frame.sample_rate
+    return rest
+
+
 def _frames(
-    container: av.container.InputContainer, track: av.AudioStream, budget: Budget
+    container: av.container.InputContainer, track: av.AudioStream, budget: Budget, way: _Way
 ) -> Iterator[av.AudioFrame | Exception | None]:
     """The frames in order, and None after each packet; a damaged packet comes as its error, and a damaged container
     ends the audio."""
@@ -160,7 +249,7 @@ def _frames(
         ours = packet.stream is track
         budget.packet(ours=ours)
         try:
-            if ours:
+            if ours and not way.passes(packet, budget):
                 for frame in track.decode(packet):
                     budget.frame(frame.samples)
                     yield frame

@@ -7,12 +7,11 @@ from collections.abc import Callable, Iterator
 from typing import Literal, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from speech_server.audio.resample import Resampler
 from speech_server.audio.spool import Spool
+from speech_server.domain import Samples
 
-Samples = NDArray[np.float32]
 AudioFormat = Literal["mp3", "wav", "flac", "opus", "aac", "pcm"]
 
 LOWEST_RATE, HIGHEST_RATE = 8_000, 48_000

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-Samples = NDArray[np.float32]
+from speech_server.domain import Samples
 
 _FRAME = 0.01  # seconds
 _QUIET = 10 ** (-50 / 20)  # of the loudest frame: softer than the end of an "f", louder than a voice's noise floor

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import soxr
-from numpy.typing import NDArray
 
-Samples = NDArray[np.float32]
+from speech_server.domain import Samples
 
 
 class Resampler:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-Samples = NDArray[np.float32]
+from speech_server.domain import Samples
 
 _STEPS = (0.5, 2.0)  # one filter blends the sound within these, and leaves parts of it out above
 _FLUSH = 0.1  # seconds of silence that push the last sounds out of the filter

@@ -2,79 +2,41 @@
 
 from __future__ import annotations
 
+import asyncio
 import atexit
 import io
 import os
-import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures import Future
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO, NoReturn
+from typing import BinaryIO
 
 from speech_server.errors import AudioUnreadable, Busy, RequestTooLarge
+from speech_server.pools import Pool
 
-ASK_EVERY = 0.05  # seconds between looks at the stop
 LONGEST_WAIT = 60.0  # seconds; the vetter's own limit is on its CPU time, and a busy machine may give it little
-LONGEST_DEATH = 5.0  # seconds, of a process that has closed its socket
-MOST_IDLE = 2
+_LONGEST_DEATH = 5.0  # seconds, of a process whose socket is closed
 _COPIED = 1 << 20  # bytes; an upload of at most so many is in memory, not in a file
-_OPENED, _TOO_BIG = b"o", b"m"
 _ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "TMPDIR")  # no keys: what runs there is what strangers sent
 
-_idle: list[Vetter] = []
-
-
-def vet(source: Path | BinaryIO, stop: threading.Event) -> None:
-    """Blocking, mostly waiting. Raises RequestTooLarge for a file whose opening takes too much time or memory,
-    AudioUnreadable for one that crashes the vetter. Returns early once `stop` is set."""
-    with _descriptor(source) as descriptor:
-        answer, vetter = _ask(_take(), descriptor, stop) or _ask(None, descriptor, stop) or _crashed()
-    if stop.is_set():
-        vetter.kill()
-        return
-    _give_back(vetter)
-    if answer == _TOO_BIG:
-        raise RequestTooLarge("the file takes too much memory to open: send it as wav, flac or mp3", param="file")
-
-
-def _ask(idle: Vetter | None, descriptor: int, stop: threading.Event) -> tuple[bytes, Vetter] | None:
-    """None when the vetter died of itself: an idle one may have long ago."""
-    vetter = idle or Vetter()
-    answer = vetter.ask(descriptor, stop)
-    if answer or stop.is_set():
-        return answer, vetter
-    if vetter.status() == -signal.SIGPROF:
-        raise RequestTooLarge(
-            "the file takes too long to open, its tags or its index are too large: send it without them, or as wav, "
-            "flac or mp3",
-            param="file",
-        )
-    return None
-
-
-def _crashed() -> NoReturn:
-    raise AudioUnreadable("the file cannot be opened: send wav, mp3, flac or another format", param="file")
-
-
-def warm() -> None:
-    """Starts a vetter for who comes next, unless there is one."""
-    if not _idle:
-        _give_back(Vetter())
+_handing_over = Pool("opening", 2, waiting=1024)
 
 
 class Vetter:
+    """The process, and this end of the socket on which files go to it."""
+
     def __init__(self) -> None:
         self._socket, theirs = socket.socketpair()
         environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
         try:
             with theirs:
-                self._process = subprocess.Popen(
+                self.process = subprocess.Popen(
                     [sys.executable, "-m", "speech_server.audio.vetter", str(theirs.fileno())],
                     stdin=subprocess.DEVNULL,
                     pass_fds=(theirs.fileno(),),
@@ -83,51 +45,108 @@ class Vetter:
         except BaseException:
             self._socket.close()
             raise
-        self._socket.settimeout(ASK_EVERY)
+        self._socket.setblocking(False)
 
-    def ask(self, descriptor: int, stop: threading.Event) -> bytes:
-        """Its answer; none once it has died, or `stop` is set."""
-        give_up = time.monotonic() + LONGEST_WAIT
+    def hand_over(self, descriptor: int) -> socket.socket:
+        """Where the answer will come; closing it ends the work. Raises OSError once the process has died."""
+        reply, theirs = socket.socketpair()
+        reply.setblocking(False)
         try:
-            socket.send_fds(self._socket, [b"?"], [descriptor])
-            while not stop.is_set():
-                try:
-                    return self._socket.recv(1)
-                except TimeoutError:
-                    if time.monotonic() > give_up:
-                        self.kill()
-                        raise Busy("the machine had no time to open the file: try again later") from None
-        except ConnectionError:
-            pass
-        return b""
+            with theirs:
+                socket.send_fds(self._socket, [b"?"], [descriptor, theirs.fileno()])
+        except BlockingIOError:
+            reply.close()
+            raise Busy("many files wait to be opened: try again later") from None
+        except BaseException:
+            reply.close()
+            raise
+        return reply
 
-    def kill(self) -> None:
-        self._socket.close()
-        self._process.kill()
-        self._process.wait()
-
-    def status(self) -> int:
-        """Of one that is dying; a signal is its number below zero."""
+    def end(self) -> None:
         self._socket.close()
         try:
-            return self._process.wait(LONGEST_DEATH)
+            self.process.wait(_LONGEST_DEATH)
         except subprocess.TimeoutExpired:
-            self.kill()
-            return self._process.returncode
+            self.process.kill()
+            self.process.wait()
 
 
-def _take() -> Vetter | None:
+_lock = threading.Lock()
+_vetter: Vetter | None = None
+
+
+async def vet(source: Path | BinaryIO) -> None:
+    """Raises RequestTooLarge for a file whose opening takes too much time or memory, AudioUnreadable for one that
+    crashes the library, Busy. Whoever is cancelled leaves nothing running."""
+    answer = await _ask(source) or await _ask(source)  # the process may have died of itself, long ago
+    if answer == b"t":
+        raise RequestTooLarge(
+            "the file takes too long to open, its tags or its index are too large: send it without them, or as wav, "
+            "flac or mp3",
+            param="file",
+        )
+    if answer == b"m":
+        raise RequestTooLarge("the file takes too much memory to open: send it as wav, flac or mp3", param="file")
+    if answer != b"o":
+        raise AudioUnreadable("the file cannot be opened: send wav, mp3, flac or another format", param="file")
+
+
+async def _ask(source: Path | BinaryIO) -> bytes:
+    """One of vetter.py's answers; none where the process died."""
+    handed = _handing_over.submit(_hand_over, source)
     try:
-        return _idle.pop()
-    except IndexError:
-        return None
+        reply = await asyncio.wrap_future(handed)
+    except asyncio.CancelledError:
+        handed.add_done_callback(_close)
+        raise
+    except ConnectionError:  # another was started, and died too
+        return b""
+    with reply:
+        try:
+            return await asyncio.wait_for(asyncio.get_running_loop().sock_recv(reply, 1), LONGEST_WAIT)
+        except ConnectionError:
+            return b""
+        except TimeoutError:
+            raise Busy("the machine had no time to open the file: try again later") from None
 
 
-def _give_back(vetter: Vetter) -> None:
-    if len(_idle) < MOST_IDLE:
-        _idle.append(vetter)
-    else:
-        vetter.kill()
+def _close(handed: Future[socket.socket]) -> None:
+    if not handed.cancelled() and handed.exception() is None:
+        handed.result().close()
+
+
+def _hand_over(source: Path | BinaryIO) -> socket.socket:
+    with _descriptor(source) as descriptor:
+        try:
+            return _running().hand_over(descriptor)
+        except OSError:
+            end()
+            return _running().hand_over(descriptor)
+
+
+def _running() -> Vetter:
+    global _vetter
+    with _lock:
+        if _vetter is not None and _vetter.process.poll() is not None:
+            _vetter.end()
+            _vetter = None
+        _vetter = _vetter or Vetter()
+        return _vetter
+
+
+def warm() -> None:
+    """Starts the process for who comes next."""
+    with suppress(Busy):
+        _handing_over.submit(_running)
+
+
+@atexit.register
+def end() -> None:
+    global _vetter
+    with _lock:
+        ending, _vetter = _vetter, None
+    if ending is not None:
+        ending.end()
 
 
 @contextmanager
@@ -161,9 +180,3 @@ def _memory_file() -> BinaryIO:
     if sys.platform == "linux":
         return os.fdopen(os.memfd_create("upload"), "w+b")
     return tempfile.TemporaryFile()
-
-
-@atexit.register
-def _end_all() -> None:
-    while vetter := _take():
-        vetter.kill()

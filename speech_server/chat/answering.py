@@ -7,24 +7,21 @@ import base64
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from speech_server.chat.answers import Answers
 from speech_server.chat.hearing import hear
 from speech_server.chat.request import ChatRequest
 from speech_server.engines.interfaces import Speaker, SpeakOptions
-from speech_server.errors import SpeechError
 from speech_server.language_model import LanguageModel, open_language_model, require_language_model
-from speech_server.models.info import Task
 from speech_server.settings import Settings
-from speech_server.text.growing import GrowingText
+from speech_server.spoken_answer import Say, read_aloud
 from speech_server.text.sentences import speakable
 from speech_server.text_to_speech import Bounds, speak
 
 if TYPE_CHECKING:
     from speech_server.models.loader import Loader
 
-TTS: Task = "text-to-speech"
 STREAM_RATE = 24_000  # Hz, OpenAI's pcm16
 AHEAD = 16  # events made before the client takes them
 LONGEST = 1800.0  # seconds of a spoken answer, which is in memory, as base64 in JSON
@@ -54,7 +51,7 @@ async def open_chat(request: ChatRequest, settings: Settings, loader: Loader, an
     async with AsyncExitStack() as stack:
         speaker = None
         if request.speaks:
-            speaker = cast(Speaker, await stack.enter_async_context(loader.use(request.speech_model, TTS)))
+            speaker = await stack.enter_async_context(loader.speaker(request.speech_model))
         body = request.upstream(await hear(request, loader, answers, max_seconds=settings.max_audio_seconds))
         model = await stack.enter_async_context(open_language_model(settings))
         bounds = Bounds.of(settings)
@@ -116,7 +113,6 @@ class SpokenStream:
         self._id, self._expires_at = chat.answers.new()
         self._slots = asyncio.Semaphore(AHEAD)
         self._events: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
-        self._sentences: asyncio.Queue[str | None] = asyncio.Queue(AHEAD)
         self._frame: dict[str, Any] = {}  # what all chunks share: id, model, created
         self._last: list[dict[str, Any]] = []  # what ends the stream, and so waits for the sound
         self._said = ""
@@ -136,15 +132,7 @@ class SpokenStream:
             yield event
 
     async def _produce(self) -> None:
-        failed: BaseException | None = None
-        try:
-            async with asyncio.TaskGroup() as parts:
-                parts.create_task(self._read())
-                parts.create_task(self._speak())
-        except* SpeechError as errors:
-            failed = errors.exceptions[0]
-        if failed is not None:
-            raise failed
+        await read_aloud(self._read, self._speak)
         self._chat.answers.remember(self._id, self._said)
         await self._put(self._chunk({"id": self._id, "expires_at": self._expires_at}))
 
@@ -152,8 +140,7 @@ class SpokenStream:
         await self._slots.acquire()
         self._events.put_nowait(event)
 
-    async def _read(self) -> None:
-        growing = GrowingText()
+    async def _read(self, say: Say) -> None:
         async for chunk in self._chunks:
             self._frame = {key: value for key, value in chunk.items() if key not in ("choices", "usage")}
             choices = chunk.get("choices") or []
@@ -163,10 +150,8 @@ class SpokenStream:
                 await self._put(chunk)
             else:
                 self._last.append(chunk)
-            if text and (sentences := growing.add(text)):
-                await self._sentences.put(sentences)
-        await self._sentences.put(growing.finish())
-        await self._sentences.put(None)
+            if text:
+                await say(text)
 
     def _move_text(self, choice: dict[str, Any]) -> str:
         """From delta.content to delta.audio.transcript; only the first choice is spoken."""
@@ -176,16 +161,14 @@ class SpokenStream:
         delta["audio"] = {"id": self._id, "transcript": text}
         return str(text)
 
-    async def _speak(self) -> None:
+    async def _speak(self, sentences: AsyncIterator[str]) -> None:
         voice, bounds = self._chat.voice, self._chat.bounds
         rate = self._chat.request.speech_extra_body.sample_rate or STREAM_RATE
         spoken: list[float] = []
-        while (sentences := await self._sentences.get()) is not None:
-            if not speakable(sentences):
-                continue
+        async for sentence in sentences:
             left = replace(bounds, seconds=bounds.seconds - sum(spoken))
             speech = speak(
-                self._speaker, sentences, voice, "pcm", rate, bounds=left, streaming=True, count_seconds=spoken.append
+                self._speaker, sentence, voice, "pcm", rate, bounds=left, streaming=True, count_seconds=spoken.append
             )
             async with aclosing(speech) as sound:
                 async for data in sound:

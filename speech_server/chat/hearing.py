@@ -8,22 +8,19 @@ import io
 from collections.abc import Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from speech_server.chat.answers import Answers
 from speech_server.chat.request import ChatRequest
-from speech_server.engines.interfaces import TranscribeOptions, Transcriber, VadOptions, VoiceDetector
+from speech_server.domain import VadOptions
+from speech_server.engines.interfaces import TranscribeOptions, Transcriber, VoiceDetector
 from speech_server.errors import InvalidRequest, RequestTooLarge
-from speech_server.models.info import Task
 from speech_server.pools import Pool
 from speech_server.speech_to_text import transcribe
 
 if TYPE_CHECKING:
     from speech_server.models.loader import Loader
 
-STT: Task = "automatic-speech-recognition"
-VAD: Task = "voice-activity-detection"
-DETECTOR = "silero_vad"
 BLOCK = 1 << 18  # characters of base64, four by four
 POOL = Pool("chat-audio", threads=1, waiting=1000)
 AT_ONCE = 4  # clips of one request in work
@@ -51,12 +48,12 @@ def _parts(message: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 @dataclass(frozen=True)
-class Clip:
+class InputAudio:
     data: bytes
     where: str  # in the request, for messages
 
 
-async def _audio(part: Mapping[str, Any], where: str) -> Clip:
+async def _audio(part: Mapping[str, Any], where: str) -> InputAudio:
     audio = part.get("input_audio")
     data = audio.get("data") if isinstance(audio, dict) else None
     if not isinstance(data, str) or not data:
@@ -64,7 +61,7 @@ async def _audio(part: Mapping[str, Any], where: str) -> Clip:
     if data.startswith("data:"):
         data = data.partition(",")[2]
     try:
-        return Clip(await POOL.run(_decode, data), where)
+        return InputAudio(await POOL.run(_decode, data), where)
     except (binascii.Error, ValueError):
         raise InvalidRequest(f"{where} is not valid base64", param=where) from None
 
@@ -77,7 +74,9 @@ def _decode(data: str) -> bytes:
     return b"".join(binascii.a2b_base64(block, strict_mode=True) for block in blocks)
 
 
-async def _transcribe_all(clips: list[Clip], request: ChatRequest, loader: Loader, max_seconds: float) -> list[str]:
+async def _transcribe_all(
+    clips: list[InputAudio], request: ChatRequest, loader: Loader, max_seconds: float
+) -> list[str]:
     if not clips:
         return []
     extras = request.transcription_extra_body
@@ -89,8 +88,8 @@ async def _transcribe_all(clips: list[Clip], request: ChatRequest, loader: Loade
     )
     if extras.temperature:
         options = replace(options, temperatures=(extras.temperature,))
-    async with loader.use(request.transcription_model, STT) as engine, loader.use(DETECTOR, VAD) as detector:
-        hearing = _Hearing(cast(Transcriber, engine), cast(VoiceDetector, detector), options, max_seconds)
+    async with loader.transcriber(request.transcription_model) as transcriber, loader.detector() as detector:
+        hearing = _Hearing(transcriber, detector, options, max_seconds)
         tasks = [asyncio.create_task(hearing.transcribe(clip)) for clip in clips]
         try:
             return [await task for task in tasks]
@@ -113,7 +112,7 @@ class _Hearing:
         self._places = asyncio.Semaphore(AT_ONCE)
         self._seconds: dict[str, float] = {}  # heard so far, by clip
 
-    async def transcribe(self, clip: Clip) -> str:
+    async def transcribe(self, clip: InputAudio) -> str:
         try:
             async with self._places:
                 return await self._transcribe(clip)
@@ -121,7 +120,7 @@ class _Hearing:
             error.param = clip.where  # the decoder knows it only as a file
             raise
 
-    async def _transcribe(self, clip: Clip) -> str:
+    async def _transcribe(self, clip: InputAudio) -> str:
         transcription = transcribe(
             io.BytesIO(clip.data), self._transcriber, self._detector, self._options, VadOptions(),
             max_seconds=self._max_seconds,
@@ -134,7 +133,7 @@ class _Hearing:
         self._count(clip, transcription.duration)
         return text.strip()
 
-    def _count(self, clip: Clip, seconds: float) -> None:
+    def _count(self, clip: InputAudio, seconds: float) -> None:
         self._seconds[clip.where] = seconds
         if sum(self._seconds.values()) > self._max_seconds:
             raise RequestTooLarge(f"the audio of all messages is longer than {self._max_seconds:g} s: send less of it")

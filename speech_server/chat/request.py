@@ -40,7 +40,7 @@ class SpeechExtras(Lenient):
     sample_rate: int | None = Field(None, ge=8_000, le=48_000)
 
 
-class AudioOutput(Lenient):
+class SpokenFormat(Lenient):
     voice: str = "alloy"
     format: Literal["wav", "mp3", "flac", "opus", "aac", "pcm16", "pcm"] = "wav"
 
@@ -75,7 +75,7 @@ class ChatRequest(BaseModel):
     modalities: Annotated[list[Literal["text", "audio"]], Field(fail_fast=True)] | None = Field(
         None, description='With "audio" the answer is spoken.'
     )
-    audio: AudioOutput | None = Field(None, description="Voice and format of a spoken answer; a stream is pcm16.")
+    audio: SpokenFormat | None = Field(None, description="Voice and format of a spoken answer; a stream is pcm16.")
     transcription_model: str = Field("whisper-1", description="What transcribes the audio in messages.")
     speech_model: str = Field("tts-1", description="What speaks the answer.")
     transcription_extra_body: TranscriptionExtras = Field(TranscriptionExtras(), description="E.g. language, prompt.")
@@ -91,8 +91,8 @@ class ChatRequest(BaseModel):
         return "audio" in (self.modalities or ())
 
     @property
-    def voice(self) -> AudioOutput:
-        return self.audio or AudioOutput()
+    def voice(self) -> SpokenFormat:
+        return self.audio or SpokenFormat()
 
     def upstream(self, messages: list[dict[str, Any]]) -> dict[str, Any]:
         """The body for the language model."""

@@ -15,7 +15,7 @@ import orjson
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from speech_server.errors import HeadersTooLarge, InvalidRequest, Overloaded, RequestTimeout, SpeechError
-from speech_server.routes.envelope import describe
+from speech_server.routes.border.envelope import describe
 from speech_server.settings import Settings
 
 MOST_HEADERS = 100

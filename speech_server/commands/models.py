@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import get_args
 
 from speech_server.errors import SpeechError
-from speech_server.models.catalog import Catalog, ModelInfo
-from speech_server.models.sources import Progress, Source
+from speech_server.models.conversion.weights import Precision
+from speech_server.models.disk.cache import Progress
+from speech_server.models.library.catalog import Catalog, ModelInfo
+from speech_server.models.library.store import Store
+from speech_server.models.sources import Source
 from speech_server.models.sources.hub import pull_checkpoint
-from speech_server.models.store import Store
-from speech_server.models.weights import Precision
 from speech_server.settings import get_settings
 
 _CONVERT = """SOURCE is a Hugging Face Whisper checkpoint (safetensors) or a CTranslate2 Whisper folder. The result is
@@ -109,7 +110,7 @@ def _remove(arguments: argparse.Namespace, catalog: Catalog, store: Store) -> in
 
 
 def _convert(arguments: argparse.Namespace, catalog: Catalog, store: Store) -> int:
-    from speech_server.models.convert import write_converted
+    from speech_server.models.conversion.convert import write_converted
 
     with _progress_bar(arguments.name) as progress:
         source = Path(arguments.source)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
     import uvicorn
+    from fastapi import FastAPI
 
     from speech_server.settings import Settings
 
@@ -79,11 +80,11 @@ def serve(settings: Settings) -> int:
     import uvicorn
 
     from speech_server.app import create_app
-    from speech_server.commands.connections import bounded_protocol
-    from speech_server.commands.log import log_config
     from speech_server.engines.allocator import keep_memory, use_one_blas_thread
     from speech_server.errors import ConfigurationInvalid
 
+    # Where many threads want the interpreter, the event loop waits for each of those before it: a fifth of the default.
+    sys.setswitchinterval(0.001)
     use_one_blas_thread()
     if settings.tune_allocator:
         keep_memory()
@@ -97,7 +98,19 @@ def serve(settings: Settings) -> int:
         app = create_app(settings, stop=give_up)
     except ConfigurationInvalid as error:
         return refuse(error.message)
-    config = uvicorn.Config(
+    server = uvicorn.Server(configured(app, settings))
+    with ended_by_signals(server):
+        server.run()
+    return int(gave_up)
+
+
+def configured(app: FastAPI, settings: Settings) -> uvicorn.Config:
+    import uvicorn
+
+    from speech_server.commands.connections import bounded_protocol
+    from speech_server.commands.log import log_config
+
+    return uvicorn.Config(
         app,
         host=settings.uvicorn_host,
         port=settings.uvicorn_port,
@@ -114,10 +127,6 @@ def serve(settings: Settings) -> int:
         ws_per_message_deflate=False,
         ws_ping_timeout=120.0,
     )
-    server = uvicorn.Server(config)
-    with ended_by_signals(server):
-        server.run()
-    return int(gave_up)
 
 
 @contextmanager

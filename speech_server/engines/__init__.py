@@ -1,1 +1,1 @@
-"""One file per engine library, behind the interfaces of interfaces.py."""
+"""What wraps a library, a folder or a file for each, behind interfaces.py; and the queue they share."""

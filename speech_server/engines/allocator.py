@@ -25,6 +25,12 @@ def keep_memory() -> bool:
     return all(library.mallopt(option, value) for option, value in values.items())
 
 
+def give_back() -> None:
+    """Freed memory, to the system. Blocking, some milliseconds; taking it again costs page faults."""
+    if sys.platform == "linux" and hasattr(library := ctypes.CDLL(None), "malloc_trim"):
+        library.malloc_trim(0)
+
+
 def use_one_blas_thread() -> None:
     """Call before NumPy is imported. Its matrices here are small; idle threads of a larger pool spin on other cores."""
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")

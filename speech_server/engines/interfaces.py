@@ -10,14 +10,13 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from speech_server.domain import ChunkTranscript, Samples, SpeechChunk, Voice
+from speech_server.hearing.spans import VoiceStream
 
 if TYPE_CHECKING:  # numpy takes 0.2 s to import, and the routes only need the names below
-    import numpy as np
-    from numpy.typing import NDArray
-
-Samples: TypeAlias = "NDArray[np.float32]"
-RATE = 16_000  # Hz, what transcribers and voice detectors take
+    pass
 
 
 class Engine(Protocol):
@@ -50,36 +49,6 @@ class Queue(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Word:
-    start: float  # seconds from the start of the audio
-    end: float
-    word: str  # with its leading space, as Whisper writes it
-    probability: float
-
-
-@dataclass(frozen=True, slots=True)
-class TokenLogprob:
-    token: str
-    logprob: float
-
-
-@dataclass(frozen=True, slots=True)
-class Segment:
-    """A stretch of transcript; times in seconds from the start of the audio."""
-
-    start: float
-    end: float
-    text: str
-    tokens: tuple[int, ...] = ()
-    temperature: float = 0.0
-    avg_logprob: float = 0.0
-    compression_ratio: float = 0.0
-    no_speech_prob: float = 0.0
-    words: tuple[Word, ...] = ()
-    logprobs: tuple[TokenLogprob, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
 class TranscribeOptions:
     """How to decode. `language` is a code the model knows, or None to detect it from the first chunk."""
 
@@ -92,27 +61,6 @@ class TranscribeOptions:
     word_timestamps: bool = False
     without_timestamps: bool = False
     logprobs: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class SpeechChunk:
-    """At most 30 s of audio to transcribe, cut out at `offset` seconds of the whole; RATE Hz.
-
-    `spans` tells where pieces of `samples` came from when silence inside was cut out:
-    (start sample in `samples`, start second in the whole), ascending. Empty: contiguous from `offset`, and nobody
-    knows where in it there is speech.
-    """
-
-    samples: Samples
-    offset: float
-    spans: tuple[tuple[int, float], ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class ChunkTranscript:
-    segments: tuple[Segment, ...]
-    language: str
-    language_probability: float
 
 
 class Transcriber(Engine, Protocol):
@@ -130,13 +78,6 @@ class Transcriber(Engine, Protocol):
 
 
 # --- text to speech ---
-
-
-@dataclass(frozen=True, slots=True)
-class Voice:
-    id: str
-    language: str  # BCP 47, lower case: en-us
-    gender: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,34 +108,8 @@ class Speaker(Engine, Protocol):
 # --- voice activity ---
 
 
-class VoiceStream(Protocol):
-    """Voice probabilities for one stream of audio; keeps the network's state between calls."""
-
-    def feed(self, samples: Samples) -> NDArray[np.float32]:
-        """Probabilities (n,) for each whole frame of 512 samples so far unread; the rest waits. Blocking, short."""
-        ...
-
-
 class VoiceDetector(Engine, Protocol):
     def stream(self) -> VoiceStream: ...
-
-
-@dataclass(frozen=True, slots=True)
-class VadOptions:
-    """Turning probabilities into spans of speech; the names are Silero's and OpenAI's."""
-
-    threshold: float = 0.5
-    neg_threshold: float | None = None
-    min_speech_duration_ms: int = 0
-    max_speech_duration_s: float = float("inf")
-    min_silence_duration_ms: int = 2000
-    speech_pad_ms: int = 400
-
-
-@dataclass(frozen=True, slots=True)
-class SpeechSpan:
-    start: int  # samples at RATE
-    end: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,7 @@ class Stop:
         _current.options = None
 
 
-class Session:
+class StoppableSession:
     """A session whose runs a Stop can end; any number of threads may call it. Stands in for the runtime's own in the
     libraries that take one."""
 

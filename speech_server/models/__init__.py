@@ -1,1 +1,1 @@
-"""Models: what exists (catalog), where bytes come from (sources), what is on disk (store) and in memory (loader)."""
+"""Models: what exists (catalog), where bytes come from (sources), what is installed (library), what is in memory."""

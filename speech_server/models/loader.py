@@ -6,11 +6,13 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from typing import cast
 
+from speech_server.engines.allocator import give_back
 from speech_server.engines.container_memory import model_budget
-from speech_server.engines.interfaces import Engine, EngineFactory, Queue
+from speech_server.engines.interfaces import Engine, EngineFactory, Queue, Speaker, Transcriber, VoiceDetector
 from speech_server.errors import (
     LoadTimeout,
     ModelInUse,
@@ -20,18 +22,20 @@ from speech_server.errors import (
     SourceUnavailable,
     WrongTask,
 )
-from speech_server.models.catalog import Catalog, ModelInfo
-from speech_server.models.info import EngineName, Task
-from speech_server.models.library import Library
+from speech_server.models.catalog.info import STT, TTS, VAD, EngineName, Task
+from speech_server.models.library.catalog import Catalog, ModelInfo
+from speech_server.models.library.library import Library
+from speech_server.models.library.store import Store
 from speech_server.models.memory import Memory, Resident
-from speech_server.models.store import Store
 from speech_server.models.watchdog import find_overdue
 from speech_server.pools import Pool
 from speech_server.settings import Settings
 
 log = logging.getLogger(__name__)
 
+DETECTOR = "silero_vad"  # which voice detector, where nobody chooses
 _THREADS = 4  # models opened, closed or deleted at once
+_QUIET = 10.0  # seconds without work after which freed memory goes back to the system
 _WAITING = 1000  # more than there are models: closing one is never refused
 
 
@@ -65,11 +69,12 @@ class Loader:
         self._memory = Memory(model_budget(settings.model_memory_mb), self._pool)
         self._sizes: dict[str, int] = {}  # what models took when they were last loaded
         self._ttls: Mapping[Task, float] = {
-            "automatic-speech-recognition": settings.stt_model_ttl,
-            "text-to-speech": settings.tts_model_ttl,
-            "voice-activity-detection": settings.vad_model_ttl,
+            STT: settings.stt_model_ttl,
+            TTS: settings.tts_model_ttl,
+            VAD: settings.vad_model_ttl,
         }
         self._closed = False
+        self._quiet: asyncio.TimerHandle | None = None
 
     def check(self, name: str, task: Task | None = None) -> ModelInfo:
         """Refuse a model that cannot serve `task`, without loading it or touching a network.
@@ -90,6 +95,22 @@ class Loader:
         ):
             raise self.library.missing(name)
         return info
+
+    async def require(self, name: str, task: Task) -> ModelInfo:
+        """`check`, after a look at the disk for a model that was not there before."""
+        await self.library.seek(name)
+        return self.check(name, task)
+
+    # A model's task says which of the engine interfaces it has; each stays loaded until the block is left.
+
+    def transcriber(self, name: str) -> AbstractAsyncContextManager[Transcriber]:
+        return cast("AbstractAsyncContextManager[Transcriber]", self.use(name, STT))
+
+    def speaker(self, name: str) -> AbstractAsyncContextManager[Speaker]:
+        return cast("AbstractAsyncContextManager[Speaker]", self.use(name, TTS))
+
+    def detector(self, name: str = DETECTOR) -> AbstractAsyncContextManager[VoiceDetector]:
+        return cast("AbstractAsyncContextManager[VoiceDetector]", self.use(name, VAD))
 
     @asynccontextmanager
     async def use(self, name: str, task: Task | None = None) -> AsyncIterator[Engine]:
@@ -157,6 +178,8 @@ class Loader:
     async def close(self) -> None:
         """Free every engine, used or not, for as long as requests get; what goes on then ends with the process."""
         self._closed = True
+        if self._quiet:
+            self._quiet.cancel()
         limit = 0.0 if self.overdue() else self._settings.shutdown_timeout
         for resident in self._memory:
             if resident.engine:
@@ -238,9 +261,16 @@ class Loader:
         if not resident.is_idle or self._closed:
             return
         resident.last_used = time.monotonic()
+        if self._quiet:
+            self._quiet.cancel()
+        self._quiet = asyncio.get_running_loop().call_later(_QUIET, self._give_back)
         ttl = resident.info.ttl if resident.info.ttl is not None else self._ttls[resident.info.task]
         if ttl >= 0:
             resident.expiry = asyncio.get_running_loop().call_later(ttl, self._expire, resident)
+
+    def _give_back(self) -> None:
+        if not any(resident.references for resident in self._memory):
+            self._pool.submit(give_back)
 
     def _expire(self, resident: Resident) -> None:
         log.info("model %s leaves memory after %.0f s idle", resident.info.id, time.monotonic() - resident.last_used)

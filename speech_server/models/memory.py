@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from speech_server.engines.interfaces import Engine
 from speech_server.errors import Busy, ModelTooLarge
-from speech_server.models.info import ModelInfo
+from speech_server.models.catalog.info import ModelInfo
 from speech_server.pools import Pool
 
 log = logging.getLogger(__name__)

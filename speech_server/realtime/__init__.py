@@ -1,1 +1,1 @@
-"""The Realtime API as a state machine without a socket."""
+"""The Realtime API: its protocol, the state of a session, and what runs one on a socket."""

@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse
 
 from speech_server.chat.request import ChatRequest
 from speech_server.pools import importing
-from speech_server.routes.json_body import JsonRoute
+from speech_server.routes.bodies.json_body import JsonRoute
 from speech_server.routes.state import Speech, SpeechDep
 from speech_server.routes.streaming import begin, sse_stream, unless_gone
 

@@ -29,7 +29,7 @@ class Metrics:
         self.registry = CollectorRegistry()
         self.in_flight = 0
         ProcessCollector(registry=self.registry)
-        self.registry.register(Memory(loaded))
+        self.registry.register(Residents(loaded))
         self.requests = Counter(
             "speech_requests", "Requests answered.", ("method", "route", "status"), registry=self.registry
         )
@@ -56,7 +56,7 @@ class Metrics:
             self._factor.labels(task).observe(working_seconds / audio_seconds)
 
 
-class Memory(Collector):
+class Residents(Collector):
     """Asks the loader when Prometheus asks."""
 
     def __init__(self, loaded: Callable[[], list[LoadedModel]]) -> None:

@@ -9,9 +9,9 @@ from typing import Any, Literal
 from fastapi import APIRouter, Request, Response
 from starlette.responses import JSONResponse
 
-from speech_server.engines.interfaces import Voice
-from speech_server.models.info import ModelInfo, Task
-from speech_server.routes.state import TTS, Managed, Speech, SpeechDep
+from speech_server.domain import Voice
+from speech_server.models.catalog.info import TTS, ModelInfo, Task
+from speech_server.routes.state import Managed, Speech, SpeechDep
 from speech_server.routes.streaming import begin, sse_stream, unless_gone
 
 router = APIRouter(tags=["models"])

@@ -8,8 +8,8 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
-from speech_server.routes.audio_form import LISTS
-from speech_server.routes.transcription_form import TranscriptionForm
+from speech_server.routes.bodies.audio_form import LISTS
+from speech_server.routes.bodies.transcription_form import TranscriptionForm
 from speech_server.routes.vad import VadForm
 from speech_server.text_to_speech import CONTENT_TYPES
 

@@ -13,7 +13,7 @@ from starlette.websockets import WebSocketDisconnect
 
 from speech_server.errors import Busy, InvalidRequest, SpeechError
 from speech_server.pools import importing
-from speech_server.routes.envelope import describe, error_reply
+from speech_server.routes.border.envelope import describe, error_reply
 from speech_server.routes.state import SpeechDep
 
 CLOSE_SECONDS = 1.0
@@ -85,7 +85,7 @@ class ClientSocket:
 async def realtime(websocket: WebSocket, speech: SpeechDep) -> None:
     """OpenAI's Realtime API over a WebSocket."""
     # Only now, and in a thread: it takes numpy, which no start of the server and no other request should wait for.
-    live = await importing.run(importlib.import_module, "speech_server.realtime.live")
+    live = await importing.run(importlib.import_module, "speech_server.realtime.live.run")
     settings = speech.settings
     try:
         if len(speech.sessions) >= settings.realtime_max_sessions:

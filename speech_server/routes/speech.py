@@ -11,10 +11,12 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Request, Response
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from speech_server.engines.interfaces import SpeakOptions, Voice
+from speech_server.domain import Voice
+from speech_server.engines.interfaces import SpeakOptions
 from speech_server.errors import InvalidRequest
-from speech_server.routes.json_body import JsonRoute
-from speech_server.routes.state import TTS, Speech, SpeechDep
+from speech_server.models.catalog.info import TTS
+from speech_server.routes.bodies.json_body import JsonRoute
+from speech_server.routes.state import Speech, SpeechDep
 from speech_server.routes.streaming import begin, sse_stream
 from speech_server.text_to_speech import CONTENT_TYPES, Bounds, speak
 
@@ -76,8 +78,7 @@ class SpeechRequest(BaseModel):
 async def create_speech(request: Request, speech: SpeechDep, order: SpeechRequest) -> Response:
     """Speaks a text, sentence by sentence: the first sound comes while the rest is still being made."""
     check_input(order.input, speech.settings.max_input_characters)
-    await speech.library.seek(order.model)
-    speech.loader.check(order.model, TTS)
+    await speech.loader.require(order.model, TTS)
     if order.stream_format == "sse":
         return await begin(request, sse_stream(events(speech, order)), "text/event-stream")
     media_type = CONTENT_TYPES[order.response_format]
@@ -98,7 +99,7 @@ def check_input(text: str, most: int) -> None:
 
 
 async def chunks(speech: Speech, order: SpeechRequest) -> AsyncGenerator[bytes, None]:
-    async with speech.speaker(order.model) as speaker:
+    async with speech.loader.speaker(order.model) as speaker:
         options = SpeakOptions(
             voice=order.voice if order.voice not in NO_VOICE else own_voice(speaker.voices),
             speed=order.speed,

@@ -3,31 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractAsyncContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated
 
 from fastapi import Depends
 from starlette.requests import HTTPConnection
 
 from speech_server.chat.answers import Answers
 from speech_server.errors import ManagementOff
-from speech_server.models.info import Task
 from speech_server.routes.metrics import Metrics
 from speech_server.settings import Settings
 
 if TYPE_CHECKING:
-    from speech_server.engines.interfaces import Speaker, Transcriber, VoiceDetector
-    from speech_server.models.catalog import Catalog
-    from speech_server.models.library import Library
+    from speech_server.models.library.catalog import Catalog
+    from speech_server.models.library.library import Library
     from speech_server.models.loader import Loader
     from speech_server.speech_to_text import Transcription
-
-
-STT: Task = "automatic-speech-recognition"
-TTS: Task = "text-to-speech"
-VAD: Task = "voice-activity-detection"
-VAD_MODEL = "silero_vad_v5"
 
 
 class Running:
@@ -62,17 +54,6 @@ class Speech:
     running: Running = field(default_factory=Running)
     sessions: set[HTTPConnection] = field(default_factory=set)
     answers: Answers = field(default_factory=Answers)
-
-    # A model's task says which of the engine interfaces it has; each stays loaded until the block is left.
-
-    def transcriber(self, name: str) -> AbstractAsyncContextManager[Transcriber]:
-        return cast("AbstractAsyncContextManager[Transcriber]", self.loader.use(name, STT))
-
-    def speaker(self, name: str) -> AbstractAsyncContextManager[Speaker]:
-        return cast("AbstractAsyncContextManager[Speaker]", self.loader.use(name, TTS))
-
-    def detector(self, name: str = VAD_MODEL) -> AbstractAsyncContextManager[VoiceDetector]:
-        return cast("AbstractAsyncContextManager[VoiceDetector]", self.loader.use(name, VAD))
 
 
 async def speech_of(connection: HTTPConnection) -> Speech:

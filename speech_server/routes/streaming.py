@@ -11,8 +11,9 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from speech_server.engines.queue.standing import STANDING
 from speech_server.errors import SpeechError
-from speech_server.routes.envelope import describe
+from speech_server.routes.border.envelope import describe
 
 Result = TypeVar("Result")
 
@@ -24,6 +25,7 @@ async def unless_gone(receive: Receive, work: Coroutine[Any, Any, Result]) -> Re
     try:
         await asyncio.wait((task, watch), return_when=asyncio.FIRST_COMPLETED)
         if not task.done():
+            STANDING.hang_up()
             raise ClientDisconnect
         return task.result()
     finally:

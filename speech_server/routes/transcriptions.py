@@ -11,13 +11,14 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Depends, Request, Response
 from starlette.responses import JSONResponse
 
-from speech_server.engines.interfaces import Segment
+from speech_server.domain import Segment
+from speech_server.models.catalog.info import STT
 from speech_server.pools import Pool
-from speech_server.routes.audio_form import AUDIO, is_pcm, model_check, parse_form, require_audio
-from speech_server.routes.form import Upload, read_form
-from speech_server.routes.state import STT, Speech, SpeechDep
+from speech_server.routes.bodies.audio_form import AUDIO, is_pcm, model_check, parse_form, require_audio
+from speech_server.routes.bodies.form import Upload, read_form
+from speech_server.routes.bodies.transcription_form import TranscriptionForm
+from speech_server.routes.state import Speech, SpeechDep
 from speech_server.routes.streaming import begin, sse_stream, unless_gone
-from speech_server.routes.transcription_form import TranscriptionForm
 from speech_server.speech_to_text import Transcription, transcribe, warm_up
 from speech_server.transcript import formats
 
@@ -32,7 +33,7 @@ Task = Literal["transcribe", "translate"]
 
 
 @dataclass(frozen=True)
-class Job:
+class Order:
     """One checked request."""
 
     form: TranscriptionForm
@@ -40,14 +41,14 @@ class Job:
     request_id: str
 
 
-async def read_job(request: Request, speech: SpeechDep) -> AsyncIterator[Job]:
+async def read_job(request: Request, speech: SpeechDep) -> AsyncIterator[Order]:
     warm_up()
     async with read_form(request, AUDIO, model_check(speech, STT)) as form:
         defaults = {"model": DEFAULT_MODEL} if getattr(request.state, "one_model", False) else {}
-        yield Job(parse_form(TranscriptionForm, form, defaults), require_audio(form), request.state.request_id)
+        yield Order(parse_form(TranscriptionForm, form, defaults), require_audio(form), request.state.request_id)
 
 
-JobDep = Annotated[Job, Depends(read_job)]
+JobDep = Annotated[Order, Depends(read_job)]
 
 
 @router.post("/v1/audio/transcriptions")
@@ -62,22 +63,22 @@ async def create_translation(request: Request, speech: SpeechDep, job: JobDep) -
     return await answer(request, speech, job, "translate")
 
 
-async def answer(request: Request, speech: Speech, job: Job, task: Task) -> Response:
+async def answer(request: Request, speech: Speech, job: Order, task: Task) -> Response:
     if job.form.stream:
         return await begin(request, sse_stream(events(speech, job, task)), "text/event-stream")
     return await unless_gone(request.receive, whole(speech, job, task))
 
 
 @asynccontextmanager
-async def transcribing(speech: Speech, job: Job, task: Task) -> AsyncIterator[Transcription]:
+async def transcribing(speech: Speech, job: Order, task: Task) -> AsyncIterator[Transcription]:
     """The transcription in work; all its work stops when the block is left."""
     vad = job.form.vad()
     async with AsyncExitStack() as stack:
-        transcriber = await stack.enter_async_context(speech.transcriber(job.form.model))
-        detector = await stack.enter_async_context(speech.detector()) if vad else None
+        transcriber = await stack.enter_async_context(speech.loader.transcriber(job.form.model))
+        detector = await stack.enter_async_context(speech.loader.detector()) if vad else None
         transcription = transcribe(
             job.upload.file, transcriber, detector, job.form.options(task), vad,
-            pcm=is_pcm(job.upload), max_seconds=speech.settings.max_audio_seconds,
+            pcm=is_pcm(job.upload), max_seconds=speech.settings.max_audio_seconds, clip=job.form.clip,
         )  # fmt: skip
         stack.push_async_callback(transcription.aclose)
         started = time.perf_counter()
@@ -86,19 +87,15 @@ async def transcribing(speech: Speech, job: Job, task: Task) -> AsyncIterator[Tr
         yield transcription
 
 
-async def whole(speech: Speech, job: Job, task: Task) -> Response:
+async def whole(speech: Speech, job: Order, task: Task) -> Response:
     async with transcribing(speech, job, task) as transcription:
         segments = [segment async for segment in transcription]
     return await _rendering.run(render, job.form, segments, transcription, task)
 
 
 def render(form: TranscriptionForm, segments: list[Segment], done: Transcription, task: Task) -> Response:
-    if form.response_format == "text":
-        return Response(formats.plain_text(segments), media_type="text/plain")
-    if form.response_format == "srt":
-        return Response(formats.srt(segments), media_type=formats.CONTENT_TYPES["srt"])
-    if form.response_format == "vtt":
-        return Response(formats.vtt(segments), media_type=formats.CONTENT_TYPES["vtt"])
+    if text := formats.TEXTS.get(form.response_format):
+        return Response(text.write(segments), media_type=text.content_type)
     if form.response_format == "verbose_json":
         language = done.language or UNDETERMINED
         body = formats.verbose(segments, task=task, language=language, duration=done.duration, words=form.wants_words)
@@ -109,7 +106,7 @@ def render(form: TranscriptionForm, segments: list[Segment], done: Transcription
     return JSONResponse({**body, "usage": formats.usage(done.duration)})
 
 
-async def events(speech: Speech, job: Job, task: Task) -> AsyncGenerator[dict[str, Any], None]:
+async def events(speech: Speech, job: Order, task: Task) -> AsyncGenerator[dict[str, Any], None]:
     """A delta for each segment as soon as it is final, then the whole text: exactly the deltas joined."""
     text = ""
     tokens: list[dict[str, Any]] = []

@@ -9,10 +9,11 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, ConfigDict, Field
 
-from speech_server.engines.interfaces import RATE, SpeechSpan, VadOptions
-from speech_server.routes.audio_form import AUDIO, is_pcm, model_check, parse_form, require_audio
-from speech_server.routes.form import Upload, read_form
-from speech_server.routes.state import VAD, VAD_MODEL, Speech, SpeechDep
+from speech_server.domain import RATE, SpeechSpan, VadOptions
+from speech_server.models.catalog.info import VAD
+from speech_server.routes.bodies.audio_form import AUDIO, is_pcm, model_check, parse_form, require_audio
+from speech_server.routes.bodies.form import Upload, read_form
+from speech_server.routes.state import Speech, SpeechDep
 from speech_server.routes.streaming import unless_gone
 from speech_server.speech_to_text import detect_speech, warm_up
 
@@ -26,7 +27,7 @@ class VadForm(BaseModel):
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
-    model: str = Field(VAD_MODEL, description="Any silero_vad name.")
+    model: str = Field("silero_vad_v5", description="Any silero_vad name.")
     threshold: float = Field(0.75, ge=0, le=1, description="Probability above which a frame is speech.")
     neg_threshold: float | None = Field(
         None, ge=0, le=1, description="Probability below which speech ends; by default threshold - 0.15."
@@ -48,28 +49,28 @@ class Span(BaseModel):
 
 
 @dataclass(frozen=True)
-class Job:
+class Detection:
     form: VadForm
     upload: Upload
 
 
-async def read_job(request: Request, speech: SpeechDep) -> AsyncIterator[Job]:
+async def read_job(request: Request, speech: SpeechDep) -> AsyncIterator[Detection]:
     warm_up()
     async with read_form(request, AUDIO, model_check(speech, VAD)) as form:
-        yield Job(parse_form(VadForm, form), require_audio(form))
+        yield Detection(parse_form(VadForm, form), require_audio(form))
 
 
 @router.post("/v1/audio/speech/timestamps", responses={200: {"model": list[Span]}})
 async def create_timestamps(
-    request: Request, speech: SpeechDep, job: Annotated[Job, Depends(read_job)]
+    request: Request, speech: SpeechDep, job: Annotated[Detection, Depends(read_job)]
 ) -> list[dict[str, int]]:
     """Detects speech: the spans in which somebody speaks."""
     spans = await unless_gone(request.receive, detect(speech, job))
     return [{"start": milliseconds(span.start), "end": milliseconds(span.end)} for span in spans]
 
 
-async def detect(speech: Speech, job: Job) -> list[SpeechSpan]:
-    async with speech.detector(job.form.model) as detector:
+async def detect(speech: Speech, job: Detection) -> list[SpeechSpan]:
+    async with speech.loader.detector(job.form.model) as detector:
         longest = speech.settings.max_audio_seconds
         return await detect_speech(
             job.upload.file, detector, job.form.options(), pcm=is_pcm(job.upload), max_seconds=longest

@@ -6,10 +6,11 @@ Limits: 42 characters a line, 2 lines, 7 seconds (BBC and Netflix guidelines).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Protocol
+
+from speech_server.domain import Segment
 
 LINE = 42
 LONGEST = 2 * LINE  # characters of a cue, the break between its lines included
@@ -20,28 +21,6 @@ COMFORTABLE = 24  # characters; a shorter cue flashes by
 
 SENTENCE_END = re.compile(r"[.!?…。！？][\"'”’)\]]*$")
 CLAUSE_END = re.compile(r"[,;:、，；：—–][\"'”’)\]]*$")
-
-
-class SpokenWord(Protocol):
-    @property
-    def start(self) -> float: ...
-    @property
-    def end(self) -> float: ...
-    @property
-    def word(self) -> str: ...
-
-
-class Passage(Protocol):
-    """A segment of a transcript; `words` may be empty."""
-
-    @property
-    def start(self) -> float: ...
-    @property
-    def end(self) -> float: ...
-    @property
-    def text(self) -> str: ...
-    @property
-    def words(self) -> Sequence[SpokenWord]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,23 +39,23 @@ class Token:
     text: str
 
 
-def split(passages: Iterable[Passage]) -> Iterator[Cue]:
+def split(segments: Iterable[Segment]) -> Iterator[Cue]:
     """Cues in order, none overlapping the one before, each inside the limits."""
     reached = 0
-    for passage in passages:
-        for tokens in group(list(tokens_of(passage))):
+    for segment in segments:
+        for tokens in group(list(tokens_of(segment))):
             start = max(tokens[0].start_ms, reached)
             end = min(max(tokens[-1].end_ms, start + SHORTEST_MS), start + LONGEST_MS)
             reached = end
             yield Cue(start, end, fit("".join(token.text for token in tokens)))
 
 
-def tokens_of(passage: Passage) -> Iterator[Token]:
-    """Words with their times; without word times, each gets a share of the passage by its length."""
-    if passage.words:
-        timed = [(milliseconds(word.start), milliseconds(word.end), word.word) for word in passage.words]
+def tokens_of(segment: Segment) -> Iterator[Token]:
+    """Words with their times; without word times, each gets a share of the segment by its length."""
+    if segment.words:
+        timed = [(milliseconds(word.start), milliseconds(word.end), word.word) for word in segment.words]
     else:
-        timed = [(milliseconds(passage.start), milliseconds(passage.end), passage.text)]
+        timed = [(milliseconds(segment.start), milliseconds(segment.end), segment.text)]
     for start, end, text in timed:
         pieces = [piece for word in re.findall(r"\s*\S+", text.rstrip()) for piece in breakable(word)]
         total = sum(len(piece) for piece in pieces) or 1

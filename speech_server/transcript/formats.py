@@ -3,46 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
-from speech_server.transcript.cues import Cue, Passage, SpokenWord, split
-
-CONTENT_TYPES = {"text": "text/plain", "srt": "application/x-subrip", "vtt": "text/vtt"}
-
-
-class TranscribedWord(SpokenWord, Protocol):
-    @property
-    def probability(self) -> float: ...
+from speech_server.domain import Segment, TokenLogprob, Word
+from speech_server.transcript.cues import Cue, split
 
 
-class TranscribedSegment(Passage, Protocol):
-    @property
-    def words(self) -> Sequence[TranscribedWord]: ...
-    @property
-    def tokens(self) -> Sequence[int]: ...
-    @property
-    def temperature(self) -> float: ...
-    @property
-    def avg_logprob(self) -> float: ...
-    @property
-    def compression_ratio(self) -> float: ...
-    @property
-    def no_speech_prob(self) -> float: ...
-
-
-class Logprob(Protocol):
-    @property
-    def token(self) -> str: ...
-    @property
-    def logprob(self) -> float: ...
-
-
-def plain_text(segments: Iterable[Passage]) -> str:
+def plain_text(segments: Iterable[Segment]) -> str:
     return "".join(segment.text for segment in segments).strip()
 
 
-def srt(segments: Iterable[Passage]) -> str:
+def srt(segments: Iterable[Segment]) -> str:
     return "".join(srt_cue(number, cue) for number, cue in enumerate(split(segments), 1))
 
 
@@ -52,7 +25,7 @@ def srt_cue(number: int, cue: Cue) -> str:
     return f"{number}\n{clock(cue.start_ms, ',')} --> {clock(cue.end_ms, ',')}\n{lines}\n\n"
 
 
-def vtt(segments: Iterable[Passage]) -> str:
+def vtt(segments: Iterable[Segment]) -> str:
     return "WEBVTT\n\n" + "".join(map(vtt_cue, split(segments)))
 
 
@@ -67,9 +40,23 @@ def clock(ms: int, point: str) -> str:
     return f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}{point}{ms:03}"
 
 
-def verbose(
-    segments: Sequence[TranscribedSegment], *, task: str, language: str, duration: float, words: bool
-) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class TextFormat:
+    """A response format that is text; `timed`: it shows when each word was said."""
+
+    content_type: str
+    write: Callable[[Iterable[Segment]], str]
+    timed: bool = True
+
+
+TEXTS = {
+    "text": TextFormat("text/plain", plain_text, timed=False),
+    "srt": TextFormat("application/x-subrip", srt),
+    "vtt": TextFormat("text/vtt", vtt),
+}
+
+
+def verbose(segments: Sequence[Segment], *, task: str, language: str, duration: float, words: bool) -> dict[str, Any]:
     return {
         "task": task,
         "language": language,
@@ -81,7 +68,7 @@ def verbose(
     }
 
 
-def verbose_segment(index: int, segment: TranscribedSegment) -> dict[str, Any]:
+def verbose_segment(index: int, segment: Segment) -> dict[str, Any]:
     return {
         "id": index,
         "seek": math.floor(segment.start * 100),  # Whisper's frames of 10 ms
@@ -96,7 +83,7 @@ def verbose_segment(index: int, segment: TranscribedSegment) -> dict[str, Any]:
     }
 
 
-def word_entry(word: TranscribedWord) -> dict[str, Any]:
+def word_entry(word: Word) -> dict[str, Any]:
     return {"word": word.word.strip(), "start": number(word.start, 3), "end": number(word.end, 3)}
 
 
@@ -105,7 +92,7 @@ def usage(duration: float) -> dict[str, Any]:
     return {"type": "duration", "seconds": math.ceil(round(duration, 3))}
 
 
-def logprob_entries(logprobs: Iterable[Logprob]) -> list[dict[str, Any]]:
+def logprob_entries(logprobs: Iterable[TokenLogprob]) -> list[dict[str, Any]]:
     return [
         {"token": entry.token, "logprob": number(entry.logprob, 6), "bytes": list(entry.token.encode())}
         for entry in logprobs

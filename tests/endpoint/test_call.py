@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from endpoint.__main__ import main
-from tests.local_runpod.local_platform import ROOT, LocalPlatform, eventually
+from tests.conftest import ROOT
+from tests.local_runpod.local_platform import LocalPlatform, eventually
 
 
 @pytest.fixture(scope="module")

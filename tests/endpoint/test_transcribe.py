@@ -124,7 +124,10 @@ def test_a_file_that_no_job_can_carry_is_refused_before_it_is_sent(queue_url: st
     (tmp_path / "large.wav").write_bytes(bytes(8_000_000))
     done = call(queue_url, "transcribe", str(tmp_path / "large.wav"))
     assert done.returncode == 2
-    assert b"large.wav is 10.7 MB as a job and the platform takes 10 MB: send a compressed file" in done.stderr
+    assert (
+        b"large.wav is 10.7 MB as a job and the platform takes 10 MB: `transcribe --out DIR` sends it in pieces"
+        in done.stderr
+    )
 
 
 def test_a_command_that_is_interrupted_cancels_its_job(tmp_path: Path):

@@ -15,7 +15,8 @@ from typing import Any, TypeVar
 
 import httpx
 
-ROOT = Path(__file__).parent.parent.parent
+from tests.conftest import ROOT
+
 FINAL = {"COMPLETED", "FAILED", "CANCELLED", "TIMED_OUT"}
 
 T = TypeVar("T")

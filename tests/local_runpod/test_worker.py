@@ -15,7 +15,8 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from local_runpod.processes import members
-from tests.local_runpod.local_platform import ROOT, LocalPlatform, eventually
+from tests.conftest import ROOT
+from tests.local_runpod.local_platform import LocalPlatform, eventually
 
 HANDLER = [sys.executable, "-u", ROOT / "handler.py"]
 STAND_IN = shlex.join([sys.executable, str(ROOT / "tests/worker/stand_in_server.py")])

@@ -19,16 +19,17 @@ import huggingface_hub.utils._http
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 
-from endpoint.jobs import Jobs
+from endpoint.platform.http import open_client
+from endpoint.platform.jobs import Jobs
 from endpoint.where import find
 from outgoing.addresses import is_public
 from outgoing.errors import UrlRefused
 from outgoing.url import parse_base, parse_url
 from speech_server.language_model import open_language_model
-from speech_server.models.cache import Cache
+from speech_server.models.disk.cache import Cache
+from speech_server.models.library.store import in_silence
 from speech_server.models.sources import hub
 from speech_server.models.sources.s3 import S3
-from speech_server.models.store import in_silence
 from speech_server.settings import Settings as ServerSettings
 from tests.outgoing.canary import INSIDE, Canary
 from tests.outgoing.urls import URLS
@@ -95,8 +96,8 @@ def command(text: str) -> None:
         return
 
     async def ask() -> None:
-        async with Jobs(find(text, {}, "key"), CANARY.look_up) as jobs:
-            await jobs.status("1")
+        async with open_client(look_up=CANARY.look_up) as http:
+            await Jobs(find(text, {}, "key"), http).health()
 
     asyncio.run(ask())
 

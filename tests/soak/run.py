@@ -24,7 +24,8 @@ import httpx
 import psutil
 
 from local_runpod.processes import members
-from tests.local_runpod.local_platform import FINAL, ROOT, LocalPlatform, eventually
+from tests.conftest import ROOT
+from tests.local_runpod.local_platform import FINAL, LocalPlatform, eventually
 from tests.soak.cage import Builder, new_cgroup, remove_cgroup
 from tests.soak.footprint import Scales, memory_grows
 from tests.soak.hostile import as_body, flood_of_names, hostile_makers
@@ -146,6 +147,8 @@ class Soak:
                 self.seed += 1
                 orders = random_orders(max(left, CLIENTS), self.seed, self.makers)
                 await self._send(platform, orders, self.outcome)
+                if left <= 0:
+                    await asyncio.sleep(0.3)  # enough to see what a strike does; the rest of the machine is others'
         self.outcome.chaos = strikes.counts
         if "names" in self.kinds:
             self.outcome.chaos["names asked for"] = self.outside.names.asked

@@ -12,17 +12,18 @@ import numpy as np
 import pytest
 import soxr
 
-from speech_server.engines.interfaces import RATE, EngineArgs, Samples
-from speech_server.models.catalog import SILERO, Catalog
-from speech_server.models.store import Store
+from speech_server.domain import RATE, Samples
+from speech_server.engines.interfaces import EngineArgs
+from speech_server.models.library.catalog import SILERO, Catalog
+from speech_server.models.library.store import Store
 from speech_server.settings import Settings
 from tests.conftest import KOKORO, PIPER, ROOT, WHISPER
 
 if TYPE_CHECKING:
-    from speech_server.engines.kokoro import KokoroSpeaker
-    from speech_server.engines.piper import PiperSpeaker
-    from speech_server.engines.silero import Detector
-    from speech_server.engines.whisper import WhisperTranscriber
+    from speech_server.engines.kokoro.engine import KokoroSpeaker
+    from speech_server.engines.piper.engine import PiperSpeaker
+    from speech_server.engines.silero.engine import Detector
+    from speech_server.engines.whisper.engine import WhisperTranscriber
 
 ENGLISH = ROOT / "examples/clips/english.opus"
 SPANISH = ROOT / "examples/clips/spanish.opus"
@@ -42,7 +43,7 @@ def model_folder(model_id: str) -> Path:
 
 @pytest.fixture(scope="session")
 def transcriber() -> Iterator[WhisperTranscriber]:
-    from speech_server.engines import whisper
+    from speech_server.engines.whisper import engine as whisper
 
     engine = whisper.load(model_folder(WHISPER), EngineArgs())
     yield engine
@@ -51,7 +52,7 @@ def transcriber() -> Iterator[WhisperTranscriber]:
 
 @pytest.fixture(scope="session")
 def detector() -> Iterator[Detector]:
-    from speech_server.engines import silero
+    from speech_server.engines.silero import engine as silero
 
     engine = silero.load(model_folder(SILERO), EngineArgs())
     yield engine
@@ -60,7 +61,7 @@ def detector() -> Iterator[Detector]:
 
 @pytest.fixture(scope="session")
 def kokoro() -> Iterator[KokoroSpeaker]:
-    from speech_server.engines import kokoro
+    from speech_server.engines.kokoro import engine as kokoro
 
     engine = kokoro.load(model_folder(KOKORO), EngineArgs())
     yield engine
@@ -69,7 +70,7 @@ def kokoro() -> Iterator[KokoroSpeaker]:
 
 @pytest.fixture(scope="session")
 def piper() -> Iterator[PiperSpeaker]:
-    from speech_server.engines import piper
+    from speech_server.engines.piper import engine as piper
 
     engine = piper.load(model_folder(PIPER), EngineArgs())
     yield engine

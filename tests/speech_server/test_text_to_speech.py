@@ -15,8 +15,8 @@ from speech_server.errors import InvalidRequest, RequestTooLarge, StorageFull
 from speech_server.text_to_speech import CONTENT_TYPES, Bounds, speak
 
 if TYPE_CHECKING:
-    from speech_server.engines.kokoro import KokoroSpeaker
-    from speech_server.engines.piper import PiperSpeaker
+    from speech_server.engines.kokoro.engine import KokoroSpeaker
+    from speech_server.engines.piper.engine import PiperSpeaker
 
 pytestmark = pytest.mark.anyio
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from speech_server.models.cache import Cache
+from speech_server.models.disk.cache import Cache
 
 
 @pytest.fixture

@@ -16,13 +16,12 @@ import numpy as np
 import pytest
 
 from speech_server.errors import SourceUnavailable, StorageFull
-from speech_server.models.cache import Cache
-from speech_server.models.recognise import recognise
-from speech_server.models.sources import Progress
-from speech_server.models.store import in_silence
+from speech_server.models.disk.cache import Cache, Progress
+from speech_server.models.disk.recognise import recognise
+from speech_server.models.library.store import in_silence
+from tests.conftest import ROOT
 from tools.package_models import Packages, Recipe, known_recipes, read_recipes
 
-ROOT = Path(__file__).parents[2]
 ID = "someone/voice"
 
 
@@ -154,7 +153,7 @@ _LIMITED = """
 import json, resource, sys
 from pathlib import Path
 from speech_server.errors import StorageFull
-from speech_server.models.cache import Cache
+from speech_server.models.disk.cache import Cache
 from tools.package_models import Packages, read_recipes
 
 document, root = json.loads(sys.stdin.read()), Path(sys.argv[1])

@@ -13,15 +13,14 @@ import sys
 import threading
 from collections import defaultdict
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from local_runpod.processes import worker_environment
 from local_runpod.settings import Settings
+from tests.conftest import ROOT
 from tests.local_runpod.local_platform import eventually
 from tests.worker.conftest import STAND_IN
 
-ROOT = Path(__file__).parent.parent.parent
 HELD = 5.0  # seconds a poll is held when there is nothing to answer
 
 # Bytes of a whole HTTP answer, after which the connection is closed; or a function that writes them itself.

@@ -57,6 +57,8 @@ class Handler(Faults, BaseHTTPRequestHandler):
         url = urlsplit(self.path)
         self.query = dict(parse_qsl(url.query, keep_blank_values=True))
         self.segments = unquote(url.path).strip("/").split("/")
+        if self.segments[0] == "v1" and hasattr(self, f"do_route_{self.segments[-1]}"):
+            del self.segments[0]  # the paths of an API, for those who take no others
         if self.segments[0] in ("ping", "gauge", "api"):
             with self.server.lock:
                 self.server.polls[self.segments[0]] = self.server.polls.get(self.segments[0], 0) + 1

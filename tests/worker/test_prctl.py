@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import ROOT
 from tests.worker.conftest import STAND_IN
 
-ROOT = Path(__file__).parent.parent.parent
 CONTAINER_CAPABILITIES = {0, 1, 3, 4, 5, 6, 7, 8, 10, 13, 18, 27, 29, 31}  # Docker's default; linux/capability.h
 PR_CAPBSET_DROP = 24  # linux/prctl.h
 CANARY = "canary-in-the-environment"

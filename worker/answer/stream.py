@@ -42,10 +42,8 @@ def cutter_for(content_type: str, *, raw_events: bool) -> Cutter:
 
 
 async def pieces(blocks: AsyncIterator[bytes], body: IO[bytes], cutter: Cutter | None) -> AsyncGenerator[Any, None]:
-    """Reads an answer into `body`, and gives pieces of it as they become complete (none without a cutter).
-
-    Reading goes on while a piece is being sent, so that what came meanwhile travels as one piece.
-    """
+    """Reads an answer into `body`, and gives pieces of it as they become complete (none without a cutter): what comes
+    while one is being sent travels as the next."""
     if cutter is None:
         async for block in blocks:
             keep(body, block)  # memory or page cache, 64 kB at a time: quicker than handing it to a thread
@@ -70,21 +68,19 @@ async def pieces(blocks: AsyncIterator[bytes], body: IO[bytes], cutter: Cutter |
 
     reader = asyncio.create_task(read())
     try:
-        while not reader.done():
+        ended = False
+        while not ended:
             await news.wait()
             news.clear()
+            ended = reader.done()
             while (piece := cutter.take()) is not None:
                 yield piece
             backlog = 0
             room.set()
         await reader
-        while (piece := cutter.take()) is not None:
-            yield piece
     finally:
         reader.cancel()
-        await asyncio.wait([reader])
-        if not reader.cancelled():
-            reader.exception()  # seen: whoever left early has a reason of his own
+        await asyncio.gather(reader, return_exceptions=True)  # whoever left early has a reason of his own
 
 
 class _Bytes:

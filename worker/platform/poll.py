@@ -24,7 +24,7 @@ UnlessShutdown = Callable[[Awaitable[Any]], Awaitable[Any]]
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class RawAnswer:
     body: bytes = b""
     cut: str = ""  # why the body is not whole
     too_large: bool = False
@@ -42,44 +42,44 @@ class Poll:
         self._misses = 0
         self._is_busy = False
 
-    async def ask(self, session: aiohttp.ClientSession, url: str) -> Answer:
+    async def ask(self, session: aiohttp.ClientSession, url: str) -> RawAnswer:
         """An empty answer when there is none. A shutdown ends the wait for it, never the reading."""
         self._asked, self._is_busy = time.monotonic(), False
         try:
             response = await self._unless_shutdown(_begin(session, url))
         except FAILURES as error:
             log.warn(f"asking the platform for {self._what} failed: {type(error).__name__}")
-            return Answer()
+            return RawAnswer()
         if response is None:
-            return Answer()
+            return RawAnswer()
         try:
             return await self._read(response)
         finally:
             response.close() if not response.content.at_eof() else response.release()
 
-    async def _read(self, response: aiohttp.ClientResponse) -> Answer:
+    async def _read(self, response: aiohttp.ClientResponse) -> RawAnswer:
         status = response.status
         # 204: there is none. 400: the SDK takes it as none too, and says that FlashBoot causes it.
         if status in (204, 400):
-            return Answer()
+            return RawAnswer()
         if not 200 <= status < 300:
             self._is_busy = status == 429
             log.warn(f"the platform answered {status} when it was asked for {self._what}")
-            return Answer()
+            return RawAnswer()
         body = bytearray()
         try:
             async with asyncio.timeout(self._body_seconds):
                 async for block in response.content.iter_any():
                     body += block
                     if len(body) > self._max_bytes:
-                        return Answer(bytes(body[: self._max_bytes]), "it is larger than allowed", too_large=True)
+                        return RawAnswer(bytes(body[: self._max_bytes]), "it is larger than allowed", too_large=True)
         except TimeoutError:
-            return Answer(bytes(body), f"it took longer than {self._body_seconds:g} s")
+            return RawAnswer(bytes(body), f"it took longer than {self._body_seconds:g} s")
         except FAILURES as error:
             # aiohttp raises before it hands out what had come until then.
             body += b"".join(response.content._buffer)
-            return Answer(bytes(body), type(error).__name__)
-        return Answer(bytes(body))
+            return RawAnswer(bytes(body), type(error).__name__)
+        return RawAnswer(bytes(body))
 
     async def rest(self, *, empty: bool) -> None:
         """Waits after an empty answer that came at once, longer each time."""

@@ -37,6 +37,7 @@ from worker.platform.deliver import current_job, deliver, in_passing
 from worker.platform.jobs_json import Job, RefusedJob
 from worker.platform.take import Taker
 from worker.prctl import die_with_parent
+from worker.settings import Settings
 
 _KNOWN_VERSION = "1.12."
 _LAST_WORDS_SECONDS = 5.0  # for the errors of jobs that were ended by the shutdown
@@ -45,14 +46,7 @@ _session: ContextVar[aiohttp.ClientSession | None] = ContextVar("session", defau
 
 
 def correct(
-    *,
-    shutdown_timeout: float,
-    delivery_timeout: float,
-    take_timeout: float,
-    max_take_mb: float,
-    end_jobs: Callable[[], None],
-    close: Callable[[], Awaitable[None]],
-    gave_up: Future[str],
+    settings: Settings, *, end_jobs: Callable[[], None], close: Callable[[], Awaitable[None]], gave_up: Future[str]
 ) -> bool:
     """Puts the corrections in place for this process; False when this SDK is another one, which then works as it is.
 
@@ -67,10 +61,10 @@ def correct(
 
     class Loop(JobLoop):
         def __init__(self, config: dict[str, Any]) -> None:
-            super().__init__(config, shutdown_timeout, end_jobs, close, gave_up, take_timeout, max_take_mb)
+            super().__init__(config, settings, end_jobs, close, gave_up)
 
     async def transmit(client_session: aiohttp.ClientSession, url: str, job_data: str) -> None:
-        await deliver(client_session, url, job_data, delivery_timeout)
+        await deliver(client_session, url, job_data, settings.delivery_timeout)
 
     # The SDK's ping process, a fork of this one, would report a killed worker as alive for ever.
     os.register_at_fork(after_in_child=die_with_parent)
@@ -107,21 +101,19 @@ class JobLoop(rp_scale.JobScaler):  # type: ignore[misc]  # runpod has no types
     def __init__(
         self,
         config: dict[str, Any],
-        shutdown_timeout: float,
+        settings: Settings,
         end_jobs: Callable[[], None],
         close: Callable[[], Awaitable[None]],
         gave_up: Future[str],
-        take_timeout: float = 60,
-        max_take_mb: float = 256,
     ) -> None:
         super().__init__(config)
-        self._shutdown_timeout = shutdown_timeout
+        self._shutdown_timeout = settings.shutdown_timeout
         self._end_jobs = end_jobs
         self._close = close
         self._gave_up = gave_up
         self.current_concurrency = self.concurrency_modifier(1)
         self.jobs_queue: asyncio.Queue[Job | None] = asyncio.Queue(maxsize=self.current_concurrency)
-        self._taker = Taker(int(max_take_mb * 1e6), take_timeout, self._unless_shutdown)
+        self._taker = Taker(int(settings.max_take_mb * 1e6), settings.take_timeout, self._unless_shutdown)
         self._places = asyncio.Semaphore(self.current_concurrency)
         self._place_free = asyncio.Event()
         self.jobs_fetcher, self.stop_signals_fetcher = self._fetch_jobs, self._fetch_stops

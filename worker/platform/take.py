@@ -13,7 +13,7 @@ from runpod.serverless.modules import rp_job
 from worker import log
 from worker.plain import parse_json
 from worker.platform.jobs_json import Job, read_jobs
-from worker.platform.poll import Answer, Poll, UnlessShutdown
+from worker.platform.poll import Poll, RawAnswer, UnlessShutdown
 
 LARGEST_JOB = 20_000_000  # bytes; what the platform takes from a caller at most
 _LARGE = 1 << 20  # bytes; what is read on the event loop
@@ -41,6 +41,7 @@ class Taker:
 
     async def stop_signals(self, session: aiohttp.ClientSession, is_new: Callable[[str], bool]) -> list[str]:
         """Ids of jobs to stop. Never raises."""
+        # The SDK's own address for it, which no public name gives.
         if not (url := rp_job._job_stop_url()):
             return []
         answer = await self._stops.ask(session, url)
@@ -57,7 +58,7 @@ class Taker:
     def close(self) -> None:
         self._reader.shutdown(wait=False)
 
-    async def _read(self, answer: Answer) -> list[Job]:
+    async def _read(self, answer: RawAnswer) -> list[Job]:
         if answer.cut:
             log.warn(f"the platform's answer with jobs was cut after {len(answer.body)} bytes: {answer.cut}")
         unfinished: str | None = "did not come to its end from the platform; send the job again"

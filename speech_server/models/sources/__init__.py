@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Protocol
 
-from speech_server.models.cache import Cache
-
-# Called from the pulling thread: bytes done, bytes in all when known, what is being done.
-Progress = Callable[[int, int | None, str], None]
+from speech_server.models.disk.cache import Cache, Progress
 
 
 class Source(Protocol):

@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from speech_server.errors import ModelNotFound
-from speech_server.models.cache import Cache
-from speech_server.models.recognise import engine_of, files_in, wanted
-from speech_server.models.sources import Progress
+from speech_server.models.disk.cache import Cache, Progress
+from speech_server.models.disk.recognise import engine_of, files_in, wanted
 
 
 class Folder:

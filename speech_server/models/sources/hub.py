@@ -16,9 +16,8 @@ from outgoing.http import transport
 from outgoing.lookups import LookUp, system_look_up
 from outgoing.url import parse_base
 from speech_server.errors import ModelGated, ModelNotFound, SourceUnavailable
-from speech_server.models.cache import Cache, storage_errors
-from speech_server.models.recognise import engine_of, wanted
-from speech_server.models.sources import Progress
+from speech_server.models.disk.cache import Cache, Progress, storage_errors
+from speech_server.models.disk.recognise import engine_of, wanted
 from speech_server.models.sources.watch import watched
 
 _ANSWER_SECONDS = 60.0  # about a repository

@@ -18,9 +18,8 @@ from outgoing.errors import OutgoingError, UrlRefused, reason_in
 from outgoing.lookups import LookUp, system_look_up
 from outgoing.url import parse_base
 from speech_server.errors import ModelGated, ModelNotFound, SourceUnavailable
-from speech_server.models.cache import Cache
-from speech_server.models.recognise import engine_of, wanted
-from speech_server.models.sources import Progress
+from speech_server.models.disk.cache import Cache, Progress
+from speech_server.models.disk.recognise import engine_of, wanted
 from speech_server.redaction import redact
 
 if TYPE_CHECKING:

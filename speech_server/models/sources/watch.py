@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from speech_server.models.sources import Progress
+from speech_server.models.disk.cache import Progress
 
 _POLL = 0.2  # seconds
 

@@ -35,16 +35,32 @@ def tone(seconds: float, rate: int, frequency: float = 440.0) -> np.ndarray:
     return (8000 * np.sin(2 * np.pi * frequency * np.arange(round(seconds * rate)) / rate)).astype("<i2")
 
 
-def make(kind: str, seconds: float = 1.0, rate: int = 16_000, layout: str = "mono", *, video: bool = False) -> bytes:
-    """A file with a tone of 440 Hz on every channel."""
+def sweep(seconds: float, rate: int) -> np.ndarray:
+    """Never the same at two times: from 200 Hz to 2 kHz, now loud, now quiet."""
+    at = np.arange(round(seconds * rate)) / rate
+    phase = 2 * np.pi * (200 + 900 * at / seconds) * at
+    return (8000 * np.sin(phase) * (1.1 + np.sin(at * at))).astype("<i2")
+
+
+def make(
+    kind: str,
+    seconds: float = 1.0,
+    rate: int = 16_000,
+    layout: str = "mono",
+    *,
+    video: bool = False,
+    sound: np.ndarray | None = None,
+) -> bytes:
+    """A file with `sound`, or with a tone of 440 Hz, on every channel."""
     container, codec, wanted = KINDS[kind]
     rate = wanted or rate
-    samples = tone(seconds, rate)
+    samples = tone(seconds, rate) if sound is None else sound
     channels = av.AudioLayout(layout).nb_channels
     file = io.BytesIO()
     with av.open(file, "w", format=container) as output:
         picture = output.add_stream("mpeg4", rate=5) if video else None
         track = output.add_stream(codec, rate=rate)
+        assert isinstance(track, av.AudioStream)
         track.layout = layout
         if picture:
             picture.width, picture.height, picture.pix_fmt = 64, 64, "yuv420p"

@@ -12,7 +12,7 @@ from faster_whisper.audio import decode_audio
 
 from speech_server.audio import decode
 from speech_server.errors import AudioUnreadable, InvalidRequest, RequestTooLarge
-from tests.speech_server.audio.making import KINDS, make, tone
+from tests.speech_server.audio.making import KINDS, make, sweep, tone
 
 LAYOUTS = ("mono", "stereo", "2.1", "quad", "5.0", "5.1", "6.1", "7.1")
 LIMITS = decode.Limits(3600)
@@ -200,3 +200,37 @@ def test_two_thousand_mutated_files_give_samples_or_a_refusal(seed: int):
         except InvalidRequest:
             pass
     assert 100 < decoded < 500
+
+
+# AAC fills noise in anew each time it is decoded.
+ALIKE = {"m4a": 0.995, "mp4": 0.995, "aac": 0.995, "mpegts": 0.995}
+
+
+@pytest.mark.parametrize("start", [0.3, 5.28, 17.0])
+@pytest.mark.parametrize("kind", KINDS)
+def test_from_a_second_on_it_is_what_follows_that_second(kind: str, start: float):
+    data = make(kind, sound=sweep(20.0, KINDS[kind][2] or 44_100), rate=44_100)
+    expected, samples = samples_of(data)[round(start * 16_000) :], samples_of(data, start=start)
+    assert len(samples) == len(expected)
+    if kind in ALIKE:
+        assert np.corrcoef(samples, expected)[0, 1] > ALIKE[kind]
+    else:
+        np.testing.assert_array_equal(samples, expected)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_from_beyond_its_end_on_a_recording_is_empty(kind: str):
+    assert not list(decode.stream(io.BytesIO(make(kind, seconds=2.0)), LIMITS, start=30.0))
+
+
+def test_of_raw_samples_only_what_follows_is_read():
+    data = tone(3.0, 16_000).tobytes()
+    np.testing.assert_array_equal(samples_of(data, pcm=True, start=1.5), samples_of(data, pcm=True)[24_000:])
+
+
+def test_a_far_second_of_an_indexed_file_costs_no_decoding(tmp_path: Path):
+    path = tmp_path / "long.flac"
+    path.write_bytes(make("flac", seconds=600.0))
+    limits = decode.Limits(3600, packets=10)  # for each second that has come out
+    last = np.concatenate(list(decode.stream(path, limits, start=595.0)))
+    assert len(last) == 5 * 16_000

@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from speech_server.models.cache import Cache
+from speech_server.models.disk.cache import Cache
 from tests.conftest import WHISPER, ServerProcess
 from tests.speech_server.models.conftest import install, real_folder
 

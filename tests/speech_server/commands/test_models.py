@@ -10,10 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from speech_server.models.cache import Cache
+from speech_server.models.disk.cache import Cache
+from tests.conftest import ROOT
 from tests.speech_server.models.conftest import install, kokoro_folder, piper_folder, real_folder, whisper_folder
-
-ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture

@@ -25,3 +25,22 @@ def test_a_large_block_taken_again_costs_no_page_faults():
         assert threads == "1"
         faults[mode] = int(count)
     assert faults["plain"] - faults["kept"] > 3 * (80 << 20) / 4096
+
+
+def test_what_was_kept_can_be_given_back():
+    program = """
+import psutil
+from speech_server.engines.allocator import give_back, keep_memory
+assert keep_memory()
+blocks = [b"x" * (1 << 20) for _ in range(200)]
+last = b"x" * (1 << 10)  # above them in the heap: only the holes below it are given back
+full = psutil.Process().memory_info().rss
+del blocks
+kept = psutil.Process().memory_info().rss
+give_back()
+print(full, kept, psutil.Process().memory_info().rss)
+"""
+    output = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    full, kept, left = map(int, output.split())
+    assert full - kept < 20 << 20
+    assert full - left > 150 << 20

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from onnxruntime.capi.onnxruntime_pybind11_state import Fail
 
-from speech_server.engines.onnx import Session, Stop, open_session
+from speech_server.engines.onnx import Stop, StoppableSession, open_session
 from speech_server.errors import ModelBroken
 from tests.conftest import PIPER
 from tests.speech_server.conftest import model_folder
@@ -19,11 +19,11 @@ INPUTS = {
 
 
 @pytest.fixture(scope="module")
-def session() -> Session:
-    return Session(open_session(model_folder(PIPER) / "model.onnx", 1, "cpu"))
+def session() -> StoppableSession:
+    return StoppableSession(open_session(model_folder(PIPER) / "model.onnx", 1, "cpu"))
 
 
-def test_a_set_stop_ends_the_runs_of_its_thread_and_no_others(session: Session):
+def test_a_set_stop_ends_the_runs_of_its_thread_and_no_others(session: StoppableSession):
     stop = Stop()
     with stop:
         assert session.run(None, INPUTS)

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from speech_server.models.cache import Cache, default_root
-from speech_server.models.catalog import Catalog
+from speech_server.models.disk.cache import Cache, default_root
+from speech_server.models.library.catalog import Catalog
+from speech_server.models.library.store import Store
 from speech_server.models.loader import Loader
-from speech_server.models.store import Store
 from speech_server.settings import Settings
 from tests.speech_server.models.engines import PIPER, WHISPER, Factory
 

@@ -24,10 +24,10 @@ from speech_server.errors import (
     ShuttingDown,
     WrongTask,
 )
-from speech_server.models.cache import Cache
-from speech_server.models.catalog import Catalog
+from speech_server.models.disk.cache import Cache
+from speech_server.models.library.catalog import Catalog
+from speech_server.models.library.store import Store
 from speech_server.models.loader import Loader
-from speech_server.models.store import Store
 from speech_server.settings import Settings
 from tests.speech_server.models.conftest import install, whisper_folder
 from tests.speech_server.models.engines import LIMIT, MB, PIPER, WHISPER, Engine, Factory, until, using

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from speech_server.engines.batching import Batcher
-from speech_server.engines.fair_queue import Work
+from speech_server.engines.queue.batching import Batcher
+from speech_server.engines.queue.fair_queue import Work
 from speech_server.errors import LoadTimeout, ShuttingDown
-from speech_server.models.cache import Cache
-from speech_server.models.catalog import Catalog
+from speech_server.models.disk.cache import Cache
+from speech_server.models.library.catalog import Catalog
+from speech_server.models.library.store import Store
 from speech_server.models.loader import Loader
-from speech_server.models.store import Store
 from speech_server.models.watchdog import watch
 from speech_server.settings import Settings
 from tests.speech_server.models.conftest import install, whisper_folder

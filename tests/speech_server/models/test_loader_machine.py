@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 
 from speech_server.errors import Busy, ModelBroken, ModelInUse, ModelNotFound, ShuttingDown
-from speech_server.models.cache import Cache
-from speech_server.models.catalog import Catalog
+from speech_server.models.disk.cache import Cache
+from speech_server.models.library.catalog import Catalog
+from speech_server.models.library.store import Store
 from speech_server.models.loader import Loader
-from speech_server.models.store import Store
 from speech_server.settings import Settings
 from tests.speech_server.models.conftest import install
 from tests.speech_server.models.engines import MB, Engine, Factory, until

@@ -9,13 +9,13 @@ import boto3
 import httpx
 import pytest
 
-from speech_server.models.cache import Cache
-from speech_server.models.convert import write_converted
-from speech_server.models.store import in_silence
+from speech_server.models.conversion.convert import write_converted
+from speech_server.models.disk.cache import Cache
+from speech_server.models.library.store import in_silence
 from tests.conftest import ServerProcess
 from tests.speech_server.conftest import ENGLISH, ENGLISH_WORDS
-from tests.speech_server.hearing import words_of
 from tests.speech_server.models.conftest import real_folder
+from tests.speech_server.transcribing import words_of
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ from fastapi import FastAPI
 from starlette.testclient import TestClient
 
 from speech_server.app import create_app
-from speech_server.models.cache import Cache
+from speech_server.models.disk.cache import Cache
+from speech_server.models.library.store import Store
 from speech_server.models.loader import Loader
-from speech_server.models.store import Store
 from speech_server.settings import Settings
 from tests.speech_server.models.conftest import install
 from tests.speech_server.models.engines import LIMIT, WHISPER, Factory

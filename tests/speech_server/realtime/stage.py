@@ -10,12 +10,12 @@ from typing import Any, get_args
 import numpy as np
 import pydantic
 
-from speech_server.realtime.config import SessionConfig
-from speech_server.realtime.ear import Heard
-from speech_server.realtime.events import ProtocolError, parse_client_event
-from speech_server.realtime.outputs import Generate, StopTranscribing, Transcribe, Work
-from speech_server.realtime.session import Session
-from speech_server.realtime.turns import FRAME, RATE
+from speech_server.domain import FRAME, RATE
+from speech_server.realtime.protocol.config import SessionConfig
+from speech_server.realtime.protocol.events import ProtocolError, parse_client_event
+from speech_server.realtime.protocol.outputs import Generate, StopTranscribing, Transcribe, Work
+from speech_server.realtime.state.listening import Heard
+from speech_server.realtime.state.session import Session
 
 FRAME_MS = FRAME * 1000 / RATE
 

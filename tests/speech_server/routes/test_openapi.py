@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import Any
 
 import httpx
@@ -96,6 +97,15 @@ def test_pages_are_html(client: httpx.Client, path: str):
     answer = client.get(path)
     assert answer.status_code == 200
     assert answer.headers["content-type"].startswith("text/html")
+
+
+@pytest.mark.parametrize("path", ["/docs", "/redoc"])
+def test_the_reference_loads_nothing_from_elsewhere(client: httpx.Client, path: str):
+    loaded = re.findall(r'(?:src|href)="([^"]+)"', client.get(path).text)
+    assert loaded
+    for place in loaded:
+        assert place.startswith("/")
+        assert client.get(place).status_code == 200
 
 
 def test_the_playground_loads_nothing_from_elsewhere(client: httpx.Client):

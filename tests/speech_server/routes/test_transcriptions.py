@@ -214,3 +214,44 @@ def test_the_audio_of_a_video_is_heard(client: httpx.Client, tmp_path: Path, eng
         target.mux(audio.encode(None))
         target.mux(video.encode(None))
     assert plain(hear(client, tmp_path / "clip.mp4").json()["text"]) == WORDS
+
+
+def test_parts_of_a_recording_fit_together(client: httpx.Client, english: Path):
+    middle = {"clip_zone": "0.7", "response_format": "verbose_json", "timestamp_granularities[]": "word"}
+    first = hear(client, english, clip_end="3", **middle).json()
+    second = hear(client, english, clip_start="3", **middle).json()
+    assert plain(first["text"] + " " + second["text"]) == WORDS
+    assert first["text"]
+    assert second["text"]
+    assert first["duration"] + second["duration"] == pytest.approx(5.333, abs=0.01)
+    assert first["duration"] - 0.2 < second["words"][0]["start"] < second["words"][-1]["end"] < 5.4
+
+
+def test_a_file_that_is_a_part_has_the_times_of_the_whole(client: httpx.Client, english: Path):
+    body = hear(client, english, clip_offset="3600", response_format="verbose_json").json()
+    assert 3600 <= body["segments"][0]["start"] < body["segments"][-1]["end"] < 3605.4
+    assert 5 < body["duration"] < 5.6
+    assert "01:00:0" in hear(client, english, clip_offset="3600", response_format="srt").text
+
+
+def test_a_part_beyond_the_end_has_no_words(client: httpx.Client, english: Path):
+    assert hear(client, english, clip_start="600", clip_end="1200", clip_zone="15").json() == {
+        "text": "",
+        "usage": {"type": "duration", "seconds": 0},
+    }
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        {"clip_start": "5", "clip_end": "5"},
+        {"clip_start": "-1"},
+        {"clip_end": "30", "clip_zone": "15"},
+        {"clip_zone": "inf"},
+        {"clip_start": "1", "clip_offset": "2"},
+    ],
+)
+def test_a_part_that_cannot_be_is_refused(client: httpx.Client, english: Path, form: dict[str, str]):
+    response = client.post(HEAR, files={"file": ("clip", english.read_bytes())}, data={"model": WHISPER, **form})
+    assert response.status_code == 422
+    assert "clip_" in response.json()["error"]["message"]

@@ -68,7 +68,7 @@ def test_mixtures_of_two_take_twice_the_time(name: str):
 
 def test_a_square_is_noticed():
     spaces = re.compile(r"\s*→")
-    assert growth(lambda text: spaces.sub("", text), repeated(" "), 500) > MOST
+    assert growth(lambda text: spaces.sub("", text), repeated(" "), 2000) > MOST
 
 
 def longest_step(read: Read, text: str) -> float:

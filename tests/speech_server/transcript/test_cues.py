@@ -8,7 +8,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from speech_server.engines.interfaces import Segment, Word
+from speech_server.domain import Segment, Word
 from speech_server.transcript.cues import LINE, LONGEST, LONGEST_MS, Cue, split
 
 LETTERS = st.text(st.sampled_from("abcdé.,?!-'"), min_size=1, max_size=60)

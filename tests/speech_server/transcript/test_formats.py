@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from speech_server.engines.interfaces import Segment, TokenLogprob, Word
+from speech_server.domain import Segment, TokenLogprob, Word
 from speech_server.transcript import formats
 
 HELLO = Segment(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from speech_server.engines.interfaces import Segment, Word
+from speech_server.domain import Segment, Word
 from speech_server.errors import InvalidRequest
 from speech_server.transcript.cues import Cue, breakable, split, tokens_of
 from speech_server.transcript.formats import plain_text, srt_cue, verbose, vtt_cue

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import ROOT
 from tests.test_handler import post_when_up
 from tests.worker.conftest import STAND_IN
 
-ROOT = Path(__file__).parents[3]
 ALLOWED_MB = 40
 
 

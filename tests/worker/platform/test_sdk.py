@@ -10,6 +10,7 @@ import aiohttp
 import pytest
 
 from worker.platform.sdk import JobLoop
+from worker.settings import Settings
 
 pytestmark = pytest.mark.anyio
 
@@ -19,7 +20,7 @@ async def nothing() -> None: ...
 
 def loop_of(handler: Any, concurrency: int = 2) -> JobLoop:
     config = {"handler": handler, "concurrency_modifier": lambda _: concurrency}
-    return JobLoop(config, 1.0, lambda: None, nothing, Future())
+    return JobLoop(config, Settings(shutdown_timeout=1.0), lambda: None, nothing, Future())
 
 
 async def test_a_job_that_is_stopped_before_its_first_step_frees_its_place():

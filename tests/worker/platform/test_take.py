@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from tests.local_runpod.local_platform import eventually
 from tests.worker.byte_platform import BytePlatform, Reply, job, reply
-from worker.platform.poll import Answer
+from worker.platform.poll import RawAnswer
 from worker.platform.take import Taker
 
 COMPLETED = ""  # else words of the error
@@ -246,7 +246,7 @@ def test_jobs_are_read_where_no_thread_can_be_started(monkeypatch: pytest.Monkey
         taker = Taker(MAX_MB * 1_000_000, 1, unless_shutdown)
         monkeypatch.setattr(threading.Thread, "start", refuse)
         try:
-            return await taker._read(Answer(batch(job("first", body={"x": "y" * 2_000_000}), job("last"))))
+            return await taker._read(RawAnswer(batch(job("first", body={"x": "y" * 2_000_000}), job("last"))))
         finally:
             monkeypatch.undo()
             taker.close()

@@ -11,13 +11,12 @@ import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
 import pytest
 
-from speech_server.models.cache import Cache
+from speech_server.models.disk.cache import Cache
+from tests.conftest import ROOT
 
-ROOT = Path(__file__).parents[4]
 ID = "someone/whisper-tiny"
 COMMIT = "c" * 40
 WEIGHTS = os.urandom(3_000_000)

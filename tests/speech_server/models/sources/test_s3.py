@@ -15,11 +15,11 @@ import pytest
 from mypy_boto3_s3 import S3Client
 
 from speech_server.errors import ModelNotFound, SourceUnavailable
-from speech_server.models.cache import Cache
+from speech_server.models.disk.cache import Cache
+from speech_server.models.library.store import in_silence
 from speech_server.models.sources.s3 import S3
-from speech_server.models.store import in_silence
+from tests.conftest import ROOT
 
-ROOT = Path(__file__).parents[4]
 ID = "acme-calls"
 WEIGHTS = bytes(range(256)) * 48_000  # 12 MB: three parts of a multipart upload
 
@@ -184,7 +184,7 @@ def test_a_broken_connection_is_continued_where_it_broke(
 _PULL = """
 import json, sys
 from pathlib import Path
-from speech_server.models.cache import Cache
+from speech_server.models.disk.cache import Cache
 from speech_server.models.sources.s3 import S3
 
 def show(done, total, label):

@@ -1,0 +1,1 @@
+"""Runpod from outside: its two HTTP APIs, its jobs, their answers."""

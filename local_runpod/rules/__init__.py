@@ -1,0 +1,1 @@
+"""What a job may become, and when. Pure: the clock is passed in."""

@@ -1,0 +1,1 @@
+"""Kokoro on ONNX Runtime: its voices, its phonemes, its model."""

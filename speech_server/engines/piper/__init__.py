@@ -1,0 +1,1 @@
+"""Piper on ONNX Runtime."""

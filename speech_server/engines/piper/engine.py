@@ -1,0 +1,129 @@
+"""Piper speech synthesis with piper-tts: one voice per model, or several speakers in one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from speech_server.domain import Samples, Voice
+from speech_server.engines.cores import core_count
+from speech_server.engines.interfaces import EngineArgs, SpeakOptions
+from speech_server.engines.kokoro.voices import OPENAI_VOICES
+from speech_server.engines.onnx import StoppableSession, has_cuda, open_session
+from speech_server.engines.queue.speaking import SpeechQueue, check_speed, split_speed
+from speech_server.engines.queue.turnstile import CORES
+from speech_server.errors import InvalidRequest, ModelBroken
+from speech_server.text.sentences import cut
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+    from piper.voice import PiperVoice
+
+
+def load(folder: Path, args: EngineArgs) -> PiperSpeaker:
+    """The voice in `folder` (model.onnx and config.json, or NAME.onnx and NAME.onnx.json). Raises ModelBroken."""
+    model = folder / "model.onnx"
+    if not model.exists():
+        model = next(iter(sorted(folder.glob("*.onnx"))), model)
+    config = folder / "config.json"
+    if not config.exists():
+        config = model.with_name(model.name + ".json")
+    try:
+        return PiperSpeaker(model, json.loads(config.read_text("utf-8")), args)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelBroken(f"{folder} is no Piper voice this server can read: {error}") from error
+
+
+class PiperSpeaker:
+    """A loaded Piper voice. Its voices are its speakers; a voice with one speaker has one, by its own name."""
+
+    def __init__(self, model: Path, config: dict[str, Any], args: EngineArgs) -> None:
+        from piper.config import PhonemeType, PiperConfig
+        from piper.voice import PiperVoice
+
+        parsed = PiperConfig.from_dict(config)
+        if parsed.phoneme_type not in (PhonemeType.ESPEAK, PhonemeType.TEXT):
+            raise ModelBroken(f"{model} needs Piper's {parsed.phoneme_type.value} reader, which this server has not")
+        # Each piece is short work (0.03 of its duration): one thread each, as many side by side as there are cores.
+        on_gpu = args.device != "cpu" and has_cuda()
+        workers = args.workers or (2 if on_gpu else args.threads or core_count())
+        session = cast("InferenceSession", StoppableSession(open_session(model, 1, args.device)))
+        self._voice: PiperVoice = PiperVoice(session=session, config=parsed)
+        self.memory_bytes = model.stat().st_size
+        self.sample_rate = parsed.sample_rate
+        self._language = parsed.espeak_voice
+        self._speakers, self._names = _speakers(config)
+        self.voices: Mapping[str, Voice] = {name: Voice(name, _language(config)) for name in self._speakers}
+        self._queue = SpeechQueue("piper", workers, args, None if on_gpu else CORES)
+        self.batcher = self._queue.batcher
+
+    def check(self, options: SpeakOptions) -> None:
+        check_speed(options.speed)
+        self._speaker(options.voice)
+        own = _language_family(self._language)
+        if options.language and _language_family(options.language) != own:
+            raise InvalidRequest(
+                f"language '{options.language[:40]}' is not this voice's: it speaks {own}", param="language"
+            )
+
+    def speak(self, text: str, options: SpeakOptions) -> AsyncGenerator[Samples, None]:
+        self.check(options)
+        speaker = self._speaker(options.voice)
+        own, tempo = split_speed(options.speed)
+
+        def say(piece: str, alone: bool) -> Samples:
+            return self._say(piece, speaker, own)
+
+        pieces = cut(text, self._language, early=options.early)
+        return self._queue.speak(pieces, say, rate=self.sample_rate, pause_scale=1 / options.speed, tempo=tempo)
+
+    def close(self) -> None:
+        self._queue.close()
+        del self._voice
+
+    def _speaker(self, voice: str) -> int:
+        """The speaker a client means: by name or number, by the model's name, or by an OpenAI name (the default)."""
+        name = voice.strip().lower().rsplit("/", 1)[-1].removeprefix("piper-")
+        if name in self._names or name in OPENAI_VOICES:
+            return self._names.get(name, self._voice.config.default_speaker_id)
+        raise InvalidRequest(
+            f"voice '{voice[:100]}' is not known: this model has {', '.join(list(self._speakers)[:200])}"
+            f" (OpenAI's names, as alloy, mean its default voice)",
+            param="voice",
+            code="unknown_voice",
+        )
+
+    def _say(self, text: str, speaker: int, speed: float) -> Samples:
+        from piper.config import SynthesisConfig
+
+        config = self._voice.config
+        # Not normalised: that would make every piece as loud as its loudest sound, a shout and a whisper alike.
+        wanted = SynthesisConfig(speaker_id=speaker, length_scale=config.length_scale / speed, normalize_audio=False)
+        chunks = [chunk.audio_float_array for chunk in self._voice.synthesize(text, wanted)]
+        return np.concatenate(chunks) if chunks else np.zeros(0, np.float32)
+
+
+def _speakers(config: dict[str, Any]) -> tuple[dict[str, int], dict[str, int]]:
+    """(speakers by the name shown, every name that is accepted in lower case)."""
+    dataset = str(config.get("dataset") or "default")
+    speakers: dict[str, int] = dict(config.get("speaker_id_map") or {}) or {dataset: 0}
+    default = int(config.get("default_speaker_id", 0))
+    quality = config.get("audio", {}).get("quality", "")
+    code = config.get("language", {}).get("code", "")
+    names = {name.lower(): number for name, number in speakers.items()}
+    numbers = {str(number): number for number in speakers.values()}
+    own = {name.lower(): default for name in ("default", dataset, f"{code}-{dataset}", f"{code}-{dataset}-{quality}")}
+    return speakers, {**own, **numbers, **names}
+
+
+def _language(config: dict[str, Any]) -> str:
+    code = config.get("language", {}).get("code") or config["espeak"]["voice"]
+    return str(code).lower().replace("_", "-")
+
+
+def _language_family(language: str) -> str:
+    return language.strip().lower().replace("_", "-").partition("-")[0]

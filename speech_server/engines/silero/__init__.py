@@ -1,0 +1,1 @@
+"""Silero, which hears whether somebody speaks, on ONNX Runtime."""

@@ -1,0 +1,215 @@
+"""Whisper on CTranslate2: the chunks of all requests in one queue, encoded one by one, decoded together."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import ctranslate2
+from faster_whisper import WhisperModel
+from faster_whisper.feature_extractor import FeatureExtractor
+
+from speech_server.domain import ChunkTranscript, SpeechChunk
+from speech_server.engines.cores import core_count
+from speech_server.engines.interfaces import EngineArgs, TranscribeOptions
+from speech_server.engines.queue.batching import Batcher
+from speech_server.engines.queue.fair_queue import Lane, Work
+from speech_server.engines.queue.turnstile import CORES
+from speech_server.engines.whisper.decode import Decoder
+from speech_server.engines.whisper.job import FULL_WINDOW, Job, Request, choose_attempt, is_worth_another
+from speech_server.engines.whisper.segments import add_segments
+from speech_server.errors import InvalidRequest, ModelBroken
+
+_WORKSPACE = 100 * 1024 * 1024  # bytes a worker's activations take, seen with base
+
+
+Turn = Work[Job, ChunkTranscript]
+
+
+class WhisperTranscriber:
+    """One model in memory, called from as many threads as it has workers."""
+
+    def __init__(self, library: WhisperModel, *, workers: int, weights: int, args: EngineArgs) -> None:
+        self.languages = _languages(library)
+        self.memory_bytes = weights + workers * _WORKSPACE
+        self._library = library
+        self._decoder = Decoder(library)
+        cuda = library.model.device == "cuda"
+        self._short_windows = bool(args.extra.get("short_windows", True))
+        self._beam_size = int(args.extra.get("beam_size", 0))  # a models file's, in place of the default
+        batch = int(args.extra.get("max_batch", 0)) or (32 if cuda else 8)
+        # Chunks of one request in the queue: bounds memory, keeps all workers busy.
+        self._ahead = workers * batch if cuda else 3 * workers
+        self.batcher: Batcher[Job, ChunkTranscript] = Batcher(
+            self._step,
+            name="whisper",
+            workers=workers,
+            max_batch=batch,
+            # Seconds of audio: on a CPU a longer batch would keep others waiting for seconds.
+            max_cost=960.0 if cuda else 90.0,
+            max_lanes=int(args.extra.get("max_requests", 128)),
+            turnstile=None if cuda else CORES,
+        )
+
+    def close(self) -> None:
+        self.batcher.close()
+        self._library.model.unload_model()
+
+    async def transcribe(
+        self, chunks: AsyncIterator[SpeechChunk], options: TranscribeOptions
+    ) -> AsyncGenerator[ChunkTranscript, None]:
+        request = self._open(options)
+        with self.batcher.lane() as lane:
+            done: asyncio.Queue[asyncio.Future[ChunkTranscript] | None] = asyncio.Queue()
+            slots = asyncio.Semaphore(self._ahead)
+            feeder = asyncio.create_task(_feed(chunks, request, lane, done, slots))
+            try:
+                while future := await done.get():
+                    yield await future
+                    slots.release()
+                await feeder
+            finally:
+                feeder.cancel()
+                await asyncio.gather(feeder, return_exceptions=True)
+                while not done.empty():
+                    if future := done.get_nowait():
+                        future.cancel()
+
+    def _open(self, options: TranscribeOptions) -> Request:
+        if options.language is not None and options.language not in self.languages:
+            known = ", ".join(sorted(self.languages))
+            raise InvalidRequest(
+                f"the model does not know the language '{options.language}': use one of {known}", param="language"
+            )
+        if self._beam_size and options.beam_size > 1:  # 1 was asked for to be quick
+            options = replace(options, beam_size=self._beam_size)
+        sample = self._decoder.tokenizer(options.task, "en")
+        request = Request(options, self._short_windows, len(self._decoder.prompt(sample, options)))
+        if options.language or len(self.languages) == 1:
+            self._set_language(request, options.language or "en", 1.0)
+        return request
+
+    def _set_language(self, request: Request, language: str, probability: float) -> None:
+        request.language, request.language_probability = language, probability
+        request.tokenizer = self._decoder.tokenizer(request.options.task, language)
+
+    # --- on worker threads ---
+
+    def _step(self, batch: list[Turn]) -> None:
+        self._encode(batch)
+        self.batcher.stand_aside(batch)
+        self._encode(self.batcher.join(batch))
+        self.batcher.stand_aside(batch)
+        ready = self._with_language([work for work in batch if work.wanted])
+        if not ready:
+            return
+        attempts = self._decoder.decode([work.payload for work in ready])
+        for work, attempt in zip(ready, attempts, strict=True):
+            job = work.payload
+            job.attempts.append(attempt)
+            if is_worth_another(job.attempts) and self._try_again(job):
+                self._put_back(work)
+                continue
+            done = add_segments(self._decoder, job, choose_attempt(job.attempts))
+            if job.start + done < len(job.chunk.samples):
+                job.advance(done)
+                self._put_back(work)
+            else:
+                work.future.set_result(job.transcript())
+
+    def _encode(self, batch: list[Turn]) -> None:
+        for work in batch:
+            if work.wanted and work.payload.encoded is None:
+                self._decoder.encode(work.payload)
+
+    def _with_language(self, batch: list[Turn]) -> list[Turn]:
+        """Those whose language is known. The first chunk decides for all; the others are set aside, already encoded."""
+        first = [work for work in batch if work.payload.first and work.payload.request.tokenizer is None]
+        if first:
+            languages = self._decoder.detect_languages([work.payload for work in first])
+            for work, (language, probability) in zip(first, languages, strict=True):
+                request = work.payload.request
+                with request.lock:
+                    self._set_language(request, language, probability)
+                self.batcher.call_back(work.lane)
+        ready: list[Turn] = []
+        for work in batch:
+            request = work.payload.request
+            with request.lock:
+                if request.tokenizer:
+                    ready.append(work)
+                else:
+                    self.batcher.set_aside(work)
+        return ready
+
+    def _try_again(self, job: Job) -> bool:
+        """Step down the ladder: the full window first, then higher temperatures."""
+        if job.window < FULL_WINDOW:
+            job.widen()
+            return True
+        if job.temperature + 1 < len(job.request.options.temperatures):
+            job.temperature += 1
+            return True
+        return False
+
+    def _put_back(self, work: Turn) -> None:
+        work.kind = work.payload.kind
+        self.batcher.put_back(work)
+
+
+async def _feed(
+    chunks: AsyncIterator[SpeechChunk],
+    request: Request,
+    lane: Lane[Job, ChunkTranscript],
+    done: asyncio.Queue[asyncio.Future[ChunkTranscript] | None],
+    slots: asyncio.Semaphore,
+) -> None:
+    first = True
+    try:
+        async for chunk in chunks:
+            await slots.acquire()
+            job = Job.of(request, chunk, first)
+            first = False
+            future = lane.submit(job, job.cost, job.kind)
+            done.put_nowait(asyncio.wrap_future(future))
+    finally:
+        done.put_nowait(None)
+
+
+def _languages(library: WhisperModel) -> frozenset[str]:
+    """The library lists all Whisper ever knew; models older than a language lack its token."""
+    if not library.model.is_multilingual:
+        return frozenset({"en"})
+    token = library.hf_tokenizer.token_to_id
+    return frozenset(code for code in library.supported_languages if token(f"<|{code}|>") is not None)
+
+
+def load(folder: Path, args: EngineArgs) -> WhisperTranscriber:
+    device = args.device
+    if device == "auto":
+        device = "cuda" if ctranslate2.get_cuda_device_count() else "cpu"
+    compute_type = args.compute_type
+    if compute_type == "default":
+        compute_type = "float16" if device == "cuda" else "int8"
+    workers = args.workers or (2 if device == "cuda" else core_count())
+    # Without this file the library would ask the hub for one.
+    for name in ("model.bin", "tokenizer.json"):
+        if not (folder / name).is_file():
+            raise ModelBroken(f"no {name} in {folder}: pull the model again")
+    try:
+        library = WhisperModel(
+            str(folder),
+            device=device,
+            compute_type=compute_type,
+            cpu_threads=args.threads or 1,
+            num_workers=workers + 1,  # one for newcomers while the others are busy
+        )
+    except (RuntimeError, ValueError) as error:
+        raise ModelBroken(f"the Whisper model in {folder} cannot be loaded: {error}") from error
+    if library.feature_extractor.mel_filters.shape[0] != library.model.n_mels:  # no preprocessor_config.json
+        library.feature_extractor = FeatureExtractor(feature_size=library.model.n_mels)
+    size = (folder / "model.bin").stat().st_size
+    weights = size * 6 // 10 if compute_type.startswith("int8") else size
+    return WhisperTranscriber(library, workers=workers, weights=weights, args=args)

@@ -1,0 +1,1 @@
+"""Whisper checkpoints -> CTranslate2 folders, in the precision one wants."""

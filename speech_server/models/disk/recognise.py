@@ -1,0 +1,133 @@
+"""Tells from a folder's files which engine its model is for, and whether the folder is complete."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, Field, StringConstraints, ValidationError
+
+from speech_server.domain import Voice
+from speech_server.engines.kokoro.voices import usable
+from speech_server.errors import ModelBroken
+from speech_server.models.catalog.info import EngineName, ModelInfo, owner, spoken
+from speech_server.models.disk.reading import files_of, member_names, read_config
+
+# What the engines open. A folder that lacks one of these is a download that was cut off, not a model.
+_LAYOUTS: tuple[tuple[EngineName, tuple[str, ...]], ...] = (
+    ("whisper", ("model.bin", "config.json", "tokenizer.json", "vocabulary.*")),
+    ("kokoro", ("model.onnx", "voices.bin")),
+    ("piper", ("model.onnx", "config.json")),
+    ("piper", ("*.onnx", "*.onnx.json")),
+)
+_OPTIONAL = ("preprocessor_config.json",)
+_Name = Annotated[str, StringConstraints(min_length=1, max_length=100)]
+
+
+class _Audio(BaseModel):
+    sample_rate: int = Field(ge=1_000, le=400_000)
+
+
+class _Language(BaseModel):
+    code: _Name | None = None
+
+
+class _Espeak(BaseModel):
+    voice: _Name = "en"
+
+
+class _PiperConfig(BaseModel):
+    """What is read of a Piper voice's configuration."""
+
+    audio: _Audio
+    language: _Language = _Language()
+    espeak: _Espeak = _Espeak()
+    dataset: str | None = Field(None, max_length=100)
+    speaker_id_map: dict[_Name, int] | None = None
+
+
+def engine_of(names: Collection[str]) -> EngineName | None:
+    """The engine for a folder with these file names; Piper's need a look into the configuration as well."""
+    return next((engine for engine, patterns in _LAYOUTS if _covers(names, patterns)), None)
+
+
+def wanted(names: Collection[str]) -> list[str]:
+    """The files to take of a repository or folder; no engine opens what else lies there."""
+    patterns = next((patterns for _, patterns in _LAYOUTS if _covers(names, patterns)), ())
+    return [name for name in names if patterns and _matches(name, (*patterns, *_OPTIONAL))]
+
+
+def _covers(names: Collection[str], patterns: tuple[str, ...]) -> bool:
+    return all(any(_matches(name, (pattern,)) for name in names) for pattern in patterns)
+
+
+def _matches(name: str, patterns: tuple[str, ...]) -> bool:
+    return "/" not in name and any(fnmatch(name, pattern) for pattern in patterns)
+
+
+def recognise(folder: Path) -> EngineName | None:
+    """The engine of a complete model folder; None for anything else. Broken links count as missing."""
+    try:
+        found = describe("", folder, ())
+    except ModelBroken:
+        return None
+    return found.engine if found else None
+
+
+def files_in(folder: Path) -> list[str]:
+    """Names of the files that are there and not empty."""
+    return list(files_of(folder))
+
+
+def describe(
+    model_id: str, folder: Path, whisper_languages: tuple[str, ...], names: Collection[str] | None = None
+) -> ModelInfo | None:
+    """A model nobody listed, from its files alone. Raises ModelBroken for one that is complete but cannot be read."""
+    names = files_in(folder) if names is None else names
+    engine = engine_of(names)
+    if engine == "whisper":
+        languages = ("en",) if model_id.endswith(".en") else whisper_languages
+        return ModelInfo(model_id, engine, languages, owned_by=owner(model_id))
+    if engine == "kokoro":
+        voices = usable(_voice_names(folder / "voices.bin"))
+        return ModelInfo(model_id, engine, spoken(voices), voices, 24_000, "Apache-2.0", owned_by=owner(model_id))
+    if engine == "piper":
+        if (config := _piper_config(folder, names)) is None:
+            return None
+        voices = _piper_voices(config)
+        return ModelInfo(model_id, engine, spoken(voices), voices, config.audio.sample_rate, owned_by=owner(model_id))
+    return ModelInfo(model_id, engine, owned_by=owner(model_id)) if engine else None
+
+
+def _piper_voices(config: _PiperConfig) -> tuple[Voice, ...]:
+    """One voice, or one per speaker."""
+    language = (config.language.code or config.espeak.voice).replace("_", "-").lower()
+    names = list(config.speaker_id_map or {}) or [config.dataset or "default"]
+    return tuple(Voice(name, language) for name in names)
+
+
+def _voice_names(archive: Path) -> list[str]:
+    # voices.bin is an .npz: a zip of one .npy per voice
+    names = [name.removesuffix(".npy") for name in member_names(archive)]
+    voices = [name for name in names if name.isascii() and name.isidentifier() and len(name) <= 100]
+    if not voices:
+        raise ModelBroken(f"{archive} holds no voices")
+    return voices
+
+
+def _piper_config(folder: Path, names: Collection[str]) -> _PiperConfig | None:
+    """A Piper voice's configuration, by either of its names; None where the ONNX model is something else's."""
+    candidates = [name for name in names if name == "config.json" or name.endswith(".onnx.json")]
+    for name in sorted(candidates, key=lambda name: (name != "config.json", name))[:2]:
+        content = read_config(folder / name)
+        if not isinstance(content, Mapping) or "phoneme_id_map" not in content:
+            continue
+        try:
+            return _PiperConfig.model_validate(content)
+        except ValidationError as error:
+            fault = error.errors(include_url=False, include_input=False)[0]
+            place = ".".join(str(part)[:100] for part in fault["loc"])
+            raise ModelBroken(f"{folder / name} cannot be: {place}: {fault['msg']}") from error
+    return None

@@ -1,0 +1,172 @@
+"""The catalog: which models exist, by which names, and which one an alias means."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from speech_server.errors import ModelNotFound
+from speech_server.models.catalog.aliases import read_aliases
+from speech_server.models.catalog.arguments import configured_args
+from speech_server.models.catalog.ids import require_model_id
+from speech_server.models.catalog.info import ModelInfo, Task
+from speech_server.models.catalog.listing import SILERO, list_models, read_data
+from speech_server.models.catalog.models_file import read_named_models
+from speech_server.models.disk.cache import open_cache
+from speech_server.models.disk.folders import folders_of
+from speech_server.models.disk.recognise import describe, wanted
+from speech_server.models.library.inventory import Files, Installed, Inventory
+from speech_server.settings import Settings
+
+__all__ = ["SILERO", "Catalog", "ModelInfo"]
+
+# openai/whisper-base, OpenVINO/whisper-base-fp16-ov, whisper-large-v3-turbo, distil-whisper/distil-large-v3:
+# without the owner and the precision, the name of the weights is left.
+_WHISPER_NAME = re.compile(
+    r"(?:(?:openai|OpenVINO|distil-whisper)/)?(distil-)?(?:faster-)?(?:whisper-)?([a-z0-9.-]+?)"
+    r"(?:-(?:fp32|fp16|bf16|int8|int4))?(?:-(?:ov|ct2))?",
+    re.IGNORECASE,
+)
+
+
+class Catalog:
+    """What there is, by id and by alias. Raises ConfigurationInvalid for a wrong models or aliases file."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._cache = open_cache(settings)  # tells which models are installed
+        self._data = read_data()
+        self._settings = settings
+        self._preferred = {"whisper": settings.default_stt_model, "kokoro": settings.default_tts_model}
+        self._own_aliases = read_aliases(settings.model_aliases_file)
+        self._named = {model.id: model for model in read_named_models(settings)}
+        self._listed = {model.id: self._configured(model) for model in list_models(self._data)} | self._named
+        self._inventory = Inventory(self._folders, self._describe)
+        self.remembers = False
+
+    @property
+    def aliases(self) -> Mapping[str, str]:
+        """Alias -> the id it means now: the built-in ones and the user's, which win."""
+        names = [*self._data["aliases"], "silero_vad_v5", *self._own_aliases]
+        return {name: self.resolve(name) for name in names}
+
+    @property
+    def default(self) -> tuple[str, ...]:
+        """What `models pull --default` installs."""
+        return tuple(self._data["default"])
+
+    def resolve(self, name: str) -> str:
+        """The id a name means; a name nobody knows is its own id.
+
+        whisper-1 and its like mean DEFAULT_STT_MODEL when that is installed, else the first Whisper of the catalog
+        that is (multilingual ones first, the larger first), else DEFAULT_STT_MODEL, to be downloaded.
+        tts-1 and its like the same with DEFAULT_TTS_MODEL and Kokoro.
+        """
+        seen = set()
+        while name in self._own_aliases and name not in seen:
+            seen.add(name)
+            name = self._own_aliases[name]
+        if name in self._listed:
+            return name
+        if family := self._data["aliases"].get(name):
+            return self._best_installed(family)
+        if name.startswith("silero_vad"):
+            return SILERO
+        return self._same_weights(name)
+
+    def remember(self) -> None:
+        """From now on `find`, `folder` and `resolve` answer from memory: what the last `scan`, or `look`, saw."""
+        self.scan()
+        self.remembers = True
+
+    def find(self, model_id: str) -> ModelInfo | None:
+        """What is known of a model: from the catalog, from its files where it is installed, or None."""
+        installed = self._installed(model_id)
+        return installed.info if installed else self._listed.get(model_id)
+
+    def folder(self, model_id: str) -> Path | None:
+        """Where an installed model lies; None when it is not installed, or not completely."""
+        installed = self._installed(model_id)
+        return installed.folder if installed else None
+
+    def installed_model(self, model_id: str) -> ModelInfo | None:
+        """Like `find`, but None for a model that is not installed."""
+        installed = self._installed(model_id)
+        return installed.info if installed else None
+
+    def look(self, model_id: str) -> Installed | None:
+        """An installed model, from the disk. Blocking. Raises ModelNotFound for what is no id."""
+        return self._inventory.look(require_model_id(model_id))
+
+    def is_broken(self, model_id: str) -> bool:
+        """Whether the last look found files that are no model only because they cannot be read."""
+        return self._inventory.is_broken(model_id)
+
+    def scan(self) -> list[ModelInfo]:
+        """Every installed model, from the disk: the cache's, the models file's, and Silero. Blocking."""
+        ids = [*self._cache.ids(), *self._named, SILERO]
+        return [installed.info for installed in self._inventory.scan(ids)]
+
+    def installed(self) -> list[ModelInfo]:
+        """Every installed model."""
+        return [installed.info for installed in self._inventory.all()] if self.remembers else self.scan()
+
+    def _installed(self, model_id: str) -> Installed | None:
+        return self._inventory.get(require_model_id(model_id)) if self.remembers else self.look(model_id)
+
+    def known(self, task: Task | None = None) -> list[ModelInfo]:
+        """Everything that could be installed; answered without a network."""
+        return [model for model in self._listed.values() if task in (None, model.task)]
+
+    def is_listed(self, model_id: str) -> bool:
+        """Whether the catalog or the models file names it, installed or not."""
+        return model_id in self._listed
+
+    def named(self) -> list[ModelInfo]:
+        """The models file's."""
+        return list(self._named.values())
+
+    def _folders(self, model_id: str) -> Iterable[Path]:
+        return folders_of(model_id, self._listed.get(model_id), self._cache)
+
+    def _describe(self, model_id: str, folder: Path, files: Files) -> ModelInfo | None:
+        """The catalog's words and the files' own facts."""
+        listed = self._listed.get(model_id)
+        if listed and listed.engine == "silero":
+            return listed
+        found = describe(model_id, folder, self._languages(yue="large-v3" in model_id), files)
+        if found is None:
+            return None
+        if listed is None:
+            model = self._configured(found)
+        elif listed.url or listed.engine == "piper":  # of these only the files know the voices
+            facts = {name: getattr(found, name) for name in ("engine", "languages", "voices", "sample_rate")}
+            model = replace(listed, **facts)
+        else:
+            model = listed
+        taken = [files[name] for name in wanted(files)]
+        newest = max(file.mtime_ns for file in taken)
+        return replace(model, size_bytes=sum(file.size for file in taken), created=newest // 1_000_000_000)
+
+    def _configured(self, model: ModelInfo) -> ModelInfo:
+        return replace(model, args=configured_args(model.engine, self._settings))
+
+    def _best_installed(self, family: str) -> str:
+        preferred = self._same_weights(self._preferred[family])
+        candidates = [preferred, *(entry["id"] for entry in self._data[family])]
+        return next((model_id for model_id in candidates if self._is_installed(model_id)), preferred)
+
+    def _is_installed(self, model_id: str) -> bool:
+        try:
+            return self.folder(model_id) is not None
+        except ModelNotFound:  # a setting that is no id
+            return False
+
+    def _same_weights(self, name: str) -> str:
+        match = _WHISPER_NAME.fullmatch(name)
+        weights = (match[1] or "") + match[2] if match else ""
+        return next((entry["id"] for entry in self._data["whisper"] if weights.lower() in entry["sizes"]), name)
+
+    def _languages(self, *, yue: bool) -> tuple[str, ...]:
+        return (*self._data["whisper_languages"], *(("yue",) if yue else ()))

@@ -1,0 +1,1 @@
+"""What runs a session: its socket, its tasks, its threads."""

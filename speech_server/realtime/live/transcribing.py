@@ -1,0 +1,106 @@
+"""Carries out the session's transcriptions on the speech-to-text engine."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing, contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from speech_server.audio.resample import Resampler
+from speech_server.domain import RATE, Samples, SpeechChunk, VadOptions
+from speech_server.engines.cores import core_count
+from speech_server.engines.interfaces import TranscribeOptions, Transcriber
+from speech_server.errors import Busy
+from speech_server.realtime.live.ear import decode, decode_base64
+from speech_server.realtime.protocol.config import TranscriptionSettings
+from speech_server.realtime.protocol.events import ProtocolError
+from speech_server.realtime.protocol.outputs import Transcribe, TranscribeUpload
+from speech_server.speech_to_text import bounded, transcribe_samples
+
+if TYPE_CHECKING:
+    from speech_server.models.loader import Loader
+
+BLOCK_SECONDS = 30
+# At once, in all sessions: a guess that takes a core from somebody's final text is not worth it.
+MOST_GUESSES = max(1, core_count() // 2)
+
+
+class Load:
+    """How many transcriptions of live turns are under way in this process."""
+
+    def __init__(self) -> None:
+        self.finals = self.guesses = 0
+
+    @contextmanager
+    def counted(self, *, final: bool) -> Iterator[None]:
+        """Guesses get what finals leave: raises Busy for one too many."""
+        if not final and (self.finals or self.guesses >= MOST_GUESSES):
+            raise Busy("the engine has more important things to do than to guess")
+        self.finals += final
+        self.guesses += not final
+        try:
+            yield
+        finally:
+            self.finals -= final
+            self.guesses -= not final
+
+
+_load = Load()
+
+
+async def carry_out(work: Transcribe | TranscribeUpload, loader: Loader, *, max_seconds: float) -> tuple[str, float]:
+    """The text and the seconds of audio it is of. Raises SpeechError, and ProtocolError for a bad upload, or one of
+    more than `max_seconds`.
+
+    A guess raises Busy when its time is better spent on others.
+    """
+    async with loader.transcriber(work.settings.model) as transcriber:
+        if isinstance(work, Transcribe):
+            with _load.counted(final=work.final):
+                text = await _transcribe_piece(work.samples, transcriber, _options(work.settings, final=work.final))
+            return text, len(work.samples) / RATE
+        async with loader.detector() as detector:
+            blocks, options = _decoded(work, max_seconds), _options(work.settings, final=True)
+            transcription = transcribe_samples(blocks, transcriber, options, detector, VadOptions())
+            async with aclosing(transcription):
+                text = "".join([segment.text async for segment in transcription])
+        return text.strip(), transcription.duration
+
+
+def _options(settings: TranscriptionSettings, *, final: bool) -> TranscribeOptions:
+    """The final text gets the decoder's whole care; a guess is worth one quick pass."""
+    options = TranscribeOptions(
+        language=settings.language,
+        prompt=settings.prompt,
+        hotwords=", ".join(settings.keywords or ()) or None,
+        without_timestamps=True,
+    )
+    return bounded(options if final else replace(options, beam_size=1, temperatures=(0.0,)))
+
+
+async def _transcribe_piece(samples: Samples, transcriber: Transcriber, options: TranscribeOptions) -> str:
+    """Of one piece, at most 30 s: straight to the engine."""
+
+    async def one() -> AsyncIterator[SpeechChunk]:
+        yield SpeechChunk(samples, 0.0)
+
+    texts = []
+    transcripts = transcriber.transcribe(one(), options)
+    async for transcript in transcripts:
+        texts += [segment.text for segment in transcript.segments]
+    return "".join(texts)
+
+
+def _decoded(work: TranscribeUpload, max_seconds: float) -> Iterator[Samples]:
+    """Block by block: all samples take eight times the upload's size where that is G.711."""
+    data = b"".join(map(decode_base64, work.audio))
+    second = work.format.rate * (2 if work.format.type == "audio/pcm" else 1)
+    if len(data) > max_seconds * second:
+        raise ProtocolError(
+            f"The audio is longer than {max_seconds:g} s: send it in parts", code="too_large", param="item"
+        )
+    resampler = Resampler(work.format.rate, RATE)
+    for at in range(0, len(data), BLOCK_SECONDS * second):
+        yield resampler.feed(decode(data[at : at + BLOCK_SECONDS * second], work.format)[0])
+    yield resampler.finish()

@@ -1,0 +1,168 @@
+"""The tasks behind one session: its transcriptions, its replies, and the models it keeps in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Any
+
+from speech_server.errors import SpeechError
+from speech_server.language_model import LanguageModel, open_language_model
+from speech_server.models.catalog.info import STT, TTS
+from speech_server.realtime.live.ear import Ear
+from speech_server.realtime.live.queues import SEND_BEHIND, Bounded
+from speech_server.realtime.live.speaking import answer
+from speech_server.realtime.live.transcribing import carry_out
+from speech_server.realtime.protocol.events import ProtocolError
+from speech_server.realtime.protocol.outputs import (
+    Generate,
+    ListenFor,
+    StopGenerating,
+    StopTranscribing,
+    Transcribe,
+    TranscribeUpload,
+    Work,
+)
+from speech_server.realtime.state.session import Session
+from speech_server.settings import Settings
+
+if TYPE_CHECKING:
+    from speech_server.models.catalog.info import Task as ModelTask
+    from speech_server.models.loader import Loader
+
+
+class Crew:
+    """Every task belongs to `tasks`, the session's group, and ends with it."""
+
+    def __init__(
+        self,
+        session: Session,
+        ear: Ear,
+        settings: Settings,
+        loader: Loader,
+        tasks: asyncio.TaskGroup,
+        stack: AsyncExitStack,
+    ) -> None:
+        self.outbox = Bounded(SEND_BEHIND)
+        self._session = session
+        self._ear = ear
+        self._settings = settings
+        self._loader = loader
+        self._tasks = tasks
+        self._stack = stack
+        self._model: LanguageModel | None = None
+        self._working: dict[int | str, asyncio.Task[None]] = {}  # by job or response
+        self._held: dict[tuple[str, ModelTask], asyncio.Task[None]] = {}
+        self._less = asyncio.Event()
+
+    def flush(self) -> None:
+        """Send what the session has to say, start and stop the work it wants done."""
+        for event in self._session.take_events():
+            self._post(event)
+        for work in self._session.take_work():
+            self._start(work)
+        self._less.set()
+
+    async def fewer_pending(self, most: int) -> None:
+        """Wait until fewer than `most` turns wait for their text."""
+        while self._session.pending >= most:
+            self._less.clear()
+            await self._less.wait()
+
+    def hold_models(self) -> None:
+        """Load what the session will need, and keep it in memory while it lasts: nobody waits for it later."""
+        config = self._session.config
+        wanted: set[tuple[str, ModelTask]] = {(config.audio.input.spoken.model, STT)}
+        if config.type == "realtime" and config.speaks and self._settings.chat_completion_base_url:
+            wanted.add((config.audio.output.model, TTS))
+        for key in self._held.keys() - wanted:
+            self._held.pop(key).cancel()
+        for key in wanted - self._held.keys():
+            self._held[key] = self._tasks.create_task(self._hold(*key))
+
+    async def _hold(self, name: str, task: ModelTask) -> None:
+        try:
+            async with self._loader.use(name, task):
+                await asyncio.Event().wait()
+        except SpeechError:
+            return  # who needs the model is told why there is none
+
+    def _post(self, event: dict[str, Any]) -> None:
+        label = None
+        if event["type"] in ("response.output_audio.delta", "response.audio.delta"):
+            label = event["response_id"]
+        elif event["type"] == "response.done" and event["response"]["status"] == "cancelled":
+            self.outbox.drop(event["response"]["id"])  # nobody wants to hear the rest
+        self.outbox.put(json.dumps(event, separators=(",", ":")), label)
+
+    def _start(self, work: Work) -> None:
+        match work:
+            case Transcribe() | TranscribeUpload():
+                self._working[work.job] = self._tasks.create_task(self._transcribe(work))
+            case Generate():
+                self._working[work.response_id] = self._tasks.create_task(self._generate(work))
+            case StopTranscribing():
+                self._stop(work.job)
+            case StopGenerating():
+                self._stop(work.response_id)
+            case ListenFor():
+                self._ear.listen_for(work.format)
+
+    def _stop(self, key: int | str) -> None:
+        if (task := self._working.pop(key, None)) is not None:
+            task.cancel()
+
+    async def _transcribe(self, work: Transcribe | TranscribeUpload) -> None:
+        try:
+            text, seconds = await carry_out(work, self._loader, max_seconds=self._settings.max_audio_seconds)
+        except SpeechError as error:
+            self._session.transcription_failed(work.job, describe(error))
+        except ProtocolError as error:
+            details = {"type": "invalid_request_error", "code": error.code, "message": error.message}
+            self._session.transcription_failed(work.job, {**details, "param": error.param})
+        else:
+            self._session.transcribed(work.job, text, seconds)
+        self._working.pop(work.job, None)
+        self.flush()
+
+    async def _generate(self, work: Generate) -> None:
+        try:
+            if self._model is None:
+                self._model = await self._stack.enter_async_context(open_language_model(self._settings))
+            delivery = Delivery(work.response_id, self._session, self)
+            end = await answer(work, self._model, self._loader, delivery, lead=self._settings.realtime_audio_lead)
+        except SpeechError as error:
+            self._session.reply_failed(work.response_id, describe(error))
+        else:
+            self._session.reply_done(work.response_id, end.finish_reason, end.usage)
+        self._working.pop(work.response_id, None)
+        self.flush()
+
+
+class Delivery:
+    """Hands a reply to the session piece by piece, as fast as the client takes it."""
+
+    def __init__(self, response_id: str, session: Session, crew: Crew) -> None:
+        self._id = response_id
+        self._session = session
+        self._crew = crew
+
+    async def text(self, delta: str) -> None:
+        await self._crew.outbox.room()
+        self._session.reply_text(self._id, delta)
+        self._crew.flush()
+
+    async def call(self, index: int, call_id: str | None, name: str | None, arguments: str) -> None:
+        await self._crew.outbox.room()
+        self._session.reply_call(self._id, index, call_id, name, arguments)
+        self._crew.flush()
+
+    async def audio(self, data: str, sentence: str, start_ms: float, end_ms: float) -> None:
+        await self._crew.outbox.room()
+        self._session.reply_audio(self._id, data, sentence, start_ms, end_ms)
+        self._crew.flush()
+
+
+def describe(error: SpeechError) -> dict[str, Any]:
+    return {"type": error.type, "code": error.code, "message": error.message, "param": error.param}

@@ -1,0 +1,1 @@
+"""What passes between client and server: events, items, the session's configuration, two dialects. Pure."""

@@ -1,0 +1,171 @@
+"""What a realtime session is set to: OpenAI's `session` object, its defaults, and partial updates of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
+
+from speech_server.transcript.languages import asked_language
+
+Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=256)]
+Modality = Literal["text", "audio"]
+
+# How long semantic_vad waits: it is server_vad with a patience, there is no model of meaning behind it.
+EAGERNESS_MS = {"low": 1200, "medium": 800, "auto": 800, "high": 400}
+
+
+class Strict(BaseModel):
+    """Unknown fields are an error that names them: a misspelled setting is never silently ignored."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class PcmFormat(Strict):
+    type: Literal["audio/pcm"] = "audio/pcm"
+    rate: int = Field(24_000, ge=8_000, le=48_000)
+
+
+class G711Format(Strict):
+    type: Literal["audio/pcmu", "audio/pcma"]
+
+    @property
+    def rate(self) -> int:
+        return 8_000
+
+
+AudioFormat = Annotated[PcmFormat | G711Format, Field(discriminator="type")]
+
+
+class TranscriptionSettings(Strict):
+    model: Name = "whisper-1"
+    language: str | None = None
+    prompt: str | None = None
+    # Accepted for newer clients; `keywords` become Whisper's hotwords.
+    keywords: tuple[str, ...] | None = None
+    languages: tuple[str, ...] | None = None
+    delay: str | None = None
+
+    @field_validator("language")
+    @classmethod
+    def _known_language(cls, value: str | None) -> str | None:
+        return asked_language(value)
+
+
+class ServerVad(Strict):
+    type: Literal["server_vad"] = "server_vad"
+    threshold: float = Field(0.5, gt=0, lt=1)
+    silence_duration_ms: int = Field(550, ge=0, le=30_000)
+    prefix_padding_ms: int = Field(300, ge=0, le=5_000)
+    create_response: bool = True
+    interrupt_response: bool = True
+    idle_timeout_ms: int | None = None  # accepted, ignored
+
+
+class SemanticVad(Strict):
+    type: Literal["semantic_vad"]
+    eagerness: Literal["low", "medium", "high", "auto"] = "auto"
+    create_response: bool = True
+    interrupt_response: bool = True
+
+
+class AudioInput(Strict):
+    format: AudioFormat = PcmFormat()
+    transcription: TranscriptionSettings | None = TranscriptionSettings()
+    turn_detection: Annotated[ServerVad | SemanticVad, Field(discriminator="type")] | None = ServerVad()
+    noise_reduction: Mapping[str, Any] | None = None  # accepted, ignored
+
+    @property
+    def spoken(self) -> TranscriptionSettings:
+        """How to transcribe. With `transcription` null nobody is shown the text, but the language model needs it."""
+        return self.transcription or TranscriptionSettings()
+
+    @property
+    def vad(self) -> ServerVad | None:
+        """Turn detection as server_vad, whatever it is called; None is push to talk."""
+        turns = self.turn_detection
+        if isinstance(turns, SemanticVad):
+            return ServerVad(
+                silence_duration_ms=EAGERNESS_MS[turns.eagerness],
+                create_response=turns.create_response,
+                interrupt_response=turns.interrupt_response,
+            )
+        return turns
+
+
+class AudioOutput(Strict):
+    format: AudioFormat = PcmFormat()
+    model: Name = "tts-1"  # ours: OpenAI's models speak by themselves
+    voice: Name = "alloy"
+    speed: float = Field(1.0, ge=0.25, le=4.0)
+
+
+class Audio(Strict):
+    input: AudioInput = AudioInput()
+    output: AudioOutput = AudioOutput()
+
+
+class Tool(BaseModel):
+    """A function the language model may call; passed through."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    type: Literal["function"] = "function"
+    name: Name
+    description: str | None = None
+    parameters: Mapping[str, Any] | None = None
+
+
+class SessionConfig(Strict):
+    """The session in the GA shape. The last group is accepted for OpenAI's clients and changes nothing."""
+
+    type: Literal["realtime", "transcription"] = "realtime"
+    model: Name | None = None
+    instructions: str = ""
+    output_modalities: tuple[Modality, ...] = Field(("audio",), min_length=1)
+    audio: Audio = Audio()
+    tools: tuple[Tool, ...] = ()
+    tool_choice: str | Mapping[str, Any] = "auto"
+    temperature: float | None = Field(None, ge=0, le=2)
+    max_output_tokens: Annotated[int, Field(ge=1)] | Literal["inf"] = "inf"
+    include: tuple[str, ...] | None = None
+
+    parallel_tool_calls: bool | None = None
+    prompt: Mapping[str, Any] | None = None
+    reasoning: Mapping[str, Any] | None = None
+    tracing: Any = None
+    truncation: Any = None
+
+    @property
+    def speaks(self) -> bool:
+        return "audio" in self.output_modalities
+
+    def updated(self, patch: Mapping[str, Any]) -> SessionConfig:
+        """This session with the fields in `patch` changed and all others kept. Raises pydantic's ValidationError."""
+        return SessionConfig.model_validate(_merge(self.model_dump(), patch))
+
+    def describe(self, session_id: str, expires_at: int) -> dict[str, Any]:
+        """The GA `session` object of session.created and session.updated."""
+        shown = self.model_dump(mode="json", exclude_none=True)
+        shown["audio"]["input"] = {"turn_detection": None, "transcription": None} | shown["audio"]["input"]
+        if self.type == "transcription":
+            kept = ("type", "include")
+            shown = {k: shown[k] for k in kept if k in shown} | {"audio": {"input": shown["audio"]["input"]}}
+            shown["object"] = "realtime.transcription_session"
+        else:
+            shown["object"] = "realtime.session"
+        return shown | {"id": session_id, "expires_at": expires_at}
+
+
+def _merge(old: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
+    """Objects merge field by field; everything else, and an object of another `type`, replaces what was there."""
+    merged = dict(old)
+    for key, value in patch.items():
+        before = merged.get(key)
+        if isinstance(before, Mapping) and isinstance(value, Mapping):
+            kind = before.get("type")
+            merged[key] = _merge(before, value) if value.get("type", kind) == kind else value
+        else:
+            merged[key] = value
+    return merged

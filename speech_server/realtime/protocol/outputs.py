@@ -1,0 +1,88 @@
+"""What the session's state machine gives out: server events for the client, and work for the engines."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass, field
+from typing import Any
+
+from speech_server.domain import Samples
+from speech_server.realtime.protocol.config import AudioFormat, TranscriptionSettings
+from speech_server.realtime.protocol.events import ProtocolError
+
+
+@dataclass(frozen=True)
+class Transcribe:
+    """Answer with Session.transcribed or .transcription_failed. `final`: the best text, not the quickest."""
+
+    job: int
+    samples: Samples
+    settings: TranscriptionSettings
+    final: bool
+
+
+@dataclass(frozen=True)
+class TranscribeUpload:
+    """The same for base64 audio that came in the parts of a message."""
+
+    job: int
+    audio: tuple[str, ...]
+    format: AudioFormat
+    settings: TranscriptionSettings
+
+
+@dataclass(frozen=True)
+class StopTranscribing:
+    job: int
+
+
+@dataclass(frozen=True)
+class Generate:
+    """Ask the language model and, when `voice` is set, speak its words; answer with Session.reply_*."""
+
+    response_id: str
+    body: dict[str, Any]  # of the chat completion
+    voice: ReplyVoice | None
+
+
+@dataclass(frozen=True)
+class ReplyVoice:
+    model: str
+    name: str
+    speed: float
+    format: AudioFormat
+
+
+@dataclass(frozen=True)
+class StopGenerating:
+    response_id: str
+
+
+@dataclass(frozen=True)
+class ListenFor:
+    """From the next append on, the audio comes in this format."""
+
+    format: AudioFormat
+
+
+Work = Transcribe | TranscribeUpload | StopTranscribing | Generate | StopGenerating | ListenFor
+
+
+def new_id(prefix: str) -> str:
+    return f"{prefix}_{secrets.token_hex(10)}"
+
+
+@dataclass
+class Outputs:
+    events: list[dict[str, Any]] = field(default_factory=list)
+    work: list[Work] = field(default_factory=list)
+
+    def emit(self, kind: str, **fields: Any) -> None:
+        self.events.append({"type": kind, "event_id": new_id("event"), **fields})
+
+    def refuse(self, error: ProtocolError) -> None:
+        details = {"code": error.code, "param": error.param, "event_id": error.event_id}
+        self.emit("error", error={"type": "invalid_request_error", "message": error.message, **details})
+
+    def do(self, work: Work) -> None:
+        self.work.append(work)

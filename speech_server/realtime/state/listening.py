@@ -1,0 +1,188 @@
+"""Listening: heard audio becomes turns, turns become user messages. Pure; the clock is passed in.
+
+The text of a turn is there when the turn ends: guesses run while the person speaks, and the final transcription
+starts as soon as they fall silent, while the closing silence still runs; it is thrown away when they go on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from speech_server.domain import FRAME, RATE, Samples
+from speech_server.realtime.protocol.config import AudioInput
+from speech_server.realtime.protocol.events import ProtocolError
+from speech_server.realtime.protocol.items import Message, Part, wire
+from speech_server.realtime.protocol.outputs import Outputs, new_id
+from speech_server.realtime.state.buffer import AudioBuffer
+from speech_server.realtime.state.conversation import Conversation
+from speech_server.realtime.state.transcripts import Transcripts
+from speech_server.realtime.state.turns import ONSET_FRAMES, Change, Kind, TurnDetector
+from speech_server.realtime.state.utterance import LONGEST_PIECE, Utterance
+
+GUESS_EVERY = int(0.8 * RATE)  # samples of new speech per guess
+# Samples of silence after which the final transcription is worth starting: shorter ones lie between words.
+SPECULATE_AFTER = 6 * FRAME
+SHORTEST_COMMIT = RATE // 10
+
+
+@dataclass(frozen=True)
+class Heard:
+    samples: Samples
+    probabilities: tuple[float, ...]  # one per frame completed by these samples
+    refused: tuple[ProtocolError, ...] = ()
+
+
+class Listener:
+    """`on_speech` is told when the person starts to speak. `longest_turn` seconds end a turn by themselves."""
+
+    def __init__(
+        self,
+        settings: AudioInput,
+        outputs: Outputs,
+        conversation: Conversation,
+        transcripts: Transcripts,
+        *,
+        longest_turn: float,
+        on_speech: Callable[[], None],
+    ) -> None:
+        self._out = outputs
+        self._conversation = conversation
+        self._transcripts = transcripts
+        self._longest_turn = int(longest_turn * RATE)
+        self._on_speech = on_speech
+        self._audio = AudioBuffer()
+        self._position = 0  # samples covered by probabilities: whole frames
+        self._utterance: Utterance | None = None  # the one being spoken
+        self._silent_since: int | None = None
+        self._free_from = 0  # where the last turn ended: its words belong to no other
+        self._vad = settings.vad
+        self._detector = TurnDetector(self._vad) if self._vad else None
+
+    @property
+    def speaking(self) -> bool:
+        return self._utterance is not None and self._detector is not None
+
+    def configure(self, settings: AudioInput) -> None:
+        self._transcripts.settings = settings
+        if settings.vad != self._vad:
+            self._drop()
+            self._vad = settings.vad
+            self._detector = TurnDetector(self._vad, self._position) if self._vad else None
+
+    # --- audio ---
+
+    def hear(self, heard: Heard) -> None:
+        self._audio.append(heard.samples)
+        for probability in heard.probabilities:
+            self._hear_frame(probability)
+        self._guess()
+        self._audio.drop_before(self._needed_from())
+
+    def _hear_frame(self, probability: float) -> None:
+        before, self._position = self._position, self._position + FRAME
+        change = self._detector.feed(probability) if self._detector else None
+        if self._detector is None and self._utterance is None:
+            self._utterance = Utterance(new_id("item"), before)
+        if self._utterance is not None:
+            self._utterance.open.probabilities.append(probability)
+        if change is not None:
+            self._turn(change)
+        if (utterance := self._utterance) is not None:
+            self._speculate(utterance)
+            self._limit(utterance)
+
+    def _turn(self, change: Change) -> None:
+        if change.kind is Kind.STARTED:
+            self._begin(change.at)
+        elif change.kind is Kind.PAUSED:
+            self._silent_since = change.at
+        elif change.kind is Kind.RESUMED and self._utterance is not None:
+            self._silent_since = None
+            self._transcripts.reopen(self._utterance.open)
+        elif change.kind is Kind.ENDED and self._utterance is not None:
+            self._end(self._utterance, change.at)
+
+    def _begin(self, at: int) -> None:
+        assert self._vad is not None
+        start = max(self._audio.start, self._free_from, at - self._vad.prefix_padding_ms * RATE // 1000)
+        self._utterance = Utterance(new_id("item"), start)
+        # The padding and the onset were heard before anyone knew it was speech.
+        self._utterance.open.probabilities = [self._vad.threshold] * ((self._position - start) // FRAME)
+        self._out.emit("input_audio_buffer.speech_started", audio_start_ms=_ms(start), item_id=self._utterance.item_id)
+        self._on_speech()
+
+    def _speculate(self, utterance: Utterance) -> None:
+        silent = self._silent_since
+        if silent is not None and utterance.open.job is None and self._position - silent >= SPECULATE_AFTER:
+            self._finish_piece(utterance, self._position)
+
+    def _limit(self, utterance: Utterance) -> None:
+        if self._position - utterance.start >= self._longest_turn:
+            self._end(utterance, self._position)
+        elif utterance.open.end - utterance.open.start >= LONGEST_PIECE:
+            self._transcripts.reopen(utterance.open)
+            closed = utterance.split()
+            self._transcripts.finish(utterance, closed, self._audio.cut(closed.start, utterance.open.start))
+
+    def _guess(self) -> None:
+        utterance = self._utterance
+        if utterance is None or utterance.open.job is not None or not self._transcripts.may_guess:
+            return
+        piece = utterance.open
+        new = self._position - max(piece.start, piece.guessed_until)
+        if new >= GUESS_EVERY and utterance.settled_before_open and piece.voiced:
+            piece.guessed_until = self._position
+            self._transcripts.guess(utterance, self._audio.cut(piece.start, self._position))
+
+    def _needed_from(self) -> int:
+        if self._utterance is not None:
+            return self._utterance.open.start
+        padding = self._vad.prefix_padding_ms * RATE // 1000 if self._vad else 0
+        return self._position - padding - ONSET_FRAMES * FRAME
+
+    # --- ends of turns ---
+
+    def commit(self) -> None:
+        """End the turn here. Raises ProtocolError when there is nothing to commit."""
+        utterance = self._utterance
+        length = self._audio.end - utterance.start if utterance else 0
+        if utterance is None or length < SHORTEST_COMMIT:
+            what = "audio" if self._detector is None else "speech"
+            raise ProtocolError(
+                f"The input audio buffer holds {_ms(length)} ms of {what}: at least 100 ms are needed to commit it",
+                code="input_audio_buffer_commit_empty",
+            )
+        self._end(utterance, self._audio.end)
+
+    def clear(self) -> None:
+        self._drop()
+        self._audio.drop_before(self._audio.end)
+        self._out.emit("input_audio_buffer.cleared")
+
+    def _end(self, utterance: Utterance, at: int) -> None:
+        if self._detector is not None:
+            self._detector.reset()
+            self._out.emit("input_audio_buffer.speech_stopped", audio_end_ms=_ms(at), item_id=utterance.item_id)
+        if utterance.open.job is None:
+            self._finish_piece(utterance, max(at, self._position))
+        self._utterance, self._silent_since, self._free_from = None, None, at
+        message = Message(id=utterance.item_id, role="user", content=[Part(type="input_audio")])
+        previous = self._conversation.add(message)
+        self._out.emit("input_audio_buffer.committed", previous_item_id=previous, item_id=utterance.item_id)
+        self._out.emit("conversation.item.added", previous_item_id=previous, item=wire(message))
+        self._transcripts.await_text(utterance, message, previous)
+
+    def _finish_piece(self, utterance: Utterance, end: int) -> None:
+        self._transcripts.finish(utterance, utterance.open, self._audio.cut(utterance.open.start, end))
+
+    def _drop(self) -> None:
+        if self._detector is not None:
+            self._detector.reset()
+        if self._utterance is not None:
+            self._transcripts.drop(self._utterance)
+        self._utterance, self._silent_since = None, None
+
+
+def _ms(samples: int) -> int:
+    return samples * 1000 // RATE

@@ -1,0 +1,216 @@
+"""One realtime session as a state machine without a socket: events in, events and work for the engines out.
+
+The driver (live.py) calls `receive` with what the client sent, `hear` with what the ear made of its audio, and the
+`transcribed` and `reply_*` methods with what the engines answered; after each call it takes `outputs`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from pydantic import ValidationError
+
+from speech_server.errors import InvalidRequest
+from speech_server.realtime.protocol import events
+from speech_server.realtime.protocol.config import SessionConfig
+from speech_server.realtime.protocol.dialect import beta_event, ga_patch, is_beta_session
+from speech_server.realtime.protocol.events import AnyClientEvent, ProtocolError
+from speech_server.realtime.protocol.items import Message, wire
+from speech_server.realtime.protocol.outputs import ListenFor, Outputs, Work, new_id
+from speech_server.realtime.state.conversation import Conversation
+from speech_server.realtime.state.listening import Heard, Listener
+from speech_server.realtime.state.replies import Replies
+from speech_server.realtime.state.transcripts import Transcripts
+
+
+class Session:
+    """`clock` gives seconds since 1970; `sessions`, how many the server has open, of at most `max_sessions`."""
+
+    def __init__(
+        self,
+        config: SessionConfig,
+        clock: Callable[[], float],
+        *,
+        beta: bool = False,
+        lifetime: float = 3600,
+        longest_turn: float = 300,
+        max_sessions: int = 64,
+        sessions: Callable[[], int] = lambda: 1,
+    ) -> None:
+        self.config = config
+        self._beta = beta
+        self._sessions = sessions
+        self._id = new_id("sess")
+        self._expires_at = int(clock() + lifetime)
+        self._out = Outputs()
+        self._conversation = Conversation()
+        self._replies = Replies(config, self._out, self._conversation, max_sessions=max_sessions)
+        self._transcripts = Transcripts(config.audio.input, self._out, clock, self._on_text)
+        self._listener = Listener(
+            config.audio.input,
+            self._out,
+            self._conversation,
+            self._transcripts,
+            longest_turn=longest_turn,
+            on_speech=self._on_speech,
+        )
+        self._out.emit("session.created", session=self._describe())
+
+    # --- outputs ---
+
+    def take_events(self) -> list[dict[str, Any]]:
+        """The events for the client since the last call, in the protocol the client speaks."""
+        taken, self._out.events = self._out.events, []
+        if not self._beta:
+            return taken
+        return [event for event in map(beta_event, taken) if event is not None]
+
+    def take_work(self) -> list[Work]:
+        taken, self._out.work = self._out.work, []
+        return taken
+
+    @property
+    def pending(self) -> int:
+        """Turns that are over and not yet transcribed: while there are many, no more audio should be read."""
+        return self._transcripts.pending
+
+    # --- inputs ---
+
+    def hear(self, heard: Heard) -> None:
+        for error in heard.refused:
+            self._out.refuse(error)
+        self._listener.hear(heard)
+        self._proceed()
+
+    def refuse(self, error: ProtocolError) -> None:
+        self._out.refuse(error)
+
+    def receive(self, event: AnyClientEvent) -> None:
+        """Any client event but an append, whose audio comes through `hear`."""
+        try:
+            self._obey(event)
+        except ProtocolError as error:
+            error.event_id = event.event_id
+            self._out.refuse(error)
+        self._proceed()
+
+    def transcribed(self, job: int, text: str, seconds: float) -> None:
+        self._transcripts.done(job, text, seconds)
+        self._proceed()
+
+    def transcription_failed(self, job: int, error: dict[str, Any]) -> None:
+        self._transcripts.failed(job, error)
+        self._proceed()
+
+    def reply_text(self, response_id: str, delta: str) -> None:
+        if reply := self._replies.get(response_id):
+            reply.text(delta)
+
+    def reply_audio(self, response_id: str, data: str, sentence: str, start_ms: float, end_ms: float) -> None:
+        if reply := self._replies.get(response_id):
+            reply.audio(data, sentence, start_ms, end_ms)
+
+    def reply_call(self, response_id: str, index: int, call_id: str | None, name: str | None, arguments: str) -> None:
+        if reply := self._replies.get(response_id):
+            reply.call(index, call_id, name, arguments)
+
+    def reply_done(self, response_id: str, finish_reason: str | None, usage: dict[str, Any] | None) -> None:
+        if self._replies.get(response_id) is None:
+            return
+        reasons = {"length": "max_output_tokens", "content_filter": "content_filter"}
+        if reason := reasons.get(finish_reason or ""):
+            self._replies.end("incomplete", {"type": "incomplete", "reason": reason}, usage)
+        else:
+            self._replies.end("completed", None, usage)
+
+    def reply_failed(self, response_id: str, error: dict[str, Any]) -> None:
+        if self._replies.get(response_id) is not None:
+            short = {"type": error["type"], "code": error.get("code")}
+            self._replies.end("failed", {"type": "failed", "error": short}, None)
+            self._out.emit("error", error=error)
+
+    # --- what follows from what ---
+
+    def _proceed(self) -> None:
+        if self._transcripts.pending == 0:
+            self._replies.proceed()
+
+    def _on_speech(self) -> None:
+        vad = self.config.audio.input.vad
+        if vad is not None and vad.interrupt_response:
+            self._replies.cancel("turn_detected")
+
+    def _on_text(self, message: Message, understood: bool) -> None:
+        """A turn's text is known: answer it, unless it was no words, or the person speaks on, or chose otherwise."""
+        vad = self.config.audio.input.vad
+        answers = self.config.type == "realtime" and vad is not None and vad.create_response
+        idle = not self._replies.active and not self._listener.speaking
+        if answers and idle and understood and message.words:
+            self._replies.create(events.ResponseParams(), sessions=self._sessions())
+
+    # --- client events ---
+
+    def _obey(self, event: AnyClientEvent) -> None:
+        match event:
+            case events.SessionUpdate():
+                self._update(event)
+            case events.Commit():
+                self._listener.commit()
+            case events.Clear():
+                self._listener.clear()
+            case events.ItemCreate():
+                self._create_item(event)
+            case events.ItemRetrieve():
+                self._out.emit("conversation.item.retrieved", item=wire(self._conversation.get(event.item_id)))
+            case events.ItemTruncate():
+                self._replies.truncate(event.item_id, event.content_index, event.audio_end_ms)
+            case events.ItemDelete():
+                self._conversation.delete(event.item_id)
+                self._transcripts.forget(event.item_id)
+                self._out.emit("conversation.item.deleted", item_id=event.item_id)
+            case events.ResponseCreate():
+                self._replies.create(event.response, sessions=self._sessions())
+            case events.ResponseCancel():
+                self._replies.cancel_asked(event.response_id)
+            case events.OutputClear():
+                self._replies.clear_output()
+
+    def updated(self, event: events.SessionUpdate) -> SessionConfig:
+        """What the session would become, for who must ask whether it can be. Raises ProtocolError."""
+        patch = ga_patch(event.session)
+        if event.type == "transcription_session.update":
+            patch = {key: patch[key] for key in ("audio", "include") if key in patch}
+        try:
+            return self.config.updated(patch)
+        except ValidationError as error:
+            raise events.invalid(error, event.event_id, event.type) from None
+        except InvalidRequest as error:  # a language nobody speaks
+            raise ProtocolError(error.message, code=error.code or "invalid_value", param=error.param) from None
+
+    def _update(self, event: events.SessionUpdate) -> None:
+        self._beta = self._beta or event.type.startswith("transcription_session") or is_beta_session(event.session)
+        before, self.config = self.config, self.updated(event)
+        config = self.config
+        self._replies.config = config
+        self._listener.configure(config.audio.input)
+        if config.audio.input.format != before.audio.input.format:
+            self._out.do(ListenFor(config.audio.input.format))
+        kind = "transcription_session.updated" if event.type.startswith("transcription") else "session.updated"
+        self._out.emit(kind, session=self._describe())
+
+    def _create_item(self, event: events.ItemCreate) -> None:
+        item = event.item.model_copy(deep=True)
+        item.id = item.id or new_id("item")
+        item.status = "completed"
+        audio = item.take_audio() if isinstance(item, Message) else ()
+        self._transcripts.check_room(audio)
+        previous = self._conversation.add(item, event.previous_item_id)
+        self._out.emit("conversation.item.added", previous_item_id=previous, item=wire(item))
+        if isinstance(item, Message) and audio:
+            self._transcripts.upload(item, audio, previous)
+        else:
+            self._out.emit("conversation.item.done", previous_item_id=previous, item=wire(item))
+
+    def _describe(self) -> dict[str, Any]:
+        return self.config.describe(self._id, self._expires_at)

@@ -1,0 +1,208 @@
+"""The texts of turns: guesses while the person speaks, a final transcription per piece, and the events about them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from speech_server.domain import Samples
+from speech_server.realtime.protocol.config import AudioInput
+from speech_server.realtime.protocol.events import MAX_APPEND_BYTES, ProtocolError
+from speech_server.realtime.protocol.items import Message, wire
+from speech_server.realtime.protocol.outputs import Outputs, StopTranscribing, Transcribe, TranscribeUpload
+from speech_server.realtime.state.utterance import Stretch, Utterance
+
+# Characters of base64 that may wait for their text in one session: one message of OpenAI's largest size.
+MAX_WAITING_AUDIO = MAX_APPEND_BYTES * 4 // 3 + 4
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A message whose text is not known yet. `audio`: characters of it that came with the message."""
+
+    message: Message
+    previous: str | None
+    audio: int = 0
+
+
+@dataclass(frozen=True)
+class Hearing:
+    utterance: Utterance
+    piece: Stretch
+    final: bool
+    started: float
+
+
+class Transcripts:
+    """`on_text` is told each message whose text has become known, or, with False, cannot."""
+
+    def __init__(
+        self,
+        settings: AudioInput,
+        outputs: Outputs,
+        clock: Callable[[], float],
+        on_text: Callable[[Message, bool], None],
+    ) -> None:
+        self.settings = settings
+        self._out = outputs
+        self._clock = clock
+        self._on_text = on_text
+        self._jobs: dict[int, Hearing] = {}
+        self._last_job = 0
+        self._guess: int | None = None
+        self._next_guess = 0.0
+        self._waiting: dict[str, Waiting] = {}  # committed, text not known yet
+
+    @property
+    def pending(self) -> int:
+        return len(self._waiting)
+
+    # --- starting and stopping ---
+
+    @property
+    def may_guess(self) -> bool:
+        shown = self.settings.transcription is not None
+        return shown and self._guess is None and self._clock() >= self._next_guess
+
+    def guess(self, utterance: Utterance, samples: Samples) -> None:
+        self._guess = self._new_job(utterance, utterance.open, final=False)
+        self._out.do(Transcribe(self._guess, samples, self.settings.spoken, final=False))
+
+    def finish(self, utterance: Utterance, piece: Stretch, samples: Samples) -> None:
+        """Start the final transcription of a piece; guesses at it are over."""
+        self._stop_guess()
+        if not piece.voiced:
+            piece.job, piece.text = 0, ""
+            return
+        piece.job = self._new_job(utterance, piece, final=True)
+        self._out.do(Transcribe(piece.job, samples, self.settings.spoken, final=True))
+
+    def check_room(self, audio: Sequence[str]) -> None:
+        """Raises ProtocolError for more audio than may wait."""
+        waiting = sum(waiting.audio for waiting in self._waiting.values())
+        if audio and waiting + sum(map(len, audio)) > MAX_WAITING_AUDIO:
+            raise ProtocolError(
+                f"The audio that waits for its text would be larger than {MAX_APPEND_BYTES // 2**20} MiB: wait for "
+                "conversation.item.input_audio_transcription.completed, and send less at once",
+                code="audio_too_large",
+                param="item",
+            )
+
+    def upload(self, message: Message, audio: tuple[str, ...], previous: str | None) -> None:
+        """Transcribe audio that came as base64 inside a message."""
+        assert message.id is not None
+        # Where several parts have audio, the text of all stands in the first.
+        part = next(index for index, part in enumerate(message.content) if part.type == "input_audio")
+        utterance = Utterance(message.id, 0, part=part)
+        utterance.open.job = self._new_job(utterance, utterance.open, final=True)
+        self._waiting[message.id] = Waiting(message, previous, sum(map(len, audio)))
+        self._out.do(TranscribeUpload(utterance.open.job, audio, self.settings.format, self.settings.spoken))
+
+    def reopen(self, piece: Stretch) -> None:
+        """Speech went on: the piece is not final after all."""
+        if piece.job in self._jobs:
+            del self._jobs[piece.job]
+            self._out.do(StopTranscribing(piece.job))
+        piece.job, piece.text = None, None
+
+    def drop(self, utterance: Utterance) -> None:
+        self._stop_guess()
+        for piece in utterance.pieces:
+            self.reopen(piece)
+
+    def forget(self, item_id: str) -> None:
+        """The item is deleted: nobody waits for its text any more."""
+        if self._waiting.pop(item_id, None):
+            for number, job in list(self._jobs.items()):
+                if job.utterance.item_id == item_id:
+                    del self._jobs[number]
+                    self._out.do(StopTranscribing(number))
+
+    def _stop_guess(self) -> None:
+        if self._guess is not None:
+            del self._jobs[self._guess]
+            self._out.do(StopTranscribing(self._guess))
+            self._guess = None
+
+    def _new_job(self, utterance: Utterance, piece: Stretch, *, final: bool) -> int:
+        self._last_job += 1
+        self._jobs[self._last_job] = Hearing(utterance, piece, final, self._clock())
+        return self._last_job
+
+    # --- results ---
+
+    def await_text(self, utterance: Utterance, message: Message, previous: str | None) -> None:
+        """The turn is over and `message`, behind `previous`, stands for it: its text is due as soon as it is known."""
+        self._waiting[utterance.item_id] = Waiting(message, previous)
+        self._settle(utterance)
+
+    def done(self, number: int, text: str, seconds: float) -> None:
+        job = self._jobs.pop(number, None)
+        if job is None:
+            return  # stopped meanwhile
+        if job.final:
+            job.piece.text = text
+            self._settle(job.utterance, seconds)
+            return
+        self._guess = None
+        # At most half the time goes into guessing, however slow the machine is.
+        now = self._clock()
+        self._next_guess = now + (now - job.started)
+        self._delta(job.utterance, job.piece.deltas.guess(text))
+
+    def failed(self, number: int, error: dict[str, Any]) -> None:
+        job = self._jobs.pop(number, None)
+        if job is None:
+            return
+        if not job.final:
+            self._guess = None
+            return  # the final transcription reports what is wrong
+        job.piece.text = ""
+        job.utterance.error = error
+        self._settle(job.utterance)
+
+    def _settle(self, utterance: Utterance, seconds: float | None = None) -> None:
+        self._finish_deltas(utterance)
+        text = utterance.text
+        if text is None or utterance.item_id not in self._waiting:
+            return
+        waiting = self._waiting.pop(utterance.item_id)
+        message = waiting.message
+        if utterance.error is None:
+            message.content[utterance.part].transcript = text
+        if self.settings.transcription is not None:
+            self._report(utterance, text, utterance.seconds or seconds or 0.0)
+        self._out.emit("conversation.item.done", previous_item_id=waiting.previous, item=wire(message))
+        self._on_text(message, utterance.error is None)
+
+    def _report(self, utterance: Utterance, text: str, seconds: float) -> None:
+        kind = "conversation.item.input_audio_transcription"
+        place = {"item_id": utterance.item_id, "content_index": utterance.part}
+        if utterance.error is not None:
+            self._out.emit(f"{kind}.failed", **place, error=utterance.error)
+        else:
+            usage = {"type": "duration", "seconds": round(seconds, 3)}
+            self._out.emit(f"{kind}.completed", **place, transcript=text, usage=usage)
+
+    def _finish_deltas(self, utterance: Utterance) -> None:
+        """What the deltas still lack of every piece whose text is settled, in order."""
+        committed = utterance.item_id in self._waiting
+        for piece in utterance.pieces:
+            if piece.text is None or (piece is utterance.open and not committed):
+                return  # an open piece's text is thrown away when speech goes on
+            if not piece.told:
+                piece.told = True
+                self._delta(utterance, piece.deltas.finish(piece.text))
+
+    def _delta(self, utterance: Utterance, text: str) -> None:
+        if not utterance.begun:
+            text = text.lstrip()
+        if text and self.settings.transcription is not None:
+            utterance.begun = True
+            self._out.emit(
+                "conversation.item.input_audio_transcription.delta",
+                item_id=utterance.item_id,
+                content_index=utterance.part,
+                delta=text,
+            )

@@ -1,0 +1,76 @@
+"""What the routes that take an audio file have in common: the upload, and fields checked by a pydantic model."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, TypeVar
+
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ValidationError
+
+from speech_server.errors import AudioUnreadable
+from speech_server.models.catalog.info import Task
+from speech_server.routes.bodies.form import Check, Form, Upload
+from speech_server.routes.state import Speech
+
+AUDIO = frozenset({"file"})
+RAW = ("audio/pcm", "audio/raw")  # s16le, mono, 16 kHz
+LISTS = ("timestamp_granularities", "include")
+
+Fields = TypeVar("Fields", bound=BaseModel)
+
+
+def model_check(speech: Speech, task: Task) -> Check:
+    """Refuses a model that cannot do `task` as soon as its field is read, whatever is still to be uploaded."""
+
+    async def check(name: str, value: str) -> None:
+        if name == "model" and value.strip():
+            await speech.loader.require(value.strip(), task)
+
+    return check
+
+
+def parse_form(kind: type[Fields], form: Form, defaults: Mapping[str, Any] = MappingProxyType({})) -> Fields:
+    """The fields, all faults at once, as FastAPI would report them."""
+    faults: list[dict[str, Any]] = []
+    if "file" not in form.uploads:
+        faults.append({"type": "missing", "loc": ("body", "file"), "msg": "Field required"})
+    try:
+        fields = kind(**{**defaults, **collect(form.fields)})
+    except ValidationError as error:
+        faults += [{**fault, "loc": ("body", *fault["loc"])} for fault in error.errors(include_url=False)]
+        raise RequestValidationError(faults) from error
+    if faults:
+        raise RequestValidationError(faults)
+    return fields
+
+
+def collect(fields: list[tuple[str, str]]) -> dict[str, Any]:
+    """One value per name, the last one sent; `name[]` makes a list, `name[key]` an object; empty is not sent."""
+    values: dict[str, Any] = {}
+    for sent, value in fields:
+        found = re.fullmatch(r"(\w+)(?:\[(\w*)\])?", sent)
+        if not found or not value.strip():
+            continue
+        name, key = found.groups()
+        if name in LISTS:
+            values.setdefault(name, []).append(value)
+        elif key:
+            inner = values.get(name)
+            values[name] = {**(inner if isinstance(inner, dict) else {}), key: value}
+        else:
+            values[name] = value
+    return values
+
+
+def require_audio(form: Form) -> Upload:
+    upload = form.uploads["file"]
+    if upload.size == 0:
+        raise AudioUnreadable("The uploaded file is empty: send the audio in the field `file`", param="file")
+    return upload
+
+
+def is_pcm(upload: Upload) -> bool:
+    return upload.content_type.partition(";")[0].strip().lower() in RAW
