@@ -12,7 +12,7 @@ unexport UV_DEFAULT_INDEX
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup models run serve server test clients flaky check bench image lock clean
+.PHONY: help setup models run serve server test again clients flaky check bench image lock clean
 
 help: ## this list
 	@echo "runpod-speech: a complete speech API as a Runpod Serverless worker"; echo
@@ -46,6 +46,9 @@ server: models ## the speech server alone, http://127.0.0.1:8000/docs
 
 test: models ## all tests
 	@$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+again: models ## the tests that failed the last time, one after the other
+	@$(BIN)/python -m pytest -n 0 -v --maxfail 1 --last-failed --last-failed-no-failures none
 
 clients: models ## other people's OpenAI clients on the gateway (ONLY=livekit for one); needs node
 	@$(BIN)/python -m tests.clients $(ONLY)
