@@ -33,7 +33,7 @@ $(VENV)/ready: requirements/dev.txt Makefile
 setup: $(VENV)/ready ## install everything into .venv (idempotent; PYTHON=python3.13: into .venv-3.13)
 
 models: setup ## download the default models (Whisper base, Kokoro, Piper joe): 320 MB, once
-	@$(BIN)/python -m tools.package_models --default --quiet-if-installed
+	@$(BIN)/python -m tools.package_models --default --quiet-if-installed resemblyzer
 
 run: models ## one job, end to end, on real models (test_input.json; INPUT=examples/jobs/x.json for another)
 	@$(BIN)/python handler.py --test_input "$$(cat $(or $(INPUT),test_input.json))"
@@ -67,7 +67,7 @@ image: models ## build the CPU image and try it: no network, no root, real signa
 	@DOCKER=$(DOCKER) $(BIN)/python image/check $(or $(IMAGE),runpod-speech:$(DEVICE))
 
 lock: setup ## compile requirements/*.in to pinned files with hashes
-	@for f in worker server gpu cjk dev; do $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-header -c requirements/one-version.in requirements/$$f.in -o requirements/$$f.txt || exit 1; done
+	@for f in worker server tools gpu cjk dev; do $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-header -c requirements/one-version.in requirements/$$f.in -o requirements/$$f.txt || exit 1; done
 
 clean: ## remove the environment and caches (models stay)
 	rm -rf .venv .venv-* .mypy_cache .ruff_cache .import_linter_cache .hypothesis build

@@ -74,7 +74,7 @@ class Report:
         at_most: float | None = None,
         note: str = "",
     ) -> None:
-        row = Row(figure, round(value, 4), unit, against, at_least, at_most, note)
+        row = Row(figure, round(float(value), 4), unit, against, at_least, at_most, note)
         self.rows.append(row)
         print("  " + _line(row), flush=True)
 

@@ -43,6 +43,7 @@ from speech_server.routes import (
     speech,
     transcriptions,
     vad,
+    voices,
 )
 from speech_server.routes.bodies.uploads import Uploads
 from speech_server.routes.border.auth import Auth
@@ -56,7 +57,7 @@ from speech_server.settings import Settings, get_settings
 
 log = logging.getLogger(__name__)
 
-ROUTES = (playground, health, metrics, models, memory, transcriptions, progress, speech, vad, chat, realtime)
+ROUTES = (playground, health, metrics, models, memory, transcriptions, progress, speech, vad, voices, chat, realtime)
 PRELOAD_RETRY = 2.0  # seconds
 
 

@@ -10,6 +10,7 @@ if TYPE_CHECKING:  # numpy takes 0.2 s to import, and most need only the names b
     from numpy.typing import NDArray
 
 Samples: TypeAlias = "NDArray[np.float32]"  # mono, -1..1, shape (n,)
+Embeddings: TypeAlias = "NDArray[np.float32]"  # one voice a row, each of length 1, shape (n, size)
 RATE = 16_000  # Hz, what transcribers and voice detectors take
 FRAME = 512  # samples at RATE per voice probability: 32 ms
 SECTION = 600.0  # seconds between two nominal cuts of a long recording
@@ -22,6 +23,7 @@ class Word:
     end: float
     word: str  # with its leading space, as Whisper writes it
     probability: float
+    speaker: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +46,22 @@ class Segment:
     no_speech_prob: float = 0.0
     words: tuple[Word, ...] = ()
     logprobs: tuple[TokenLogprob, ...] = ()
+    speaker: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class SpeechSpan:
     start: int  # samples at RATE
     end: int
+
+
+@dataclass(frozen=True, slots=True)
+class SpeakerTurn:
+    """One person speaks; seconds from the start of the audio."""
+
+    start: float
+    end: float
+    speaker: str
 
 
 @dataclass(frozen=True, slots=True)

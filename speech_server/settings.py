@@ -94,6 +94,9 @@ class Settings(BaseSettings):
     stt_model_ttl: float = Field(300, ge=-1, description="Idle seconds before a Whisper model leaves memory; -1 never.")
     tts_model_ttl: float = Field(300, ge=-1, description="Idle seconds before a speech model leaves memory; -1 never.")
     vad_model_ttl: float = Field(-1, ge=-1, description="Idle seconds before a voice detector leaves memory; -1 never.")
+    speaker_model_ttl: float = Field(
+        300, ge=-1, description="Idle seconds before a voice encoder leaves memory; -1 never."
+    )
     model_load_timeout: float = Field(
         300, gt=0, description="Seconds one model may take to load; a load that takes longer ends the server."
     )
@@ -147,6 +150,10 @@ class Settings(BaseSettings):
     default_tts_model: str = Field(
         "speaches-ai/Kokoro-82M-v1.0-ONNX",
         description="What tts-1 names; where it is not installed, another Kokoro that is.",
+    )
+    default_speaker_model: str = Field(
+        "resemblyzer",
+        description="The voice encoder that tells speakers apart; where it is not installed, another that is.",
     )
 
     # --- transcription ---

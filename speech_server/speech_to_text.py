@@ -4,30 +4,24 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
-from contextlib import aclosing, suppress
+from collections.abc import AsyncGenerator, Iterable, Iterator
+from contextlib import aclosing
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from speech_server import decoding
 from speech_server.audio.pulling import Puller
-from speech_server.domain import RATE, Clip, Samples, Segment, SpeechChunk, SpeechSpan, VadOptions
-from speech_server.engines.cores import core_count
+from speech_server.decoding import decoding_pool, vetting
+from speech_server.domain import FRAME, RATE, Clip, Samples, Segment, SpeechChunk, SpeechSpan, VadOptions
 from speech_server.engines.interfaces import TranscribeOptions, Transcriber, VoiceDetector
-from speech_server.engines.queue.fair_queue import MUCH
-from speech_server.engines.queue.standing import STANDING
-from speech_server.errors import Busy
-from speech_server.pools import Pool
 
 if TYPE_CHECKING:
     from speech_server.hearing.chunks import Chunker
     from speech_server.hearing.clip import Cut
-
-# Decoding and voice detection: steps of a tenth of a second where they can be, taken in turn by all requests. One of
-# each is here at a time, far fewer than may wait.
-_decoding = Pool("decode", core_count() + 1, waiting=1024)
-_decoding_behind = Pool("decode-behind", 1, waiting=1024)  # for callers who hung up lately: much of it is for nothing
+    from speech_server.hearing.spans import VoiceStream
+    from speech_server.hearing.speakers.phrases import VoiceListener
+    from speech_server.speakers.who_speaks import Voices, WhoSpoke
 
 # Whisper uses the end of a prompt, 224 tokens at most with the hotwords; a token is rarely more than four letters, and
 # tokenizing a megabyte takes half a second of the event loop.
@@ -49,6 +43,7 @@ class Transcription:
         source: Puller[list[SpeechChunk]],
         transcriber: Transcriber,
         options: TranscribeOptions,
+        voices: Voices | None = None,
     ) -> None:
         options = bounded(options)
         self.language = options.language
@@ -57,6 +52,7 @@ class Transcription:
         self.done = 0.0
         self._sections = sections
         self._source = source
+        self._voices = voices
         self._ends: deque[float] = deque()  # of the chunks under way
         self._segments = self._run(transcriber, options)
 
@@ -66,9 +62,15 @@ class Transcription:
     async def __anext__(self) -> Segment:
         return await anext(self._segments)
 
+    async def who_spoke(self) -> WhoSpoke | None:
+        """After the last segment; None where nobody wanted to know."""
+        return await self._voices.who_spoke() if self._voices else None
+
     async def aclose(self) -> None:
         await self._segments.aclose()
         await self._source.close()
+        if self._voices:
+            await self._voices.aclose()
 
     async def _run(self, transcriber: Transcriber, options: TranscribeOptions) -> AsyncGenerator[Segment, None]:
         try:
@@ -86,6 +88,8 @@ class Transcription:
     async def _chunks(self) -> AsyncGenerator[SpeechChunk, None]:
         while (chunks := await self._source.pull()) is not None:
             self.duration = self._sections.length / RATE
+            if self._voices:
+                await self._voices.pass_on()
             for chunk in chunks:
                 last, since = chunk.spans[-1] if chunk.spans else (0, chunk.offset)
                 self._ends.append(since + (len(chunk.samples) - last) / RATE - self._sections.begin)
@@ -102,22 +106,24 @@ def transcribe(
     max_seconds: float,
     pcm: bool = False,
     clip: Clip = WHOLE,
+    voices: Voices | None = None,
 ) -> Transcription:
     """Transcribe a file of any container (`pcm`: raw s16le mono 16 kHz), the silence left out where `vad` is given.
 
-    Times are the recording's, also of a clip. Iterating raises AudioUnreadable, InvalidRequest (no samples, unknown
-    language), RequestTooLarge and Busy, before the first segment wherever the audio's beginning is sound.
+    Times are the recording's, also of a clip. `voices`, which needs a `detector`, is closed with it. Iterating raises
+    AudioUnreadable, InvalidRequest (no samples, unknown language), RequestTooLarge and Busy, before the first segment
+    wherever the audio's beginning is sound.
     """
     from speech_server.audio import decode
     from speech_server.audio.budget import Limits
     from speech_server.hearing.clip import Clipper, clipped
 
-    sections, stop = Sections(detector, vad), threading.Event()
+    sections, stop = Sections(detector, vad, voices), threading.Event()
     clipper = Clipper(clip, round(clip.needed_from * RATE))
     blocks = decode.stream(source, Limits(max_seconds), stop, pcm=pcm, start=clip.needed_from - clip.offset)
-    first = None if pcm else _vetting(source)
-    chunks = Puller(sections.chunks(clipped(blocks, clipper)), _pool(), stop, first)
-    return Transcription(sections, chunks, transcriber, options)
+    first = None if pcm else vetting(source)
+    chunks = Puller(sections.chunks(clipped(blocks, clipper)), decoding_pool(), stop, first)
+    return Transcription(sections, chunks, transcriber, options, voices)
 
 
 def transcribe_samples(
@@ -129,7 +135,8 @@ def transcribe_samples(
 ) -> Transcription:
     """The same for samples at 16 kHz, which come block by block: what a conversation brings."""
     sections = Sections(detector, vad)
-    return Transcription(sections, Puller(sections.chunks(blocks), _decoding, threading.Event()), transcriber, options)
+    source = Puller(sections.chunks(blocks), decoding.ahead, threading.Event())
+    return Transcription(sections, source, transcriber, options)
 
 
 class Sections:
@@ -138,36 +145,64 @@ class Sections:
     `begin`: the second at which the first one begins; `length`: samples so far.
     """
 
-    def __init__(self, detector: VoiceDetector | None, vad: VadOptions | None) -> None:
+    def __init__(self, detector: VoiceDetector | None, vad: VadOptions | None, voices: Voices | None = None) -> None:
         self._detector = detector
         self._vad = vad
+        self._voices = voices
         self.begin = 0.0
         self.length = 0
 
     def chunks(self, parts: Iterable[Samples | Cut]) -> Iterator[list[SpeechChunk]]:
         from speech_server.hearing.clip import Cut
 
-        chunker = None
+        section = None
         for part in parts:
             if isinstance(part, Cut):
-                if chunker is None:
+                if section is None:
                     self.begin = part.position / RATE
                 else:
-                    yield list(chunker.finish())
-                chunker = self._chunker(part.position)
+                    yield section.finish()
+                section = self._section(part.position)
             elif len(part):
                 self.length += len(part)
-                chunker = chunker or self._chunker(0)
-                yield list(chunker.feed(part))
+                section = section or self._section(0)
+                yield section.feed(part)
             else:
                 yield []
-        if chunker is not None:
-            yield list(chunker.finish())
+        if section is not None:
+            yield section.finish()
 
-    def _chunker(self, begin: int) -> Chunker:
+    def _section(self, begin: int) -> _Section:
         from speech_server.hearing.chunks import Chunker
 
-        return Chunker(self._detector.stream() if self._detector and self._vad else None, self._vad, begin)
+        stream: VoiceStream | None = None
+        listener: VoiceListener | None = None
+        if self._detector and (self._vad or self._voices):
+            stream = self._detector.stream()
+        if stream and self._voices:
+            stream = listener = self._voices.listener(stream, begin)
+        is_filtered = stream is not None and self._vad is not None
+        return _Section(Chunker(stream if is_filtered else None, self._vad, begin), listener, is_filtered)
+
+
+class _Section:
+    """The chunks of a section, and what its `listener` hears: through the chunker's own detector where it has one."""
+
+    def __init__(self, chunker: Chunker, listener: VoiceListener | None, is_filtered: bool) -> None:
+        self._chunker = chunker
+        self._listener = listener
+        self._is_filtered = is_filtered
+
+    def feed(self, part: Samples) -> list[SpeechChunk]:
+        if self._listener and not self._is_filtered:
+            self._listener.feed(part)
+        return list(self._chunker.feed(part))
+
+    def finish(self) -> list[SpeechChunk]:
+        chunks = list(self._chunker.finish())
+        if self._listener:
+            self._listener.finish()
+        return chunks
 
 
 def bounded(options: TranscribeOptions) -> TranscribeOptions:
@@ -176,15 +211,6 @@ def bounded(options: TranscribeOptions) -> TranscribeOptions:
     if max(len(prompt), len(hotwords)) <= LONGEST_PROMPT:
         return options
     return replace(options, prompt=prompt[-LONGEST_PROMPT:] or None, hotwords=hotwords[:LONGEST_PROMPT] or None)
-
-
-def warm_up() -> None:
-    """Begins what the first file would wait for: worth calling while it is still on its way."""
-    from speech_server.audio.vetting import warm
-
-    warm()
-    with suppress(Busy):
-        _decoding_behind.submit(bool)  # its thread, while one can be had
 
 
 async def detect_speech(
@@ -201,8 +227,8 @@ async def detect_speech(
 
     stop = threading.Event()
     blocks = decode.stream(source, Limits(max_seconds), stop, pcm=pcm)
-    first = None if pcm else _vetting(source)
-    puller = Puller(_find_speech(blocks, detector, options), _pool(), stop, first)
+    first = None if pcm else vetting(source)
+    puller = Puller(_find_speech(blocks, detector, options), decoding_pool(), stop, first)
     spans: list[SpeechSpan] = []
     try:
         while (found := await puller.pull()) is not None:
@@ -212,20 +238,9 @@ async def detect_speech(
     return spans
 
 
-def _pool() -> Pool:
-    return _decoding_behind if STANDING.debt() > MUCH else _decoding
-
-
-def _vetting(source: Path | BinaryIO) -> Callable[[], Awaitable[None]]:
-    from speech_server.audio.vetting import vet
-
-    return partial(vet, source)
-
-
 def _find_speech(blocks: Iterator[Samples], detector: VoiceDetector, options: VadOptions) -> Iterator[list[SpeechSpan]]:
     import numpy as np
 
-    from speech_server.domain import FRAME
     from speech_server.hearing.spans import SpanFinder
 
     voice, finder, length = detector.stream(), SpanFinder(options), 0

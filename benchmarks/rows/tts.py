@@ -74,7 +74,7 @@ def run(report: Report) -> None:
 
 
 def _throughput(report: Report, ours: Speaker) -> None:
-    library = _library()
+    library = kokoro_library()
     both = {
         "library_four": lambda: [library.create(text, "af_heart") for text in REQUESTS],
         "ours_four": lambda: _speak_all(ours, REQUESTS, streaming=False),
@@ -118,7 +118,7 @@ def _concurrency(report: Report, ours: Speaker) -> None:
 
 def _words(report: Report, ours: Speaker) -> None:
     """What Whisper base hears of our pieces, and of the library's one."""
-    library = _library()
+    library = kokoro_library()
     texts = [*REQUESTS, TEXT]
     mine = [_hear(np.concatenate(asyncio.run(_pieces(ours, text))), ours.sample_rate) for text in texts]
     theirs = [_hear(*library.create(text, "af_heart")) for text in texts]
@@ -138,7 +138,7 @@ def _load(report: Report) -> None:
     from kokoro_onnx import Kokoro
     from piper import PiperVoice
 
-    voice, model = _folder(PIPER), _folder(KOKORO)
+    voice, model = model_folder(PIPER), model_folder(KOKORO)
 
     def load_ours(load: Callable[[Path, EngineArgs], Speaker], folder: Path) -> float:
         started = time.perf_counter()
@@ -240,19 +240,19 @@ def _hear(samples: Samples, rate: int) -> str:
 def _whisper() -> WhisperModel:
     from faster_whisper import WhisperModel
 
-    return WhisperModel(str(_folder(WHISPER)), compute_type="int8")
+    return WhisperModel(str(model_folder(WHISPER)), compute_type="int8")
 
 
 @cache
-def _library() -> Kokoro:
+def kokoro_library() -> Kokoro:
     from kokoro_onnx import Kokoro
 
-    folder = _folder(KOKORO)
+    folder = model_folder(KOKORO)
     return Kokoro(str(folder / "model.onnx"), str(folder / "voices.bin"))
 
 
 @cache
-def _folder(model_id: str) -> Path:
+def model_folder(model_id: str) -> Path:
     settings = Settings()
     folder = Store(settings, Catalog(settings)).folder(model_id)
     if folder is None:
@@ -262,5 +262,5 @@ def _folder(model_id: str) -> Path:
 
 @contextmanager
 def _open(load: Callable[[Path, EngineArgs], Speaker], model_id: str, *, workers: int = 0) -> Iterator[Speaker]:
-    with closing(load(_folder(model_id), EngineArgs(device="cpu", workers=workers))) as speaker:
+    with closing(load(model_folder(model_id), EngineArgs(device="cpu", workers=workers))) as speaker:
         yield speaker

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import binascii
 import io
 from collections.abc import Mapping
 from contextlib import aclosing
@@ -12,17 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 from speech_server.chat.answers import Answers
 from speech_server.chat.request import ChatRequest
+from speech_server.decoding import from_base64
 from speech_server.domain import VadOptions
 from speech_server.engines.interfaces import TranscribeOptions, Transcriber, VoiceDetector
 from speech_server.errors import InvalidRequest, RequestTooLarge
-from speech_server.pools import Pool
 from speech_server.speech_to_text import transcribe
 
 if TYPE_CHECKING:
     from speech_server.models.loader import Loader
 
-BLOCK = 1 << 18  # characters of base64, four by four
-POOL = Pool("chat-audio", threads=1, waiting=1000)
 AT_ONCE = 4  # clips of one request in work
 
 
@@ -58,20 +55,7 @@ async def _audio(part: Mapping[str, Any], where: str) -> InputAudio:
     data = audio.get("data") if isinstance(audio, dict) else None
     if not isinstance(data, str) or not data:
         raise InvalidRequest(f"{where} is missing: give the audio as base64", param=where)
-    if data.startswith("data:"):
-        data = data.partition(",")[2]
-    try:
-        return InputAudio(await POOL.run(_decode, data), where)
-    except (binascii.Error, ValueError):
-        raise InvalidRequest(f"{where} is not valid base64", param=where) from None
-
-
-def _decode(data: str) -> bytes:
-    """Block by block: a second of decoding in one piece would hold up every other thread."""
-    blocks = [data[start : start + BLOCK] for start in range(0, len(data), BLOCK)]
-    if any(block.endswith("=") for block in blocks[:-1]):
-        raise ValueError("padding in the middle")
-    return b"".join(binascii.a2b_base64(block, strict_mode=True) for block in blocks)
+    return InputAudio(await from_base64(data, where), where)
 
 
 async def _transcribe_all(

@@ -7,16 +7,16 @@ float32 in -1..1, shape (n,).
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from speech_server.domain import ChunkTranscript, Samples, SpeechChunk, Voice
+from speech_server.domain import ChunkTranscript, Embeddings, Samples, SpeechChunk, Voice
 from speech_server.hearing.spans import VoiceStream
 
 if TYPE_CHECKING:  # numpy takes 0.2 s to import, and the routes only need the names below
-    pass
+    from speech_server.hearing.speakers.clusters import Likeness
 
 
 class Engine(Protocol):
@@ -102,6 +102,36 @@ class Speaker(Engine, Protocol):
     def speak(self, text: str, options: SpeakOptions) -> AsyncGenerator[Samples, None]:
         """Samples at `sample_rate`, one array per piece of text, in order. Raises what `check` raises, at once;
         InvalidRequest on the first step when the text holds nothing this voice can say."""
+        ...
+
+
+# --- voices ---
+
+
+@dataclass(frozen=True, slots=True)
+class VoiceSample:
+    """Somebody's speech at RATE, not empty, and where in it the windows begin that are looked at, in samples."""
+
+    samples: Samples
+    starts: tuple[int, ...]
+
+
+class VoiceEncoder(Engine, Protocol):
+    @property
+    def window(self) -> int:
+        """Samples that one embedding is made of; a shorter sound is repeated."""
+        ...
+
+    @property
+    def likeness(self) -> Likeness:
+        """What distances between its embeddings mean."""
+        ...
+
+    def embed(self, voices: AsyncIterator[Sequence[VoiceSample]]) -> AsyncGenerator[Embeddings, None]:
+        """For each lot of voices the embeddings of all their windows, (windows, size), in order. Raises Busy.
+
+        A lot is worked on at once: some 16 windows are quicker together than one after the other.
+        """
         ...
 
 

@@ -5,14 +5,22 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import cast
 
 from speech_server.engines.allocator import give_back
 from speech_server.engines.container_memory import model_budget
-from speech_server.engines.interfaces import Engine, EngineFactory, Queue, Speaker, Transcriber, VoiceDetector
+from speech_server.engines.interfaces import (
+    Engine,
+    EngineFactory,
+    Queue,
+    Speaker,
+    Transcriber,
+    VoiceDetector,
+    VoiceEncoder,
+)
 from speech_server.errors import (
     LoadTimeout,
     ModelInUse,
@@ -22,11 +30,11 @@ from speech_server.errors import (
     SourceUnavailable,
     WrongTask,
 )
-from speech_server.models.catalog.info import STT, TTS, VAD, EngineName, Task
+from speech_server.models.catalog.info import STT, TTS, VAD, VOICES, EngineName, Task
 from speech_server.models.library.catalog import Catalog, ModelInfo
 from speech_server.models.library.library import Library
 from speech_server.models.library.store import Store
-from speech_server.models.memory import Memory, Resident
+from speech_server.models.memory import Memory, Resident, limited
 from speech_server.models.watchdog import find_overdue
 from speech_server.pools import Pool
 from speech_server.settings import Settings
@@ -72,6 +80,7 @@ class Loader:
             STT: settings.stt_model_ttl,
             TTS: settings.tts_model_ttl,
             VAD: settings.vad_model_ttl,
+            VOICES: settings.speaker_model_ttl,
         }
         self._closed = False
         self._quiet: asyncio.TimerHandle | None = None
@@ -111,6 +120,9 @@ class Loader:
 
     def detector(self, name: str = DETECTOR) -> AbstractAsyncContextManager[VoiceDetector]:
         return cast("AbstractAsyncContextManager[VoiceDetector]", self.use(name, VAD))
+
+    def voice_encoder(self, name: str) -> AbstractAsyncContextManager[VoiceEncoder]:
+        return cast("AbstractAsyncContextManager[VoiceEncoder]", self.use(name, VOICES))
 
     @asynccontextmanager
     async def use(self, name: str, task: Task | None = None) -> AsyncIterator[Engine]:
@@ -210,7 +222,7 @@ class Loader:
         """Install the model unless it is."""
         model_id = resident.info.id
         try:
-            with _limit(resident, self._settings.model_download_timeout):
+            with limited(resident, self._settings.model_download_timeout):
                 resident.info = await self.library.pull(model_id)
         except SourceUnavailable as error:
             raise ModelNotInstalled(model_id, error.message) from error
@@ -220,7 +232,7 @@ class Loader:
     async def _load(self, resident: Resident) -> None:
         info = resident.info
         started = time.monotonic()
-        with _limit(resident, self._settings.model_load_timeout):
+        with limited(resident, self._settings.model_load_timeout):
             await self._memory.settle()
             resident.engine = await self._pool.run(self._open, resident)
         resident.memory_bytes = self._sizes[info.id] = resident.engine.memory_bytes
@@ -281,18 +293,3 @@ def _report_failure(loading: asyncio.Task[None]) -> None:
     """Everyone who waited for a load may have gone when it fails: it is logged, not lost."""
     if not loading.cancelled() and (error := loading.exception()) is not None:
         log.warning("%s failed: %s: %s", loading.get_name(), type(error).__name__, error)
-
-
-@contextmanager
-def _limit(resident: Resident, seconds: float) -> Iterator[None]:
-    """After this time those who wait are told so; the work itself, in its thread, cannot be stopped."""
-    timer = asyncio.get_running_loop().call_later(seconds, _set_overdue, resident)
-    try:
-        yield
-    finally:
-        timer.cancel()
-
-
-def _set_overdue(resident: Resident) -> None:
-    if not resident.overdue.done():
-        resident.overdue.set_result(None)

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from speech_server.engines.interfaces import Engine
@@ -127,3 +128,18 @@ class Memory:
         """Wait until the memory of every model that has left is free, or for so many seconds."""
         if self.leaving:
             await asyncio.wait(list(self.leaving), timeout=limit)
+
+
+@contextmanager
+def limited(resident: Resident, seconds: float) -> Iterator[None]:
+    """After this time those who wait are told so; the work itself, in its thread, cannot be stopped."""
+    timer = asyncio.get_running_loop().call_later(seconds, _set_overdue, resident)
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _set_overdue(resident: Resident) -> None:
+    if not resident.overdue.done():
+        resident.overdue.set_result(None)

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from speech_server.routes.bodies.audio_form import LISTS
 from speech_server.routes.bodies.transcription_form import TranscriptionForm
 from speech_server.routes.vad import VadForm
+from speech_server.routes.voices import DiarizationForm, EmbeddingForm
 from speech_server.text_to_speech import CONTENT_TYPES
 
 FORMS: dict[str, tuple[type[BaseModel], dict[str, Any]]] = {
@@ -20,6 +21,8 @@ FORMS: dict[str, tuple[type[BaseModel], dict[str, Any]]] = {
     ),
     "/v1/audio/translations": (TranscriptionForm, {"model": "whisper-1", "response_format": "text"}),
     "/v1/audio/speech/timestamps": (VadForm, {"threshold": 0.75}),
+    "/v1/audio/diarization": (DiarizationForm, {"max_speakers": 4}),
+    "/v1/audio/speech/embedding": (EmbeddingForm, {}),
 }
 TEXT = {"schema": {"type": "string"}}
 TRANSCRIPT = {

@@ -11,15 +11,19 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Depends, Request, Response
 from starlette.responses import JSONResponse
 
+from speech_server.decoding import warm_up
 from speech_server.domain import Segment
+from speech_server.hearing.speakers.attribution import attributed
 from speech_server.models.catalog.info import STT
 from speech_server.pools import Pool
 from speech_server.routes.bodies.audio_form import AUDIO, is_pcm, model_check, parse_form, require_audio
 from speech_server.routes.bodies.form import Upload, read_form
+from speech_server.routes.bodies.speaker_fields import expected_speakers
 from speech_server.routes.bodies.transcription_form import TranscriptionForm
 from speech_server.routes.state import Speech, SpeechDep
 from speech_server.routes.streaming import begin, sse_stream, unless_gone
-from speech_server.speech_to_text import Transcription, transcribe, warm_up
+from speech_server.speakers.who_speaks import Voices, WhoSpoke
+from speech_server.speech_to_text import Transcription, transcribe
 from speech_server.transcript import formats
 
 DEFAULT_MODEL = "whisper-1"
@@ -75,10 +79,18 @@ async def transcribing(speech: Speech, job: Order, task: Task) -> AsyncIterator[
     vad = job.form.vad()
     async with AsyncExitStack() as stack:
         transcriber = await stack.enter_async_context(speech.loader.transcriber(job.form.model))
-        detector = await stack.enter_async_context(speech.loader.detector()) if vad else None
+        detector = await stack.enter_async_context(speech.loader.detector()) if vad or job.form.names_speakers else None
+        voices = None
+        if job.form.names_speakers:
+            assert detector
+            encoder = await stack.enter_async_context(
+                speech.loader.voice_encoder(speech.settings.default_speaker_model)
+            )
+            voices = Voices(encoder, await expected_speakers(job.form, encoder, detector))
         transcription = transcribe(
             job.upload.file, transcriber, detector, job.form.options(task), vad,
             pcm=is_pcm(job.upload), max_seconds=speech.settings.max_audio_seconds, clip=job.form.clip,
+            voices=voices,
         )  # fmt: skip
         stack.push_async_callback(transcription.aclose)
         started = time.perf_counter()
@@ -90,34 +102,51 @@ async def transcribing(speech: Speech, job: Order, task: Task) -> AsyncIterator[
 async def whole(speech: Speech, job: Order, task: Task) -> Response:
     async with transcribing(speech, job, task) as transcription:
         segments = [segment async for segment in transcription]
-    return await _rendering.run(render, job.form, segments, transcription, task)
+        who = await transcription.who_spoke()
+    return await _rendering.run(render, job.form, segments, transcription, task, who)
 
 
-def render(form: TranscriptionForm, segments: list[Segment], done: Transcription, task: Task) -> Response:
+def render(
+    form: TranscriptionForm, segments: list[Segment], done: Transcription, task: Task, who: WhoSpoke | None
+) -> Response:
+    segments = attributed(segments, who.turns) if who else segments
     if text := formats.TEXTS.get(form.response_format):
         return Response(text.write(segments), media_type=text.content_type)
     if form.response_format == "verbose_json":
         language = done.language or UNDETERMINED
         body = formats.verbose(segments, task=task, language=language, duration=done.duration, words=form.wants_words)
-        return JSONResponse(body)
-    body = {"text": formats.plain_text(segments)}
-    if form.include:
-        body["logprobs"] = formats.logprob_entries(entry for segment in segments for entry in segment.logprobs)
-    return JSONResponse({**body, "usage": formats.usage(done.duration)})
+    elif form.response_format == "diarized_json":
+        body = formats.diarized(segments, duration=done.duration)
+    else:
+        body = {"text": formats.dialogue(segments) if who else formats.plain_text(segments)}
+        if form.include:
+            body["logprobs"] = formats.logprob_entries(entry for segment in segments for entry in segment.logprobs)
+        body["usage"] = formats.usage(done.duration)
+    if who and form.speaker_embeddings:
+        body["speakers"] = [formats.speaker_entry(person.name, person.seconds, person.voice) for person in who.people]
+    return JSONResponse(body)
 
 
 async def events(speech: Speech, job: Order, task: Task) -> AsyncGenerator[dict[str, Any], None]:
-    """A delta for each segment as soon as it is final, then the whole text: exactly the deltas joined."""
+    """A delta for each segment as soon as it is final, then the whole text: exactly the deltas joined.
+
+    Who spoke is known when all have been heard: segments with their speakers come at the end.
+    """
     text = ""
     tokens: list[dict[str, Any]] = []
+    segments: list[Segment] = []
     async with transcribing(speech, job, task) as transcription:
         async for segment in transcription:
             delta = segment.text if text else segment.text.lstrip()
             if not delta:
                 continue
             text += delta
+            segments.append(segment)
             logprobs = formats.logprob_entries(segment.logprobs) if job.form.include else None
             tokens += logprobs or ()
             yield {"type": "transcript.text.delta", "delta": delta, "logprobs": logprobs}
+        if who := await transcription.who_spoke():
+            for number, segment in enumerate(await _rendering.run(attributed, segments, who.turns)):
+                yield formats.diarized_segment(number, segment)
     done = {"type": "transcript.text.done", "text": text, "usage": formats.usage(transcription.duration)}
     yield {**done, "logprobs": tokens if job.form.include else None}

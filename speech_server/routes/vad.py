@@ -9,13 +9,14 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, ConfigDict, Field
 
+from speech_server.decoding import warm_up
 from speech_server.domain import RATE, SpeechSpan, VadOptions
 from speech_server.models.catalog.info import VAD
 from speech_server.routes.bodies.audio_form import AUDIO, is_pcm, model_check, parse_form, require_audio
 from speech_server.routes.bodies.form import Upload, read_form
 from speech_server.routes.state import Speech, SpeechDep
 from speech_server.routes.streaming import unless_gone
-from speech_server.speech_to_text import detect_speech, warm_up
+from speech_server.speech_to_text import detect_speech
 
 LONGEST_MS = 3_600_000
 

@@ -28,6 +28,7 @@ class Cue:
     start_ms: int
     end_ms: int
     lines: tuple[str, ...]
+    speaker: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ def split(segments: Iterable[Segment]) -> Iterator[Cue]:
             start = max(tokens[0].start_ms, reached)
             end = min(max(tokens[-1].end_ms, start + SHORTEST_MS), start + LONGEST_MS)
             reached = end
-            yield Cue(start, end, fit("".join(token.text for token in tokens)))
+            yield Cue(start, end, fit("".join(token.text for token in tokens)), segment.speaker)
 
 
 def tokens_of(segment: Segment) -> Iterator[Token]:

@@ -5,14 +5,23 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
-from speech_server.domain import Segment, TokenLogprob, Word
+from speech_server.domain import Segment, SpeakerTurn, TokenLogprob, Word
 from speech_server.transcript.cues import Cue, split
+
+FIRST_SPEAKER = "A"
 
 
 def plain_text(segments: Iterable[Segment]) -> str:
     return "".join(segment.text for segment in segments).strip()
+
+
+def dialogue(segments: Iterable[Segment]) -> str:
+    """A line for each turn, with its speaker's name where there is one."""
+    turns = [(name, plain_text(turn)) for name, turn in groupby(segments, key=lambda segment: segment.speaker)]
+    return "\n".join(f"{name}: {text}" if name else text for name, text in turns if text)
 
 
 def srt(segments: Iterable[Segment]) -> str:
@@ -21,7 +30,7 @@ def srt(segments: Iterable[Segment]) -> str:
 
 def srt_cue(number: int, cue: Cue) -> str:
     # A line with an arrow would be read as the next cue's times.
-    lines = "\n".join(cue.lines).replace("-->", "->")
+    lines = _named(cue.speaker, "\n".join(cue.lines)).replace("-->", "->")
     return f"{number}\n{clock(cue.start_ms, ',')} --> {clock(cue.end_ms, ',')}\n{lines}\n\n"
 
 
@@ -31,8 +40,18 @@ def vtt(segments: Iterable[Segment]) -> str:
 
 def vtt_cue(cue: Cue) -> str:
     # https://www.w3.org/TR/webvtt1/#webvtt-cue-text-span
-    lines = "\n".join(cue.lines).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    lines = _escaped("\n".join(cue.lines))
+    if cue.speaker:  # https://www.w3.org/TR/webvtt1/#webvtt-cue-voice-span
+        lines = f"<v {_escaped(cue.speaker)}>{lines}"
     return f"{clock(cue.start_ms, '.')} --> {clock(cue.end_ms, '.')}\n{lines}\n\n"
+
+
+def _named(speaker: str | None, text: str) -> str:
+    return f"{speaker}: {text}" if speaker else text
+
+
+def _escaped(text: str) -> str:
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def clock(ms: int, point: str) -> str:
@@ -50,7 +69,7 @@ class TextFormat:
 
 
 TEXTS = {
-    "text": TextFormat("text/plain", plain_text, timed=False),
+    "text": TextFormat("text/plain", dialogue, timed=False),
     "srt": TextFormat("application/x-subrip", srt),
     "vtt": TextFormat("text/vtt", vtt),
 }
@@ -69,6 +88,7 @@ def verbose(segments: Sequence[Segment], *, task: str, language: str, duration: 
 
 
 def verbose_segment(index: int, segment: Segment) -> dict[str, Any]:
+    speaker = {} if segment.speaker is None else {"speaker": segment.speaker}
     return {
         "id": index,
         "seek": math.floor(segment.start * 100),  # Whisper's frames of 10 ms
@@ -80,11 +100,53 @@ def verbose_segment(index: int, segment: Segment) -> dict[str, Any]:
         "avg_logprob": number(segment.avg_logprob, 6),
         "compression_ratio": number(segment.compression_ratio, 6),
         "no_speech_prob": number(segment.no_speech_prob, 6),
+        **speaker,
     }
 
 
 def word_entry(word: Word) -> dict[str, Any]:
-    return {"word": word.word.strip(), "start": number(word.start, 3), "end": number(word.end, 3)}
+    speaker = {} if word.speaker is None else {"speaker": word.speaker}
+    return {"word": word.word.strip(), "start": number(word.start, 3), "end": number(word.end, 3), **speaker}
+
+
+def diarized(segments: Sequence[Segment], *, duration: float) -> dict[str, Any]:
+    """OpenAI's diarized_json."""
+    return {
+        "task": "transcribe",
+        "duration": number(duration, 3),
+        "text": plain_text(segments),
+        "segments": [diarized_segment(index, segment) for index, segment in enumerate(segments)],
+        "usage": usage(duration),
+    }
+
+
+def diarized_segment(index: int, segment: Segment) -> dict[str, Any]:
+    return {
+        "type": "transcript.text.segment",
+        "id": f"seg_{index:03}",
+        "start": number(segment.start, 3),
+        "end": number(segment.end, 3),
+        "text": segment.text.strip(),
+        "speaker": segment.speaker or FIRST_SPEAKER,
+    }
+
+
+def turn_entry(turn: SpeakerTurn) -> dict[str, Any]:
+    return {"start": number(turn.start, 3), "end": number(turn.end, 3), "speaker": turn.speaker}
+
+
+def rttm(turns: Iterable[SpeakerTurn], name: str) -> str:
+    """NIST's Rich Transcription Time Marked: one line for each turn, no field with a space."""
+    lines = []
+    for turn in turns:
+        start, length = f"{turn.start:.3f}", f"{turn.end - turn.start:.3f}"
+        speaker = "_".join(turn.speaker.split())
+        lines.append(f"SPEAKER {name} 1 {start} {length} <NA> <NA> {speaker} <NA> <NA>\n")
+    return "".join(lines)
+
+
+def speaker_entry(name: str, seconds: float, voice: Iterable[float]) -> dict[str, Any]:
+    return {"speaker": name, "seconds": number(seconds, 3), "embedding": [number(float(part), 6) for part in voice]}
 
 
 def usage(duration: float) -> dict[str, Any]:

@@ -17,9 +17,10 @@ from speech_server.engines.interfaces import EngineArgs
 from speech_server.models.library.catalog import SILERO, Catalog
 from speech_server.models.library.store import Store
 from speech_server.settings import Settings
-from tests.conftest import KOKORO, PIPER, ROOT, WHISPER
+from tests.conftest import ENCODER, KOKORO, PIPER, ROOT, WHISPER
 
 if TYPE_CHECKING:
+    from speech_server.engines.ge2e.engine import Ge2e
     from speech_server.engines.kokoro.engine import KokoroSpeaker
     from speech_server.engines.piper.engine import PiperSpeaker
     from speech_server.engines.silero.engine import Detector
@@ -55,6 +56,15 @@ def detector() -> Iterator[Detector]:
     from speech_server.engines.silero import engine as silero
 
     engine = silero.load(model_folder(SILERO), EngineArgs())
+    yield engine
+    engine.close()
+
+
+@pytest.fixture(scope="session")
+def encoder() -> Iterator[Ge2e]:
+    from speech_server.engines.ge2e import engine as ge2e
+
+    engine = ge2e.load(model_folder(ENCODER), EngineArgs())
     yield engine
     engine.close()
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Hashable
+from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +15,8 @@ from speech_server.domain import ChunkTranscript, SpeechChunk
 from speech_server.engines.cores import core_count
 from speech_server.engines.interfaces import EngineArgs, TranscribeOptions
 from speech_server.engines.queue.batching import Batcher
-from speech_server.engines.queue.fair_queue import Lane, Work
+from speech_server.engines.queue.fair_queue import Work
+from speech_server.engines.queue.in_order import in_order
 from speech_server.engines.queue.turnstile import CORES
 from speech_server.engines.whisper.decode import Decoder
 from speech_server.engines.whisper.job import FULL_WINDOW, Job, Request, choose_attempt, is_worth_another
@@ -62,20 +63,9 @@ class WhisperTranscriber:
     ) -> AsyncGenerator[ChunkTranscript, None]:
         request = self._open(options)
         with self.batcher.lane() as lane:
-            done: asyncio.Queue[asyncio.Future[ChunkTranscript] | None] = asyncio.Queue()
-            slots = asyncio.Semaphore(self._ahead)
-            feeder = asyncio.create_task(_feed(chunks, request, lane, done, slots))
-            try:
-                while future := await done.get():
-                    yield await future
-                    slots.release()
-                await feeder
-            finally:
-                feeder.cancel()
-                await asyncio.gather(feeder, return_exceptions=True)
-                while not done.empty():
-                    if future := done.get_nowait():
-                        future.cancel()
+            async with aclosing(in_order(lane, _jobs(chunks, request), self._ahead)) as transcripts:
+                async for transcript in transcripts:
+                    yield transcript
 
     def _open(self, options: TranscribeOptions) -> Request:
         if options.language is not None and options.language not in self.languages:
@@ -159,23 +149,12 @@ class WhisperTranscriber:
         self.batcher.put_back(work)
 
 
-async def _feed(
-    chunks: AsyncIterator[SpeechChunk],
-    request: Request,
-    lane: Lane[Job, ChunkTranscript],
-    done: asyncio.Queue[asyncio.Future[ChunkTranscript] | None],
-    slots: asyncio.Semaphore,
-) -> None:
+async def _jobs(chunks: AsyncIterator[SpeechChunk], request: Request) -> AsyncIterator[tuple[Job, float, Hashable]]:
     first = True
-    try:
-        async for chunk in chunks:
-            await slots.acquire()
-            job = Job.of(request, chunk, first)
-            first = False
-            future = lane.submit(job, job.cost, job.kind)
-            done.put_nowait(asyncio.wrap_future(future))
-    finally:
-        done.put_nowait(None)
+    async for chunk in chunks:
+        job = Job.of(request, chunk, first)
+        first = False
+        yield job, job.cost, job.kind
 
 
 def _languages(library: WhisperModel) -> frozenset[str]:

@@ -9,18 +9,20 @@ from typing import Literal
 from speech_server.domain import Voice
 from speech_server.engines.interfaces import EngineArgs
 
-Task = Literal["automatic-speech-recognition", "text-to-speech", "voice-activity-detection"]
+Task = Literal["automatic-speech-recognition", "text-to-speech", "voice-activity-detection", "speaker-embedding"]
 STT: Task = "automatic-speech-recognition"
 TTS: Task = "text-to-speech"
 VAD: Task = "voice-activity-detection"
+VOICES: Task = "speaker-embedding"
 
-EngineName = Literal["whisper", "kokoro", "piper", "silero"]
+EngineName = Literal["whisper", "kokoro", "piper", "silero", "ge2e"]
 
 TASKS: Mapping[EngineName, Task] = {
     "whisper": STT,
     "kokoro": TTS,
     "piper": TTS,
     "silero": VAD,
+    "ge2e": VOICES,
 }
 
 

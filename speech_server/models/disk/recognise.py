@@ -21,6 +21,7 @@ _LAYOUTS: tuple[tuple[EngineName, tuple[str, ...]], ...] = (
     ("kokoro", ("model.onnx", "voices.bin")),
     ("piper", ("model.onnx", "config.json")),
     ("piper", ("*.onnx", "*.onnx.json")),
+    ("ge2e", ("ge2e.onnx",)),
 )
 _OPTIONAL = ("preprocessor_config.json",)
 _Name = Annotated[str, StringConstraints(min_length=1, max_length=100)]

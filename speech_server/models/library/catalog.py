@@ -38,7 +38,11 @@ class Catalog:
         self._cache = open_cache(settings)  # tells which models are installed
         self._data = read_data()
         self._settings = settings
-        self._preferred = {"whisper": settings.default_stt_model, "kokoro": settings.default_tts_model}
+        self._preferred = {
+            "whisper": settings.default_stt_model,
+            "kokoro": settings.default_tts_model,
+            "speakers": settings.default_speaker_model,
+        }
         self._own_aliases = read_aliases(settings.model_aliases_file)
         self._named = {model.id: model for model in read_named_models(settings)}
         self._listed = {model.id: self._configured(model) for model in list_models(self._data)} | self._named
@@ -61,7 +65,7 @@ class Catalog:
 
         whisper-1 and its like mean DEFAULT_STT_MODEL when that is installed, else the first Whisper of the catalog
         that is (multilingual ones first, the larger first), else DEFAULT_STT_MODEL, to be downloaded.
-        tts-1 and its like the same with DEFAULT_TTS_MODEL and Kokoro.
+        tts-1 and its like the same with DEFAULT_TTS_MODEL and Kokoro, pyannote's names with DEFAULT_SPEAKER_MODEL.
         """
         seen = set()
         while name in self._own_aliases and name not in seen:

@@ -17,7 +17,7 @@ from speech_server.routes.state import Speech
 
 AUDIO = frozenset({"file"})
 RAW = ("audio/pcm", "audio/raw")  # s16le, mono, 16 kHz
-LISTS = ("timestamp_granularities", "include")
+LISTS = ("timestamp_granularities", "include", "known_speaker_names", "known_speaker_references")
 
 Fields = TypeVar("Fields", bound=BaseModel)
 

@@ -20,7 +20,7 @@ from speech_server.pools import Pool
 
 IN_MEMORY = 1 << 20  # bytes of an upload kept in memory; more goes to the disk
 LONGEST_FIELD = 1 << 20
-MOST_TEXT = 2 << 20  # bytes of all fields together
+MOST_TEXT = 5 << 20  # bytes of all fields together: four references to voices
 MOST_PARTS = 1000
 PART_HEADERS = 8
 LONGEST_PART_HEADER = 4096

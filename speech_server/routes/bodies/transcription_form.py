@@ -2,45 +2,20 @@
 
 from __future__ import annotations
 
-import json
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, field_validator, model_validator
 
 from speech_server.domain import Clip, VadOptions
 from speech_server.engines.interfaces import TranscribeOptions
+from speech_server.routes.bodies.fields import as_list, from_json
+from speech_server.routes.bodies.speaker_fields import SpeakerFields
 from speech_server.transcript.formats import TEXTS
 from speech_server.transcript.languages import asked_language
 
-ResponseFormat = Literal["json", "text", "srt", "verbose_json", "vtt"]
-MOST_BRACKETS = 20  # of JSON in a field: one list or one object is all there is to say
+ResponseFormat = Literal["json", "text", "srt", "verbose_json", "vtt", "diarized_json"]
 Second = Field(ge=0, le=1e6, allow_inf_nan=False)
 LADDER = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)  # tried in turn when a text repeats itself or is improbable
-
-
-def from_json(value: object) -> object:
-    """Fields of a form are text: a list or an object in one may be JSON."""
-    if isinstance(value, str) and value.lstrip()[:1] in ("{", "["):
-        if value.count("[") + value.count("{") > MOST_BRACKETS:
-            raise ValueError(f"not what this field takes: it has more than {MOST_BRACKETS} brackets")
-        try:
-            return json.loads(value)
-        except ValueError as error:
-            raise ValueError(f"not valid JSON: {error}") from error
-    return value
-
-
-def as_list(value: object) -> object:
-    if isinstance(value, list):
-        return [item for text in value for item in as_items(text)]
-    return as_items(value)
-
-
-def as_items(value: object) -> list[Any]:
-    value = from_json(value)
-    if isinstance(value, list):
-        return value
-    return [item.strip() for item in value.split(",")] if isinstance(value, str) else [value]
 
 
 class ChunkingVad(BaseModel):
@@ -52,10 +27,8 @@ class ChunkingVad(BaseModel):
     threshold: float = Field(0.5, gt=0, lt=1)
 
 
-class TranscriptionForm(BaseModel):
+class TranscriptionForm(SpeakerFields):
     """Fields beside `file`. A field left empty counts as not sent."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True)
 
     model: str = Field(min_length=1, description="Id or alias of a speech recognition model.")
     language: str | None = Field(None, description="Language of the audio: a code or an English name.")
@@ -78,6 +51,11 @@ class TranscriptionForm(BaseModel):
     )
     without_timestamps: bool | None = Field(
         None, description="Decode without timestamps; by default only where the reply shows none."
+    )
+
+    diarize: bool = Field(False, description="Say who speaks: speakers in the segments, or before what they say.")
+    speaker_embeddings: bool = Field(
+        False, description="With speakers in JSON: what each voice is like, to know it again in other recordings."
     )
 
     clip_start: Annotated[float | None, Second] = Field(
@@ -105,6 +83,16 @@ class TranscriptionForm(BaseModel):
             raise ValueError("clip_end must be more than twice clip_zone after clip_start, and after it in any case")
         return self
 
+    @model_validator(mode="after")
+    def checked_diarization(self) -> TranscriptionForm:
+        if self.says_who and not self.names_speakers:
+            raise ValueError("who speaks is only told with diarize=true or response_format=diarized_json")
+        return self
+
+    @property
+    def names_speakers(self) -> bool:
+        return self.diarize or self.response_format == "diarized_json"
+
     @property
     def clip(self) -> Clip:
         start = self.clip_offset if self.clip_start is None else self.clip_start
@@ -122,14 +110,15 @@ class TranscriptionForm(BaseModel):
         return self._is_timed_text
 
     def options(self, task: Literal["transcribe", "translate"]) -> TranscribeOptions:
-        timed = self.wants_words or self.response_format == "verbose_json" or self._is_timed_text
+        words = self.wants_words or self.names_speakers
+        timed = words or self.response_format == "verbose_json" or self._is_timed_text
         return TranscribeOptions(
             task=task,
             language=self.language,
             prompt=self.prompt,
             hotwords=self.hotwords,
             temperatures=(self.temperature,) if self.temperature else LADDER,
-            word_timestamps=self.wants_words,
+            word_timestamps=words,
             without_timestamps=not timed if self.without_timestamps is None else self.without_timestamps,
             logprobs="logprobs" in self.include,
         )

@@ -32,13 +32,26 @@ def test_aliases_of_installed_models_are_listed(client: httpx.Client):
     assert models["tts-1"]["root"] == KOKORO
 
 
-@pytest.mark.parametrize(
-    "task", ["automatic-speech-recognition", "text-to-speech", "voice-activity-detection", "speaker-embedding"]
+TASKS = (
+    "automatic-speech-recognition",
+    "text-to-speech",
+    "voice-activity-detection",
+    "speaker-embedding",
+    "speaker-diarization",
 )
+    "automatic-speech-recognition",
+    "text-to-speech",
+    "voice-activity-detection",
+    "speaker-embedding",
+    "speaker-diarization",
+]
+
+
+@pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("path", ["/v1/models", "/v1/registry"])
 def test_the_lists_can_be_narrowed_to_a_task(client: httpx.Client, path: str, task: str):
     models = client.get(path, params={"task": task}).json()["data"]
-    assert {model["task"] for model in models} == ({task} if task != "speaker-embedding" else set())
+    assert {model["task"] for model in models} == ({task} if task != "speaker-diarization" else set())
 
 
 @pytest.mark.parametrize("name", [WHISPER, WHISPER.replace("/", "%2F"), "whisper-1", KOKORO])

@@ -15,7 +15,7 @@ from schemathesis.checks import not_a_server_error
 
 from speech_server.app import ROUTES, create_app
 from speech_server.settings import Settings
-from tests.conftest import PIPER, WHISPER, ServerProcess
+from tests.conftest import ENCODER, PIPER, WHISPER, ServerProcess
 from tests.speech_server.routes.conftest import silence
 
 DOCUMENT: dict[str, Any] = create_app(Settings()).openapi()
@@ -80,6 +80,9 @@ def test_the_examples_of_the_document_work(client: httpx.Client):
     assert client.post("/v1/audio/speech", json=example).status_code == 200
 
 
+MODELS = {"/v1/audio/speech": PIPER, "/v1/audio/diarization": ENCODER, "/v1/audio/speech/embedding": ENCODER}
+
+
 @SAFE.parametrize()
 @settings(
     max_examples=int(os.environ.get("FUZZ_EXAMPLES", "12")), deadline=None, suppress_health_check=list(HealthCheck)
@@ -87,7 +90,7 @@ def test_the_examples_of_the_document_work(client: httpx.Client):
 def test_nothing_the_document_allows_is_a_server_error(case: schemathesis.Case, server: ServerProcess):
     # With real models' names, or every request would end at the first check.
     if isinstance(case.body, dict) and "model" in case.body:
-        case.body["model"] = PIPER if case.path == "/v1/audio/speech" else WHISPER
+        case.body["model"] = MODELS.get(case.path, WHISPER)
     response = case.call(base_url=server.url)
     case.validate_response(response, checks=[not_a_server_error])
 

@@ -12,6 +12,7 @@ import pytest
 from starlette.types import Message
 
 from speech_server.chat import hearing
+from speech_server.decoding import BLOCK
 from speech_server.errors import InvalidRequest
 from speech_server.routes.bodies.json_body import JsonRequest, parse_json
 from tests.conftest import PIPER, ServerProcess
@@ -154,9 +155,7 @@ async def test_large_audio_in_a_chat_is_decoded_beside_the_event_loop():
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize(
-    "bad", ["QQ==" + "QUJD", "A" * (hearing.BLOCK - 2) + "==" + "QUJD", "QUJ", "QU J", "QUJD\n", "="]
-)
+@pytest.mark.parametrize("bad", ["QQ==" + "QUJD", "A" * (BLOCK - 2) + "==" + "QUJD", "QUJ", "QU J", "QUJD\n", "="])
 async def test_what_is_no_base64_is_refused(bad: str):
     with pytest.raises(InvalidRequest, match="here is not valid base64"):
         await hearing._audio({"input_audio": {"data": bad}}, "here")

@@ -16,7 +16,7 @@ from starlette.types import Message
 
 from speech_server.errors import InvalidRequest, ModelNotFound, RequestTooLarge
 from speech_server.routes.bodies import form
-from speech_server.routes.bodies.form import IN_MEMORY, LONGEST_FIELD, Form, read_form
+from speech_server.routes.bodies.form import IN_MEMORY, LONGEST_FIELD, MOST_TEXT, Form, read_form
 from tests.local_runpod.local_platform import eventually
 
 BOUNDARY = b"boundary"
@@ -181,7 +181,7 @@ async def test_fields_are_too_large_together():
     with pytest.raises(RequestTooLarge, match="fields"):
         async with read_form(sender.request, frozenset({"file"}), accept):
             pytest.fail("the form was accepted")
-    assert sender.taken <= 2 * LONGEST_FIELD // 65536 + 2
+    assert sender.taken <= MOST_TEXT // 65536 + 2
 
 
 @pytest.mark.anyio

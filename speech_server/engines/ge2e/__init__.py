@@ -1,0 +1,1 @@
+"""GE2E, which tells voices apart, on ONNX Runtime."""

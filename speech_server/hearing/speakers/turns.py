@@ -1,0 +1,180 @@
+"""Phrases and what their voices are like -> who speaks when."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from speech_server.domain import RATE, Embeddings
+from speech_server.hearing.speakers.clusters import Count, Groups, Likeness, groups_of, people
+from speech_server.hearing.speakers.phrases import Phrase
+
+_SECTION = 600 * RATE  # what is clustered at once: the whole of a long recording would take the square of its memory
+_LONG = 0.8  # seconds; from shorter phrases nobody is made
+_CHANGE = 0.25  # cosine distance between what comes before and after: somebody else goes on
+_MOST_IN = 0.85  # of a window lies in an phrase that it speaks for
+_CELL = RATE // 10  # samples: how finely it is decided who speaks
+_SWITCH, _SWITCH_AT_PAUSE = 0.7, 0.07  # sums of cosines that another speaker must be better by
+_PAUSE = int(0.08 * RATE)
+
+
+@dataclass(frozen=True, slots=True)
+class Voiced:
+    """An phrase with the embeddings of its windows, (len(windows), size)."""
+
+    phrase: Phrase
+    embeddings: Embeddings
+    window: int  # samples
+
+    @property
+    def starts(self) -> NDArray[np.intp]:
+        return np.array(self.phrase.windows) + self.phrase.start
+
+    @property
+    def ends(self) -> NDArray[np.intp]:
+        return np.minimum(self.starts + self.window, self.phrase.end)
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """One person speaks, from sample to sample."""
+
+    start: int
+    end: int
+    person: int
+
+
+@dataclass(frozen=True, slots=True)
+class Diarization:
+    """`passages` in order; `voices`: a group of sound for each person."""
+
+    passages: list[Passage]
+    voices: Groups
+
+
+def diarization(heard: Sequence[Voiced], likeness: Likeness, count: Count) -> Diarization:
+    """People are numbered in the order in which they first speak."""
+    if not heard:
+        return Diarization([], Groups(np.empty((0, 0), np.float32), np.empty(0, np.float32)))
+    groups = _sections(heard, likeness, Count(1, None) if _is_long(heard) else count)
+    if _is_long(heard):
+        groups = groups.together(people(groups, likeness, count))
+    passages = list(_path(heard, groups.centroids))
+    order = list(dict.fromkeys(passage.person for passage in passages))
+    passages = [Passage(each.start, each.end, order.index(each.person)) for each in passages]
+    return Diarization(passages, Groups(groups.sums[order], groups.seconds[order]))
+
+
+def _is_long(heard: Sequence[Voiced]) -> bool:
+    return heard[-1].phrase.end - heard[0].phrase.start > _SECTION
+
+
+def _sections(heard: Sequence[Voiced], likeness: Likeness, count: Count) -> Groups:
+    """The people of each section of the recording, the sections' one after the other."""
+    found: list[Groups] = []
+    first = 0
+    for last in range(1, len(heard) + 1):
+        is_end = last == len(heard)
+        if is_end or heard[last].phrase.end - heard[first].phrase.start > _SECTION:
+            found.append(_people_of(heard[first:last], likeness, count))
+            first = last
+    return Groups(np.concatenate([each.sums for each in found]), np.concatenate([each.seconds for each in found]))
+
+
+def _people_of(heard: Sequence[Voiced], likeness: Likeness, count: Count) -> Groups:
+    parts = [part for voiced in heard for part in _parts(voiced)]
+    longest = max(seconds for _, seconds in parts)
+    taken = [part for part in parts if part[1] >= min(_LONG, longest)]
+    groups = groups_of(np.stack([voice for voice, _ in taken]), np.array([seconds for _, seconds in taken], np.float32))
+    return groups.together(people(groups, likeness, count))
+
+
+def _parts(voiced: Voiced) -> Iterator[tuple[Embeddings, float]]:
+    """The voice and the seconds of each part of an phrase in which one person speaks, as far as can be heard."""
+    edges = [voiced.phrase.start, *sorted(_changes(voiced)), voiced.phrase.end]
+    starts, ends = voiced.starts, voiced.ends
+    for start, end in pairwise(edges):
+        inside = (np.minimum(ends, end) - np.maximum(starts, start)) / np.maximum(ends - starts, 1)
+        chosen = inside > _MOST_IN
+        if not chosen.any():
+            chosen = inside == inside.max()
+        yield _unit(voiced.embeddings[chosen].mean(axis=0)), (end - start) / RATE
+
+
+def _changes(voiced: Voiced) -> list[int]:
+    """Where what comes before and what comes after are least alike, and then in both halves again."""
+    starts, ends = voiced.starts, voiced.ends
+    halves = [(0, len(starts))]
+    cuts = []
+    while halves:
+        low, high = halves.pop()
+        best, found = _CHANGE, None
+        for at in range(low + 1, high):
+            cut = int(starts[at] + ends[at - 1]) // 2
+            # A window may reach over the cut by half a step.
+            slack = int(starts[1] - starts[0]) // 2
+            before = low + int(np.searchsorted(ends[low:high], cut + slack, "right"))
+            after = low + int(np.searchsorted(starts[low:high], cut - slack))
+            if before > low and after < high:
+                left = _unit(voiced.embeddings[low:before].mean(axis=0))
+                distance = 1 - float(left @ _unit(voiced.embeddings[after:high].mean(axis=0)))
+                if distance > best:
+                    best, found = distance, (cut, before, after)
+        if found:
+            cut, before, after = found
+            cuts.append(cut)
+            halves += [(low, before), (after, high)]
+    return cuts
+
+
+def _unit(vector: Embeddings) -> Embeddings:
+    unit: Embeddings = vector / np.linalg.norm(vector)
+    return unit
+
+
+def _path(heard: Sequence[Voiced], centroids: Embeddings) -> Iterator[Passage]:
+    """The likeliest sequence of people over cells of a tenth of a second (Viterbi); changing costs, less at a pause."""
+    cells = [cell for voiced in heard for cell in _cells(voiced, centroids)]
+    costs = [0.0] + [_SWITCH_AT_PAUSE if b[0] - a[1] >= _PAUSE else _SWITCH for a, b in pairwise(cells)]
+    people = np.arange(len(centroids))
+    best = np.zeros(len(centroids))
+    came = np.empty((len(cells), len(centroids)), np.intp)
+    for at, ((_, _, scores), cost) in enumerate(zip(cells, costs, strict=True)):
+        leader = int(best.argmax())
+        changed = best[leader] - cost
+        came[at] = np.where(best >= changed, people, leader)
+        best = np.maximum(best, changed) + scores
+    person = int(best.argmax())
+    persons = [person]
+    for at in range(len(cells) - 1, 0, -1):
+        person = int(came[at, person])
+        persons.append(person)
+    passage: Passage | None = None
+    for (start, end, _), person in zip(cells, reversed(persons), strict=True):
+        if passage and passage.person == person and passage.end == start:
+            passage = Passage(passage.start, end, person)
+            continue
+        if passage:
+            yield passage
+        passage = Passage(start, end, person)
+    if passage:
+        yield passage
+
+
+def _cells(voiced: Voiced, centroids: Embeddings) -> Iterator[tuple[int, int, NDArray[np.float32]]]:
+    """Start, end, and how much it sounds like each person: the windows around weigh by how near their middles are."""
+    phrase = voiced.phrase
+    likeness = voiced.embeddings @ centroids.T
+    middles = (voiced.starts + voiced.ends) / 2
+    count = max((phrase.end - phrase.start) // _CELL, 1)
+    edges = np.linspace(phrase.start, phrase.end, count + 1).astype(int)
+    distance = np.abs((edges[:-1, None] + edges[1:, None]) / 2 - middles)
+    weights = np.maximum(0, 1 - distance / (voiced.window / 2))
+    alone = weights.sum(axis=1) == 0
+    weights[alone] = distance[alone] == distance[alone].min(axis=1, keepdims=True)
+    scores = (weights @ likeness) / weights.sum(axis=1, keepdims=True)
+    yield from zip(edges[:-1].tolist(), edges[1:].tolist(), scores, strict=True)

@@ -1,0 +1,131 @@
+"""POST /v1/audio/diarization: who speaks when. POST /v1/audio/speech/embedding: what a voice is like."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Depends, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.responses import JSONResponse
+
+from speech_server.decoding import warm_up
+from speech_server.engines.interfaces import VoiceDetector, VoiceEncoder
+from speech_server.models.catalog.info import VOICES
+from speech_server.routes.bodies.audio_form import AUDIO, is_pcm, model_check, parse_form, require_audio
+from speech_server.routes.bodies.form import Upload, read_form
+from speech_server.routes.bodies.speaker_fields import SpeakerFields, expected_speakers
+from speech_server.routes.state import Speech, SpeechDep
+from speech_server.routes.streaming import unless_gone
+from speech_server.speakers.voice_print import embedding_of
+from speech_server.speakers.who_speaks import WhoSpoke, who_speaks
+from speech_server.transcript import formats
+
+router = APIRouter(tags=["speakers"])
+
+DEFAULT_MODEL = "pyannote/speaker-diarization-community-1"  # an alias here, and what Speaches' clients send
+
+LONGEST_VOICE = 600.0  # seconds, which are held in memory
+
+
+class DiarizationForm(SpeakerFields):
+    """Fields beside `file`."""
+
+    model: str = Field(DEFAULT_MODEL, min_length=1, description="Id or alias of a voice encoder.")
+    response_format: Literal["json", "rttm"] = Field("json", description="Shape of the reply.")
+    speaker_embeddings: bool = Field(False, description="With json: what each voice is like.")
+
+
+class EmbeddingForm(BaseModel):
+    """Fields beside `file`."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    model: str = Field(DEFAULT_MODEL, min_length=1, description="Id or alias of a voice encoder.")
+
+
+@dataclass(frozen=True)
+class Recording:
+    form: DiarizationForm
+    upload: Upload
+
+
+@dataclass(frozen=True)
+class VoiceOrder:
+    form: EmbeddingForm
+    upload: Upload
+
+
+async def read_recording(request: Request, speech: SpeechDep) -> AsyncIterator[Recording]:
+    warm_up()
+    async with read_form(request, AUDIO, model_check(speech, VOICES)) as form:
+        yield Recording(parse_form(DiarizationForm, form), require_audio(form))
+
+
+async def read_voice(request: Request, speech: SpeechDep) -> AsyncIterator[VoiceOrder]:
+    warm_up()
+    async with read_form(request, AUDIO, model_check(speech, VOICES)) as form:
+        yield VoiceOrder(parse_form(EmbeddingForm, form), require_audio(form))
+
+
+@router.post("/v1/audio/diarization")
+async def create_diarization(
+    request: Request, speech: SpeechDep, job: Annotated[Recording, Depends(read_recording)]
+) -> Response:
+    """Tells who speaks when: letters, or the names of those whose voices are known."""
+    who, seconds = await unless_gone(request.receive, diarize(speech, job))
+    if job.form.response_format == "rttm":
+        name = PurePath(job.upload.filename or "audio").stem.replace(" ", "_") or "audio"
+        return Response(formats.rttm(who.turns, name), media_type="text/plain")
+    body: dict[str, Any] = {
+        "duration": formats.number(seconds, 3),
+        "segments": [formats.turn_entry(turn) for turn in who.turns],
+    }
+    if job.form.speaker_embeddings:
+        body["speakers"] = [formats.speaker_entry(person.name, person.seconds, person.voice) for person in who.people]
+    return JSONResponse(body)
+
+
+async def diarize(speech: Speech, job: Recording) -> tuple[WhoSpoke, float]:
+    async with AsyncExitStack() as stack:
+        encoder, detector = await _engines(stack, speech, job.form.model)
+        expected = await expected_speakers(job.form, encoder, detector)
+        return await who_speaks(
+            job.upload.file, encoder, detector, expected,
+            pcm=is_pcm(job.upload), max_seconds=speech.settings.max_audio_seconds,
+        )  # fmt: skip
+
+
+@router.post("/v1/audio/speech/embedding")
+async def create_embedding(
+    request: Request, speech: SpeechDep, job: Annotated[VoiceOrder, Depends(read_voice)]
+) -> Response:
+    """A vector of length 1 for the voice in a recording; the cosine of two says how alike they are."""
+    voice, seconds = await unless_gone(request.receive, embed(speech, job))
+    tokens = math.ceil(seconds)  # there are none: seconds of sound stand in for them
+    body = {
+        "object": "list",
+        "data": [{"object": "embedding", "index": 0, "embedding": voice}],
+        "model": job.form.model,
+        "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
+    }
+    return JSONResponse(body)
+
+
+async def embed(speech: Speech, job: VoiceOrder) -> tuple[list[float], float]:
+    async with AsyncExitStack() as stack:
+        encoder, detector = await _engines(stack, speech, job.form.model)
+        voice, _, seconds = await embedding_of(
+            job.upload.file, encoder, detector,
+            pcm=is_pcm(job.upload), max_seconds=min(speech.settings.max_audio_seconds, LONGEST_VOICE),
+        )  # fmt: skip
+        return [formats.number(float(value), 6) for value in voice], seconds
+
+
+async def _engines(stack: AsyncExitStack, speech: Speech, model: str) -> tuple[VoiceEncoder, VoiceDetector]:
+    encoder = await stack.enter_async_context(speech.loader.voice_encoder(model))
+    return encoder, await stack.enter_async_context(speech.loader.detector())

@@ -1,0 +1,1 @@
+"""Use cases around voices: who speaks when, what a voice is like."""
