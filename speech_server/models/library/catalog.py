@@ -123,6 +123,10 @@ class Catalog:
         """Everything that could be installed; answered without a network."""
         return [model for model in self._listed.values() if task in (None, model.task)]
 
+    def origin(self, model_id: str) -> str | None:
+        """Where a model comes from that no hub has."""
+        return next((entry["origin"] for entry in self._data["speakers"] if entry["id"] == model_id), None)
+
     def is_listed(self, model_id: str) -> bool:
         """Whether the catalog or the models file names it, installed or not."""
         return model_id in self._listed

@@ -84,7 +84,7 @@ class Library:
     def require_pullable(self, model_id: str) -> None:
         """Raises ModelNotInstalled for a model nobody offers, OwnerNotAllowed for one that callers may not choose."""
         if not self._store.is_obtainable(model_id):
-            raise ModelNotInstalled(model_id, "no source offers it")
+            raise ModelNotInstalled(model_id, self._catalog.origin(model_id) or "no source offers it")
         self._owners.require(model_id)
 
     def missing(self, name: str) -> ModelNotInstalled:

@@ -39,12 +39,6 @@ TASKS = (
     "speaker-embedding",
     "speaker-diarization",
 )
-    "automatic-speech-recognition",
-    "text-to-speech",
-    "voice-activity-detection",
-    "speaker-embedding",
-    "speaker-diarization",
-]
 
 
 @pytest.mark.parametrize("task", TASKS)
