@@ -69,8 +69,6 @@ class Transcription:
     async def aclose(self) -> None:
         await self._segments.aclose()
         await self._source.close()
-        if self._voices:
-            await self._voices.aclose()
 
     async def _run(self, transcriber: Transcriber, options: TranscribeOptions) -> AsyncGenerator[Segment, None]:
         try:
@@ -110,7 +108,7 @@ def transcribe(
 ) -> Transcription:
     """Transcribe a file of any container (`pcm`: raw s16le mono 16 kHz), the silence left out where `vad` is given.
 
-    Times are the recording's, also of a clip. `voices`, which needs a `detector`, is closed with it. Iterating raises
+    Times are the recording's, also of a clip. `voices` needs a `detector`. Iterating raises
     AudioUnreadable, InvalidRequest (no samples, unknown language), RequestTooLarge and Busy, before the first segment
     wherever the audio's beginning is sound.
     """

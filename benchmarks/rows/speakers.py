@@ -9,7 +9,7 @@ import time
 import tracemalloc
 import wave
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, aclosing, closing
+from contextlib import AsyncExitStack, ExitStack, aclosing, closing
 from difflib import SequenceMatcher
 from statistics import mean
 
@@ -177,7 +177,9 @@ def _transcribed(
         heard = transcribe(
             recording, transcriber, detector, options, VadOptions(), max_seconds=7200, voices=voices
         )  # fmt: skip
-        async with aclosing(heard):
+        async with aclosing(heard), AsyncExitStack() as stack:
+            if voices:
+                stack.push_async_callback(voices.aclose)
             return [segment async for segment in heard], await heard.who_spoke()
 
     return asyncio.run(hear())

@@ -29,7 +29,7 @@ log = logging.getLogger("endpoint.gateway")
 _SMALLEST = 1_000_000  # bytes: less is no long recording, whatever its codec
 _TYPES = {"text": "text/plain", "srt": "application/x-subrip", "vtt": "text/vtt"}
 # What cannot be put together out of pieces, or is about a part already.
-_WHOLE = {"include", "clip_start", "clip_end", "clip_zone", "clip_offset"}
+_WHOLE = {"include", "clip_start", "clip_end", "clip_zone", "clip_offset", "diarize"}
 
 
 class Pieces:

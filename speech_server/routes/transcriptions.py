@@ -87,6 +87,7 @@ async def transcribing(speech: Speech, job: Order, task: Task) -> AsyncIterator[
                 speech.loader.voice_encoder(speech.settings.default_speaker_model)
             )
             voices = Voices(encoder, await expected_speakers(job.form, encoder, detector))
+            stack.push_async_callback(voices.aclose)
         transcription = transcribe(
             job.upload.file, transcriber, detector, job.form.options(task), vad,
             pcm=is_pcm(job.upload), max_seconds=speech.settings.max_audio_seconds, clip=job.form.clip,

@@ -29,8 +29,6 @@ router = APIRouter(tags=["speakers"])
 
 DEFAULT_MODEL = "pyannote/speaker-diarization-community-1"  # an alias here, and what Speaches' clients send
 
-LONGEST_VOICE = 600.0  # seconds, which are held in memory
-
 
 class DiarizationForm(SpeakerFields):
     """Fields beside `file`."""
@@ -121,7 +119,7 @@ async def embed(speech: Speech, job: VoiceOrder) -> tuple[list[float], float]:
         encoder, detector = await _engines(stack, speech, job.form.model)
         voice, _, seconds = await embedding_of(
             job.upload.file, encoder, detector,
-            pcm=is_pcm(job.upload), max_seconds=min(speech.settings.max_audio_seconds, LONGEST_VOICE),
+            pcm=is_pcm(job.upload), max_seconds=speech.settings.max_audio_seconds,
         )  # fmt: skip
         return [formats.number(float(value), 6) for value in voice], seconds
 

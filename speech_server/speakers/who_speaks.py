@@ -69,7 +69,7 @@ class WhoSpoke:
 class Voices:
     """Collects what the voices of a recording are like while somebody reads it, and tells who spoke in the end.
 
-    `listener` is fed on threads, block by block; `pass_on` between the blocks, `turns` after the last, on the loop.
+    `listener` is fed on threads, block by block; `pass_on` between the blocks, `who_spoke` after the last, on the loop.
     """
 
     def __init__(self, encoder: VoiceEncoder, expected: ExpectedSpeakers) -> None:
@@ -98,13 +98,23 @@ class Voices:
                 await self._give(self._lot)
                 self._lot = []
 
-    async def who_spoke(self) -> WhoSpoke:
+    async def all_heard(self) -> list[tuple[Phrase, Embeddings]]:
+        """Every phrase with the embeddings of its windows."""
+        import numpy as np
+
         await self.pass_on()
         if self._lot:
             await self._give(self._lot)
         await self._give(None)
         await self._embedding
-        return await _grouping.run(self._grouped)
+        if not self._phrases:
+            return []
+        counts = [len(phrase.windows) for phrase in self._phrases]
+        own = np.split(np.concatenate(self._embeddings), np.cumsum(counts)[:-1])
+        return list(zip(self._phrases, own, strict=True))
+
+    async def who_spoke(self) -> WhoSpoke:
+        return await _grouping.run(self._grouped, await self.all_heard())
 
     async def aclose(self) -> None:
         self._embedding.cancel()
@@ -126,15 +136,11 @@ class Voices:
         while (lot := await self._waiting.get()) is not None:
             yield lot
 
-    def _grouped(self) -> WhoSpoke:
-        import numpy as np
-
+    def _grouped(self, all_heard: list[tuple[Phrase, Embeddings]]) -> WhoSpoke:
         from speech_server.hearing.speakers.clusters import Count
         from speech_server.hearing.speakers.turns import Voiced, diarization
 
-        counts = [len(phrase.windows) for phrase in self._phrases]
-        own = np.split(np.concatenate(self._embeddings), np.cumsum(counts)[:-1]) if counts else []
-        heard = [Voiced(*each, self._encoder.window) for each in zip(self._phrases, own, strict=True)]
+        heard = [Voiced(*each, self._encoder.window) for each in all_heard]
         count = Count(self._expected.least, self._expected.most)
         found = diarization(heard, self._encoder.likeness, count)
         if len(found.voices) < self._expected.least and self._expected.least > 1:

@@ -147,7 +147,7 @@ async def test_each_sentence_of_a_transcript_is_whose_it_was(
     options = TranscribeOptions(word_timestamps=True, language="en")
     voices = Voices(encoder, ExpectedSpeakers())
     heard = transcribe(as_file(SOUND), transcriber, detector, options, vad, max_seconds=LONGEST, voices=voices)
-    async with aclosing(heard):
+    async with aclosing(heard), aclosing(voices):
         segments = [segment async for segment in heard]
         who = await heard.who_spoke()
     assert who

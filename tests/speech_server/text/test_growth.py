@@ -68,7 +68,8 @@ def test_mixtures_of_two_take_twice_the_time(name: str):
 
 def test_a_square_is_noticed():
     spaces = re.compile(r"\s*→")
-    assert growth(lambda text: spaces.sub("", text), repeated(" "), 2000) > MOST
+    # Once is enough: other work beside a short run can hide it, and cannot make it up.
+    assert any(growth(lambda text: spaces.sub("", text), repeated(" "), 2000) > MOST for _ in range(5))
 
 
 def longest_step(read: Read, text: str) -> float:
