@@ -17,7 +17,7 @@ from pathlib import Path
 _PACKAGE = "moonshine-voice==0.1.5"
 _MEMBER = "moonshine_voice/assets/two_cities.wav"
 _SHA256 = "f3348494d77cb74a02862f5e685ed09faf3e75832c5cc5c80703282c2cd8b52e"
-_CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "runpod-speech" / "benchmarks"
+CACHE = Path(os.environ.get("XDGCACHE_HOME") or Path.home() / ".cache") / "runpod-speech" / "benchmarks"
 
 # Second at which each sentence ends, in the pause after it, and its words.
 _SENTENCES = (
@@ -67,7 +67,7 @@ def minutes(count: int) -> Clip:
     """The reading over and over, until it is that long."""
     once = whole()
     times = -(-count * 60 // int(once.seconds))
-    path = _CACHE / f"minutes-{count}.wav"
+    path = CACHE / f"minutes-{count}.wav"
     if not path.exists():
         rate, data = _reading()
         _write(path, rate, data * times)
@@ -78,7 +78,7 @@ def _cut(first: int, last: int) -> Clip:
     rate, data = _reading()
     start = _SENTENCES[first - 1][0] if first else 0.0
     end = min(_SENTENCES[last][0], len(data) / 2 / rate)
-    path = _CACHE / f"sentences-{first}-{last}.wav"
+    path = CACHE / f"sentences-{first}-{last}.wav"
     if not path.exists():
         _write(path, rate, data[2 * int(start * rate) : 2 * int(end * rate)])
     return Clip(path, end - start, " ".join(text for _, text in _SENTENCES[first : last + 1]))
@@ -95,7 +95,7 @@ def _write(path: Path, rate: int, data: bytes) -> None:
 
 @cache
 def _reading() -> tuple[int, bytes]:
-    path = _CACHE / "two_cities.wav"
+    path = CACHE / "two_cities.wav"
     if not path.exists():
         _fetch(path)
     with wave.open(str(path)) as file:

@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import soxr
 
+from benchmarks.clips import CACHE
 from speech_server.domain import RATE, Samples, SpeakerTurn
 
-_CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "runpod-speech" / "benchmarks" / "dialogues"
+_CACHE = CACHE / "dialogues"
 MODEL = "speaches-ai/Kokoro-82M-v1.0-ONNX"
 VOICES = (
     "af_heart", "af_bella", "bf_emma", "bf_isabella", "am_michael", "am_fenrir", "bm_george", "bm_lewis",

@@ -65,6 +65,15 @@ class SpeakerTurn:
 
 
 @dataclass(frozen=True, slots=True)
+class Person:
+    """Somebody who spoke: `voice` is the mean of what was heard of them, for whoever joins parts of a recording."""
+
+    name: str
+    seconds: float
+    voice: Embeddings
+
+
+@dataclass(frozen=True, slots=True)
 class VadOptions:
     """Turning probabilities into spans of speech; the names are Silero's and OpenAI's."""
 

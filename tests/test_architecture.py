@@ -138,6 +138,7 @@ def test_importing_the_app_imports_no_engine():
         "kokoro_onnx",
         "piper",
         "av",
+        "numpy",
         "huggingface_hub",
         "boto3",
         "openai",

@@ -120,19 +120,19 @@ def quietest(samples: Samples) -> int:
     frames = samples[: len(samples) // FRAME * FRAME].reshape(-1, FRAME)
     power = np.square(frames, dtype=np.float64).mean(axis=1)
     quiet = power <= max(_FLOOR, float(np.quantile(power, 0.9)) * _DROP)
-    first, length = max(_runs(quiet), key=lambda run: run[1], default=(0, 0))
+    first, length = max(runs(quiet), key=lambda run: run[1], default=(0, 0))
     if length < _PAUSE:
         padded = np.pad(power, len(_BLUR) // 2, mode="edge")
         return int(np.convolve(padded, _BLUR, "valid").argmin()) * FRAME + FRAME // 2
     return first * FRAME + length * FRAME // 2
 
 
-def _runs(quiet: NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
+def runs(marked: NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
     """(first, length) of each run of True."""
     position = 0
-    for is_quiet, run in groupby(quiet):
+    for is_marked, run in groupby(marked):
         length = sum(1 for _ in run)
-        if is_quiet:
+        if is_marked:
             yield position, length
         position += length
 

@@ -119,12 +119,12 @@ def render(
     elif form.response_format == "diarized_json":
         body = formats.diarized(segments, duration=done.duration)
     else:
-        body = {"text": formats.dialogue(segments) if who else formats.plain_text(segments)}
+        body = {"text": formats.dialogue(segments)}
         if form.include:
             body["logprobs"] = formats.logprob_entries(entry for segment in segments for entry in segment.logprobs)
         body["usage"] = formats.usage(done.duration)
     if who and form.speaker_embeddings:
-        body["speakers"] = [formats.speaker_entry(person.name, person.seconds, person.voice) for person in who.people]
+        body["speakers"] = [formats.speaker_entry(person) for person in who.people]
     return JSONResponse(body)
 
 

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, ConfigDict, Field
 
-from speech_server.decoding import warm_up
 from speech_server.domain import RATE, SpeechSpan, VadOptions
 from speech_server.models.catalog.info import VAD
-from speech_server.routes.bodies.audio_form import AUDIO, is_pcm, model_check, parse_form, require_audio
-from speech_server.routes.bodies.form import Upload, read_form
+from speech_server.routes.bodies.audio_form import Sent, is_pcm, sent_as
 from speech_server.routes.state import Speech, SpeechDep
 from speech_server.routes.streaming import unless_gone
 from speech_server.speech_to_text import detect_speech
@@ -49,28 +45,16 @@ class Span(BaseModel):
     end: int
 
 
-@dataclass(frozen=True)
-class Detection:
-    form: VadForm
-    upload: Upload
-
-
-async def read_job(request: Request, speech: SpeechDep) -> AsyncIterator[Detection]:
-    warm_up()
-    async with read_form(request, AUDIO, model_check(speech, VAD)) as form:
-        yield Detection(parse_form(VadForm, form), require_audio(form))
-
-
 @router.post("/v1/audio/speech/timestamps", responses={200: {"model": list[Span]}})
 async def create_timestamps(
-    request: Request, speech: SpeechDep, job: Annotated[Detection, Depends(read_job)]
+    request: Request, speech: SpeechDep, job: Annotated[Sent[VadForm], Depends(sent_as(VadForm, VAD))]
 ) -> list[dict[str, int]]:
     """Detects speech: the spans in which somebody speaks."""
     spans = await unless_gone(request.receive, detect(speech, job))
     return [{"start": milliseconds(span.start), "end": milliseconds(span.end)} for span in spans]
 
 
-async def detect(speech: Speech, job: Detection) -> list[SpeechSpan]:
+async def detect(speech: Speech, job: Sent[VadForm]) -> list[SpeechSpan]:
     async with speech.loader.detector(job.form.model) as detector:
         longest = speech.settings.max_audio_seconds
         return await detect_speech(

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Annotated, Any, Literal
 
@@ -13,11 +11,9 @@ from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import JSONResponse
 
-from speech_server.decoding import warm_up
 from speech_server.engines.interfaces import VoiceDetector, VoiceEncoder
 from speech_server.models.catalog.info import VOICES
-from speech_server.routes.bodies.audio_form import AUDIO, is_pcm, model_check, parse_form, require_audio
-from speech_server.routes.bodies.form import Upload, read_form
+from speech_server.routes.bodies.audio_form import Sent, is_pcm, sent_as
 from speech_server.routes.bodies.speaker_fields import SpeakerFields, expected_speakers
 from speech_server.routes.state import Speech, SpeechDep
 from speech_server.routes.streaming import unless_gone
@@ -46,33 +42,15 @@ class EmbeddingForm(BaseModel):
     model: str = Field(DEFAULT_MODEL, min_length=1, description="Id or alias of a voice encoder.")
 
 
-@dataclass(frozen=True)
-class Recording:
-    form: DiarizationForm
-    upload: Upload
-
-
-@dataclass(frozen=True)
-class VoiceOrder:
-    form: EmbeddingForm
-    upload: Upload
-
-
-async def read_recording(request: Request, speech: SpeechDep) -> AsyncIterator[Recording]:
-    warm_up()
-    async with read_form(request, AUDIO, model_check(speech, VOICES)) as form:
-        yield Recording(parse_form(DiarizationForm, form), require_audio(form))
-
-
-async def read_voice(request: Request, speech: SpeechDep) -> AsyncIterator[VoiceOrder]:
-    warm_up()
-    async with read_form(request, AUDIO, model_check(speech, VOICES)) as form:
-        yield VoiceOrder(parse_form(EmbeddingForm, form), require_audio(form))
+Recording = Annotated[Sent[DiarizationForm], Depends(sent_as(DiarizationForm, VOICES))]
+OneVoice = Annotated[Sent[EmbeddingForm], Depends(sent_as(EmbeddingForm, VOICES))]
 
 
 @router.post("/v1/audio/diarization")
 async def create_diarization(
-    request: Request, speech: SpeechDep, job: Annotated[Recording, Depends(read_recording)]
+    request: Request,
+    speech: SpeechDep,
+    job: Recording,
 ) -> Response:
     """Tells who speaks when: letters, or the names of those whose voices are known."""
     who, seconds = await unless_gone(request.receive, diarize(speech, job))
@@ -84,7 +62,7 @@ async def create_diarization(
         "segments": [formats.turn_entry(turn) for turn in who.turns],
     }
     if job.form.speaker_embeddings:
-        body["speakers"] = [formats.speaker_entry(person.name, person.seconds, person.voice) for person in who.people]
+        body["speakers"] = [formats.speaker_entry(person) for person in who.people]
     return JSONResponse(body)
 
 
@@ -99,9 +77,7 @@ async def diarize(speech: Speech, job: Recording) -> tuple[WhoSpoke, float]:
 
 
 @router.post("/v1/audio/speech/embedding")
-async def create_embedding(
-    request: Request, speech: SpeechDep, job: Annotated[VoiceOrder, Depends(read_voice)]
-) -> Response:
+async def create_embedding(request: Request, speech: SpeechDep, job: OneVoice) -> Response:
     """A vector of length 1 for the voice in a recording; the cosine of two says how alike they are."""
     voice, seconds = await unless_gone(request.receive, embed(speech, job))
     tokens = math.ceil(seconds)  # there are none: seconds of sound stand in for them
@@ -114,7 +90,7 @@ async def create_embedding(
     return JSONResponse(body)
 
 
-async def embed(speech: Speech, job: VoiceOrder) -> tuple[list[float], float]:
+async def embed(speech: Speech, job: OneVoice) -> tuple[list[float], float]:
     async with AsyncExitStack() as stack:
         encoder, detector = await _engines(stack, speech, job.form.model)
         voice, _, seconds = await embedding_of(

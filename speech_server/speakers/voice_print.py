@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from typing import BinaryIO
 
-from speech_server.audio.pulling import Puller
-from speech_server.decoding import decoding_pool, vetting
 from speech_server.domain import RATE, Embeddings, Samples
 from speech_server.engines.interfaces import VoiceDetector, VoiceEncoder, VoiceSample
-from speech_server.speakers.who_speaks import ExpectedSpeakers, Voices
+from speech_server.speakers.who_speaks import ExpectedSpeakers, Voices, listen
 
 _KEPT = 30 * RATE  # samples of a beginning, for where nobody speaks
 
@@ -32,27 +29,16 @@ async def embedding_of(
     """
     import numpy as np
 
-    from speech_server.audio import decode
-    from speech_server.audio.budget import Limits
-    from speech_server.hearing.speakers.phrases import listened
-
-    voices, stop, beginning = Voices(encoder, ExpectedSpeakers()), threading.Event(), _Beginning()
-    blocks = decode.stream(source, Limits(max_seconds), stop, pcm=pcm, block_seconds=10.0)
-    listener = voices.listener(detector.stream(), 0)
-    puller = Puller(listened(beginning.kept(blocks), listener), decoding_pool(), stop, None if pcm else vetting(source))
-    length = 0
+    voices, beginning = Voices(encoder, ExpectedSpeakers()), _Beginning()
     try:
-        while (count := await puller.pull()) is not None:
-            length += count
-            await voices.pass_on()
+        seconds = await listen(source, voices, detector, max_seconds=max_seconds, pcm=pcm, seen=beginning.keep)
         heard = await voices.all_heard()
     finally:
-        await puller.close()
         await voices.aclose()
     each = [own for _, own in heard] or [await _whole(encoder, np.concatenate(beginning.blocks))]
     total = np.concatenate(each).sum(axis=0)
     spoken = sum(phrase.end - phrase.start for phrase, _ in heard)
-    return total / np.linalg.norm(total), spoken / RATE, length / RATE
+    return total / np.linalg.norm(total), spoken / RATE, seconds
 
 
 class _Beginning:
@@ -60,12 +46,10 @@ class _Beginning:
         self.blocks: list[Samples] = []
         self._count = 0
 
-    def kept(self, blocks: Iterator[Samples]) -> Iterator[Samples]:
-        for block in blocks:
-            if self._count < _KEPT:
-                self._count += len(block)
-                self.blocks.append(block)
-            yield block
+    def keep(self, block: Samples) -> None:
+        if self._count < _KEPT:
+            self._count += len(block)
+            self.blocks.append(block)
 
 
 async def _whole(encoder: VoiceEncoder, sound: Samples) -> Embeddings:

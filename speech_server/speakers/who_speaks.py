@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from speech_server.audio.pulling import Puller
 from speech_server.decoding import decoding_pool, vetting
-from speech_server.domain import RATE, Embeddings, Samples, SpeakerTurn
+from speech_server.domain import RATE, Embeddings, Person, Samples, SpeakerTurn
 from speech_server.engines.interfaces import VoiceDetector, VoiceEncoder, VoiceSample
 from speech_server.errors import InvalidRequest
 from speech_server.pools import Pool
@@ -49,15 +49,6 @@ class ExpectedSpeakers:
     least: int = 1
     most: int | None = None
     known: tuple[KnownVoice, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Person:
-    """Somebody who spoke: `voice` is the mean of what was heard of them, for whoever joins parts of a recording."""
-
-    name: str
-    seconds: float
-    voice: Embeddings
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,24 +154,41 @@ async def who_speaks(
     pcm: bool = False,
 ) -> tuple[WhoSpoke, float]:
     """The turns of a recording and its length in seconds. Raises AudioUnreadable, InvalidRequest, RequestTooLarge."""
+    voices = Voices(encoder, expected)
+    try:
+        seconds = await listen(source, voices, detector, max_seconds=max_seconds, pcm=pcm)
+        return await voices.who_spoke(), seconds
+    finally:
+        await voices.aclose()
+
+
+async def listen(
+    source: Path | BinaryIO,
+    voices: Voices,
+    detector: VoiceDetector,
+    *,
+    max_seconds: float,
+    pcm: bool = False,
+    seen: Callable[[Samples], None] = lambda _: None,
+) -> float:
+    """All of a recording to its voices; its length in seconds. `seen` is told every block, on threads."""
     from speech_server.audio import decode
     from speech_server.audio.budget import Limits
     from speech_server.hearing.speakers.phrases import listened
 
-    voices, stop = Voices(encoder, expected), threading.Event()
-    listener = voices.listener(detector.stream(), 0)
+    stop = threading.Event()
     # Short blocks: voices are looked at while the next ones are read.
     blocks = decode.stream(source, Limits(max_seconds), stop, pcm=pcm, block_seconds=_BLOCK)
-    puller = Puller(listened(blocks, listener), decoding_pool(), stop, None if pcm else vetting(source))
+    told = listened(blocks, voices.listener(detector.stream(), 0), seen)
+    puller = Puller(told, decoding_pool(), stop, None if pcm else vetting(source))
     length = 0
     try:
         while (count := await puller.pull()) is not None:
             length += count
             await voices.pass_on()
-        return await voices.who_spoke(), length / RATE
     finally:
         await puller.close()
-        await voices.aclose()
+    return length / RATE
 
 
 def _names(voices: Groups, known: Sequence[KnownVoice], apart: float) -> list[str]:

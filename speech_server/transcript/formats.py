@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from speech_server.domain import Segment, SpeakerTurn, TokenLogprob, Word
+from speech_server.domain import Person, Segment, SpeakerTurn, TokenLogprob, Word
 from speech_server.transcript.cues import Cue, split
 
 FIRST_SPEAKER = "A"
@@ -145,8 +145,9 @@ def rttm(turns: Iterable[SpeakerTurn], name: str) -> str:
     return "".join(lines)
 
 
-def speaker_entry(name: str, seconds: float, voice: Iterable[float]) -> dict[str, Any]:
-    return {"speaker": name, "seconds": number(seconds, 3), "embedding": [number(float(part), 6) for part in voice]}
+def speaker_entry(person: Person) -> dict[str, Any]:
+    voice = [number(float(part), 6) for part in person.voice]
+    return {"speaker": person.name, "seconds": number(person.seconds, 3), "embedding": voice}
 
 
 def usage(duration: float) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from speech_server.domain import Segment, SpeakerTurn, Word
 
 _SENTENCE_END = re.compile(r"[.!?…。！？][\"'”’)\]]*$")
 _REACH = 0.6  # seconds a change may be moved: how far a word's time may be wrong
-_MOST_WORDS = 2  # that it is moved over
+_STEPS = (1, -1, 2, -2)  # words it may be moved by, in the order in which they are tried
 
 
 def attributed(segments: Iterable[Segment], turns: Sequence[SpeakerTurn]) -> list[Segment]:
@@ -54,7 +54,7 @@ def _settled(words: Sequence[Word], speakers: list[str | None]) -> list[str | No
     for at in range(1, len(words)):
         if speakers[at] == speakers[at - 1] or _SENTENCE_END.search(words[at - 1].word):
             continue
-        for step in (1, -1, 2, -2)[: 2 * _MOST_WORDS]:
+        for step in _STEPS:
             place = at + step
             if not 0 < place < len(words) or not _SENTENCE_END.search(words[place - 1].word):
                 continue

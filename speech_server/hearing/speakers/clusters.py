@@ -82,10 +82,11 @@ def people(groups: Groups, likeness: Likeness, count: Count) -> Labels:
     most alike are. Quadratic in memory, so for some hundred groups.
     """
     apart = likeness.apart
-    labels = _few_joined(groups, _linked(groups, apart, count.least), likeness, count.least)
-    while _number(labels) < min(count.least, len(groups)) and apart > 0:
-        apart -= 0.02
+    while True:
         labels = _few_joined(groups, _linked(groups, apart, count.least), likeness, count.least)
+        if _number(labels) >= min(count.least, len(groups)) or apart <= 0:
+            break
+        apart -= 0.02
     if count.most is not None and _number(labels) > count.most:
         labels = _linked(groups.together(labels), np.inf, count.most)[labels]
     return labels

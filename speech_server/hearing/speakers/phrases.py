@@ -8,13 +8,14 @@ have stopped.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from speech_server.domain import FRAME, RATE, Samples, VadOptions
+from speech_server.hearing.clip import runs
 from speech_server.hearing.spans import SpanFinder, VoiceStream
 
 _SPEECH = VadOptions(threshold=0.35, min_silence_duration_ms=100, max_speech_duration_s=30.0, speech_pad_ms=50)
@@ -72,7 +73,7 @@ class PhraseFinder:
         self._listen_until(start)
         self._heard = end
         sound = self._samples[start - self._base : end - self._base]
-        for first, last in _runs(_levels(sound), self._noise_level()):
+        for first, last in _loud(_levels(sound), self._noise_level()):
             part = sound[first * _HOP : last * _HOP]
             position = self._begin + start + first * _HOP
             yield Phrase(position, position + len(part), starts_in(len(part), self._window)), part
@@ -111,13 +112,14 @@ class VoiceListener:
         self._heard += self._finder.finish()
 
 
-def listened(blocks: Iterator[Samples], listener: VoiceListener) -> Iterator[int]:
-    """All of a recording to its listener; gives the samples of each block."""
+def listened(blocks: Iterator[Samples], listener: VoiceListener, seen: Callable[[Samples], None]) -> Iterator[int]:
+    """All of a recording to its listener, and to `seen`; gives the samples of each block."""
     length = 0
     for block in blocks:
         length += len(block)
         if len(block):
             listener.feed(block)
+        seen(block)
         yield len(block)
     listener.feed(np.zeros(FRAME - length % FRAME, np.float32))
     listener.finish()
@@ -133,15 +135,15 @@ def _levels(samples: Samples) -> Levels:
     return 10 * np.log10(np.convolve(power, _BLUR, "same")[:count] + 1e-10)
 
 
-def _runs(levels: Levels, noise: float) -> Iterator[tuple[int, int]]:
+def _loud(levels: Levels, noise: float) -> Iterator[tuple[int, int]]:
     """Where it is loud enough, (first, after the last), with shorter pauses left in."""
     if len(levels) < _SHORTEST:
         return
     loud = float(np.quantile(levels, 0.9))
     is_loud = levels > min(max(loud - _DROP, noise + _OVER_NOISE), loud - _CLEAR)
-    edges = np.flatnonzero(np.diff(np.concatenate(([0], is_loud.view(np.int8), [0]))))
     run: tuple[int, int] | None = None
-    for first, last in edges.reshape(-1, 2).tolist():
+    for first, length in runs(is_loud):
+        last = first + length
         if run and first - run[1] < _PAUSE:
             run = run[0], last
             continue

@@ -60,17 +60,14 @@ def diarization(heard: Sequence[Voiced], likeness: Likeness, count: Count) -> Di
     """People are numbered in the order in which they first speak."""
     if not heard:
         return Diarization([], Groups(np.empty((0, 0), np.float32), np.empty(0, np.float32)))
-    groups = _sections(heard, likeness, Count(1, None) if _is_long(heard) else count)
-    if _is_long(heard):
+    is_long = heard[-1].phrase.end - heard[0].phrase.start > _SECTION
+    groups = _sections(heard, likeness, Count() if is_long else count)
+    if is_long:
         groups = groups.together(people(groups, likeness, count))
     passages = list(_path(heard, groups.centroids))
     order = list(dict.fromkeys(passage.person for passage in passages))
     passages = [Passage(each.start, each.end, order.index(each.person)) for each in passages]
     return Diarization(passages, Groups(groups.sums[order], groups.seconds[order]))
-
-
-def _is_long(heard: Sequence[Voiced]) -> bool:
-    return heard[-1].phrase.end - heard[0].phrase.start > _SECTION
 
 
 def _sections(heard: Sequence[Voiced], likeness: Likeness, count: Count) -> Groups:

@@ -3,23 +3,45 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
+from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ValidationError
 
+from speech_server.decoding import warm_up
 from speech_server.errors import AudioUnreadable
 from speech_server.models.catalog.info import Task
-from speech_server.routes.bodies.form import Check, Form, Upload
-from speech_server.routes.state import Speech
+from speech_server.routes.bodies.form import Check, Form, Upload, read_form
+from speech_server.routes.state import Speech, SpeechDep
 
 AUDIO = frozenset({"file"})
 RAW = ("audio/pcm", "audio/raw")  # s16le, mono, 16 kHz
 LISTS = ("timestamp_granularities", "include", "known_speaker_names", "known_speaker_references")
 
 Fields = TypeVar("Fields", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class Sent(Generic[Fields]):
+    """One checked request: its fields, and its audio until it has been answered."""
+
+    form: Fields
+    upload: Upload
+
+
+def sent_as(kind: type[Fields], task: Task) -> Callable[[Request, Speech], AsyncIterator[Sent[Fields]]]:
+    """A dependency that reads such a form, for a model that can do `task`."""
+
+    async def read(request: Request, speech: SpeechDep) -> AsyncIterator[Sent[Fields]]:
+        warm_up()
+        async with read_form(request, AUDIO, model_check(speech, task)) as form:
+            yield Sent(parse_form(kind, form), require_audio(form))
+
+    return read
 
 
 def model_check(speech: Speech, task: Task) -> Check:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 from typing import Annotated, Self
 
-import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 
 from speech_server.decoding import from_base64
@@ -90,7 +89,7 @@ async def expected_speakers(fields: SpeakerFields, encoder: VoiceEncoder, detect
         if spoken < _LEAST_SPEECH:
             raise InvalidRequest(f"{where}: has {spoken:.1f} s of speech: send 2 to 10 s of {name}", param=where)
         for other in known:
-            if 1 - float(np.dot(other.voice, voice)) < _SAME:
+            if 1 - float(other.voice @ voice) < _SAME:
                 raise InvalidRequest(f"{where}: the voice of {name} is that of {other.name}", param=where)
         known.append(KnownVoice(name, voice))
     least = fields.num_speakers or fields.min_speakers or 1

@@ -243,7 +243,7 @@ def test_they_are_listed_by_their_task(client: httpx.Client):
 
 # --- what is refused ---
 
-SILENCE, LONG = np.zeros(3 * RATE, np.float32), np.tile(SOUND, 1)[: 12 * RATE]
+SILENCE, LONG = np.zeros(3 * RATE, np.float32), SOUND[: 12 * RATE]
 REFUSED: dict[str, tuple[int, dict[str, Any], str]] = {
     "two references of one voice": (400, {"Anna": turn(0), "Bea": turn(0)}, "the voice of Bea is that of Anna"),
     "silence as reference": (400, {"Anna": SILENCE}, "0.0 s of speech"),
