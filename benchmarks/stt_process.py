@@ -46,8 +46,9 @@ class EngineProcess:
         self._process.kill()
         self._process.communicate()
 
-    def transcribe(self, clips: list[Clip], at_once: int = 1) -> Heard:
-        self._ask({"files": [str(clip.path) for clip in clips], "at_once": at_once})
+    def transcribe(self, clips: list[Clip], at_once: int = 1, *, early: bool = False) -> Heard:
+        """`early`: as a stream, whose first words are waited for."""
+        self._ask({"files": [str(clip.path) for clip in clips], "at_once": at_once, "early": early})
         return Heard(**json.loads(self._answer()))
 
     def probe(self, clip: Clip, beside: Clip) -> list[float]:
@@ -131,10 +132,10 @@ class Ours:
         threading.Thread(target=self.loop.run_forever, daemon=True).start()
 
     def do(self, order: dict[str, Any]) -> Any:
-        work = self._probe(order) if "beside" in order else self._all(order["files"], order["at_once"])
+        work = self._probe(order) if "beside" in order else self._all(order["files"], order["at_once"], order["early"])
         return asyncio.run_coroutine_threadsafe(work, self.loop).result()
 
-    async def _all(self, files: list[str], at_once: int) -> dict[str, Any]:
+    async def _all(self, files: list[str], at_once: int, early: bool) -> dict[str, Any]:
         gate = asyncio.Semaphore(at_once)
         started = time.perf_counter()
         firsts: list[float] = []
@@ -143,7 +144,7 @@ class Ours:
             async with gate:
                 begun = time.perf_counter()
                 words = []
-                async for text in self._hear(file):
+                async for text in self._hear(file, early):
                     firsts.append(time.perf_counter() - started)
                     words.append(text)
                 return time.perf_counter() - begun, "".join(words).strip()
@@ -170,13 +171,15 @@ class Ours:
             await asyncio.sleep(0.1)
         return seconds
 
-    async def _hear(self, file: str) -> Any:
+    async def _hear(self, file: str, early: bool = False) -> Any:
         from speech_server.domain import VadOptions
         from speech_server.engines.interfaces import TranscribeOptions
         from speech_server.speech_to_text import transcribe
 
         options, vad = TranscribeOptions(), VadOptions()
-        transcription = transcribe(Path(file), self.transcriber, self.detector, options, vad, max_seconds=36_000)
+        transcription = transcribe(
+            Path(file), self.transcriber, self.detector, options, vad, max_seconds=36_000, early=early
+        )
         async for segment in transcription:
             yield segment.text
 

@@ -105,8 +105,10 @@ def transcribe(
     pcm: bool = False,
     clip: Clip = WHOLE,
     voices: Voices | None = None,
+    early: bool = False,
 ) -> Transcription:
     """Transcribe a file of any container (`pcm`: raw s16le mono 16 kHz), the silence left out where `vad` is given.
+    `early`: somebody waits for the first words.
 
     Times are the recording's, also of a clip. `voices` needs a `detector`. Iterating raises
     AudioUnreadable, InvalidRequest (no samples, unknown language), RequestTooLarge and Busy, before the first segment
@@ -116,7 +118,7 @@ def transcribe(
     from speech_server.audio.budget import Limits
     from speech_server.hearing.clip import Clipper, clipped
 
-    sections, stop = Sections(detector, vad, voices), threading.Event()
+    sections, stop = Sections(detector, vad, voices, early=early), threading.Event()
     clipper = Clipper(clip, round(clip.needed_from * RATE))
     blocks = decode.stream(source, Limits(max_seconds), stop, pcm=pcm, start=clip.needed_from - clip.offset)
     first = None if pcm else vetting(source)
@@ -143,10 +145,18 @@ class Sections:
     `begin`: the second at which the first one begins; `length`: samples so far.
     """
 
-    def __init__(self, detector: VoiceDetector | None, vad: VadOptions | None, voices: Voices | None = None) -> None:
+    def __init__(
+        self,
+        detector: VoiceDetector | None,
+        vad: VadOptions | None,
+        voices: Voices | None = None,
+        *,
+        early: bool = False,
+    ) -> None:
         self._detector = detector
         self._vad = vad
         self._voices = voices
+        self._early = early
         self.begin = 0.0
         self.length = 0
 
@@ -180,7 +190,8 @@ class Sections:
         if stream and self._voices:
             stream = listener = self._voices.listener(stream, begin)
         is_filtered = stream is not None and self._vad is not None
-        return _Section(Chunker(stream if is_filtered else None, self._vad, begin), listener, is_filtered)
+        chunker = Chunker(stream if is_filtered else None, self._vad, begin, early=self._early)
+        return _Section(chunker, listener, is_filtered)
 
 
 class _Section:

@@ -27,9 +27,13 @@ class Chunker:
     Without a voice stream all audio is speech, and levels stand in for probabilities where a cut has to be chosen.
     """
 
-    def __init__(self, voice: VoiceStream | None, vad: VadOptions | None, begin: int = 0) -> None:
-        """`begin`: the sample of the recording at which the first block begins."""
+    def __init__(
+        self, voice: VoiceStream | None, vad: VadOptions | None, begin: int = 0, *, early: bool = False
+    ) -> None:
+        """`begin`: the sample of the recording at which the first block begins. `early`: somebody waits for the first
+        words, also of a recording of less than a minute."""
         self._voice, self._finder, self._begin = voice, None, begin
+        self._early = early
         if voice is not None and vad is not None:
             self._finder = SpanFinder(replace(vad, max_speech_duration_s=min(vad.max_speech_duration_s, 30.0)))
         self._samples = np.empty(0, np.float32)
@@ -50,8 +54,7 @@ class Chunker:
             self._quiet = np.concatenate((self._quiet, probabilities))
             self._add(self._finder.feed(probabilities))
         while self._waiting() >= 2 * LIMIT:
-            yield from self._take(self._best_cut(self._next - _REACH, self._next, self._next))
-            self._next = LIMIT
+            yield from self._take_next()
         self._drop()
 
     def finish(self) -> Iterator[SpeechChunk]:
@@ -60,11 +63,17 @@ class Chunker:
             self._quiet = np.concatenate((self._quiet, rest))
             self._add(self._finder.feed(rest))
             self._add(self._finder.finish(self.length))
+        if self._early and self._next == _FIRST and self._waiting() > 2 * _FIRST:
+            yield from self._take_next()
         while total := self._waiting():
             count = ceil(total / LIMIT)
             even = total // count  # chunks of one length keep all workers busy to the end
             low, high = max(total - (count - 1) * LIMIT, even - _REACH), min(LIMIT, even + _REACH)
             yield from self._take(total if count == 1 else self._best_cut(low, high, even))
+
+    def _take_next(self) -> Iterator[SpeechChunk]:
+        length, self._next = self._next, LIMIT
+        return self._take(self._best_cut(length - _REACH, length, length))
 
     def _waiting(self) -> int:
         return sum(span.end - span.start for span in self._spans)

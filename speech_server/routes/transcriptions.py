@@ -91,7 +91,7 @@ async def transcribing(speech: Speech, job: Order, task: Task) -> AsyncIterator[
         transcription = transcribe(
             job.upload.file, transcriber, detector, job.form.options(task), vad,
             pcm=is_pcm(job.upload), max_seconds=speech.settings.max_audio_seconds, clip=job.form.clip,
-            voices=voices,
+            voices=voices, early=job.form.stream,
         )  # fmt: skip
         stack.push_async_callback(transcription.aclose)
         started = time.perf_counter()

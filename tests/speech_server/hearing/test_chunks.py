@@ -66,6 +66,15 @@ def test_the_first_chunk_does_not_wait_for_the_end():
     assert 5 < len(first.samples) / RATE <= 11, "and is short, so that its words come early"
 
 
+@pytest.mark.parametrize(("seconds", "shares"), [(40, True), (20, False)])
+def test_nor_does_the_first_chunk_of_a_short_recording_where_somebody_waits(seconds: int, shares: bool):
+    chunker = Chunker(None, None, early=True)
+    samples = noise([2.0] * round(seconds / 2.25))
+    chunks = [*chunker.feed(samples), *chunker.finish()]
+    np.testing.assert_array_equal(np.concatenate([chunk.samples for chunk in chunks]), samples)
+    assert (5 < len(chunks[0].samples) / RATE <= 11) is shares, "a shorter one is done as soon"
+
+
 def test_memory_does_not_grow_with_the_recording():
     chunker = Chunker(None, None)
     for _ in range(40):
