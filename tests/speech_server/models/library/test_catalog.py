@@ -146,7 +146,7 @@ def test_only_large_v3_speaks_cantonese(catalog: Catalog):
 
 
 def test_known_models_can_be_asked_for_by_task(catalog: Catalog):
-    assert {model.engine for model in catalog.known("automatic-speech-recognition")} == {"whisper"}
+    assert {model.engine for model in catalog.known("automatic-speech-recognition")} == {"whisper", "parakeet"}
     assert {model.engine for model in catalog.known("text-to-speech")} == {"kokoro", "piper"}
     assert {model.engine for model in catalog.known("voice-activity-detection")} == {"silero"}
 
