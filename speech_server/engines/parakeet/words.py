@@ -43,17 +43,19 @@ def to_segments(chunk: SpeechChunk, tokens: Sequence[HeardToken], options: Trans
 
 
 def tidied(tokens: Sequence[HeardToken]) -> list[HeardToken]:
-    """The first word begins with a space, as all do; a mark that closes something follows its word without one."""
+    """The first word begins with a space, as all do; a mark that closes something follows its word without one, and
+    a space by itself begins the word after it."""
     tidy: list[HeardToken] = []
     for place, token in enumerate(tokens):
         text = token.text
-        following = tokens[place + 1].text.strip() if place + 1 < len(tokens) else ""
-        if (text.strip() or following).startswith(_CLOSING):
-            text = text.lstrip()
-        if not tidy and text.strip():
+        following = tokens[place + 1].text if place + 1 < len(tokens) else ""
+        if text.strip():
+            text = text.lstrip() if text.strip().startswith(_CLOSING) else text
+        elif not following.strip() or following.startswith((" ", *_CLOSING)):
+            continue
+        if not tidy:
             text = " " + text.lstrip()
-        if text.strip() or (text and tidy):
-            tidy.append(replace(token, text=text))
+        tidy.append(replace(token, text=text))
     return tidy
 
 
@@ -65,8 +67,8 @@ def _words(chunk: SpeechChunk, tokens: Sequence[HeardToken]) -> Iterator[_Spoken
         limit = tokens[end].start if end < len(tokens) else length
         voiced = [token for token in own if any(map(str.isalnum, token.text))] or own
         # A mark has the time at which the model was sure of it, which may be long after the word.
-        start, last = voiced[0].start, voiced[-1].start
-        start, stop = chunk.times(min(start, length), max(start, min(last + _LONGEST_TOKEN, limit, length)))
+        start = min(voiced[0].start, length)
+        start, stop = chunk.times(start, max(start, min(voiced[-1].start + _LONGEST_TOKEN, limit, length)))
         probability = sum(math.exp(token.logprob) for token in own) / len(own)
         yield _Spoken(Word(start, stop, "".join(token.text for token in own), probability), own)
 
