@@ -103,8 +103,14 @@ def opening(model: Path) -> Iterator[None]:
         raise ModelBroken(f"{model} cannot be loaded: {error}") from error
 
 
-def has_cuda() -> bool:
-    import ctranslate2
+def is_for_cuda() -> bool:
+    """Whether the runtime that is installed is the one for GPUs, be there one now or not."""
     import onnxruntime
 
-    return "CUDAExecutionProvider" in onnxruntime.get_available_providers() and ctranslate2.get_cuda_device_count() > 0
+    return "CUDAExecutionProvider" in onnxruntime.get_available_providers()
+
+
+def has_cuda() -> bool:
+    import ctranslate2
+
+    return is_for_cuda() and ctranslate2.get_cuda_device_count() > 0

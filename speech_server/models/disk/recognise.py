@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field, StringConstraints, ValidationError
 
 from speech_server.domain import Voice
 from speech_server.engines.kokoro.voices import usable
-from speech_server.engines.onnx import has_cuda
+from speech_server.engines.onnx import is_for_cuda
 from speech_server.engines.parakeet.files import FLOAT, FLOAT_WEIGHTS, INT8, VOCABULARY
 from speech_server.engines.parakeet.vocabulary import languages_of, parse_vocabulary
 from speech_server.errors import ModelBroken
@@ -69,11 +69,12 @@ def engine_of(names: Collection[str]) -> EngineName | None:
 def wanted(names: Collection[str]) -> list[str]:
     """The files to take of a repository or folder; no engine opens what else lies there.
 
-    Of a Parakeet in two precisions the one that this machine runs well: float32 with a GPU, else int8.
+    Of a Parakeet in two precisions the one for this machine, or for those that an image or a volume is filled for:
+    float32 where the installation is one for GPUs, else int8.
     """
     layouts = [(engine, patterns) for engine, patterns in _LAYOUTS if _covers(names, patterns)]
     patterns = layouts[0][1] if layouts else ()
-    if [engine for engine, _ in layouts[:2]] == ["parakeet", "parakeet"] and has_cuda():
+    if [engine for engine, _ in layouts[:2]] == ["parakeet", "parakeet"] and is_for_cuda():
         patterns = layouts[1][1]
     return [name for name in names if patterns and _matches(name, (*patterns, *_OPTIONAL))]
 

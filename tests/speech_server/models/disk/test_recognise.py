@@ -65,10 +65,10 @@ PARAKEET = [  # what the real repositories hold
 
 
 @pytest.mark.parametrize(("gpu", "precision"), [(False, "int8.onnx"), (True, "onnx")])
-def test_of_a_parakeet_the_precision_that_runs_well_here_is_wanted(
+def test_of_a_parakeet_the_precision_for_this_installation_is_wanted(
     monkeypatch: pytest.MonkeyPatch, gpu: bool, precision: str
 ):
-    monkeypatch.setattr("speech_server.models.disk.recognise.has_cuda", lambda: gpu)
+    monkeypatch.setattr("speech_server.models.disk.recognise.is_for_cuda", lambda: gpu)
     models = {f"encoder-model.{precision}", f"decoder_joint-model.{precision}"}
     weights = {"encoder-model.onnx.data"} if gpu else set()
     assert set(wanted(PARAKEET)) == {*models, *weights, "config.json", "vocab.txt"}
