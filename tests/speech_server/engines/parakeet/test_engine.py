@@ -10,11 +10,12 @@ import numpy as np
 import onnx
 import pytest
 
-from speech_server.domain import RATE
+from speech_server.domain import RATE, SpeechChunk
 from speech_server.engines.interfaces import EngineArgs, TranscribeOptions
 from speech_server.engines.parakeet import engine as parakeet
-from speech_server.engines.parakeet.engine import ParakeetTranscriber
+from speech_server.engines.parakeet.engine import ParakeetJob, ParakeetTranscriber
 from speech_server.engines.parakeet.files import FLOAT, FLOAT_WEIGHTS, INT8, VOCABULARY, choose_precision
+from speech_server.engines.queue.fair_queue import Work
 from speech_server.errors import InvalidRequest, ModelBroken
 from tests.speech_server.engines.parakeet_maker import FEW, MANY, make_parakeet, tones
 from tests.speech_server.transcribing import hear, text_of
@@ -73,6 +74,20 @@ async def test_digital_silence_has_no_words(engine: ParakeetTranscriber):
     assert heard.segments == ()
 
 
+def test_each_of_a_batch_gets_its_own_words_and_times(engine: ParakeetTranscriber):
+    """Of different lengths: the shorter ones are filled up, and what fills them is not heard."""
+    sounds = [tones(500), tones(1500, 4000, 500), tones(4000, 1500)]
+    with engine.batcher.lane() as lane:
+        jobs = [
+            ParakeetJob(SpeechChunk(sound, 10.0 * place), TranscribeOptions()) for place, sound in enumerate(sounds)
+        ]
+        batch = [Work(lane, job, 1.0, None) for job in jobs]
+        engine._step(batch)
+    segments = [work.future.result().segments for work in batch]
+    assert [text_of(heard) for heard in segments] == ["alpha", "beta gamma. alpha", "gamma beta."]
+    assert [heard[0].start for heard in segments] == pytest.approx([0.5, 10.5, 20.5], abs=0.1)
+
+
 async def test_chunks_of_like_length_share_a_batch_and_others_do_not(engine: ParakeetTranscriber):
     kinds = [kind async for _, _, kind in parakeet._works(_of(2.5, 4.0, 4.1, 16.0, 29.9), TranscribeOptions())]
     assert kinds[0] == kinds[1] != kinds[2] != kinds[3] != kinds[4]
@@ -80,7 +95,7 @@ async def test_chunks_of_like_length_share_a_batch_and_others_do_not(engine: Par
 
 async def _of(*seconds: float):
     for length in seconds:
-        yield parakeet.SpeechChunk(np.zeros(round(length * RATE), np.float32), 0.0)
+        yield SpeechChunk(np.zeros(round(length * RATE), np.float32), 0.0)
 
 
 def test_a_gpu_takes_float32_and_a_cpu_int8_where_there_are_both(tmp_path: Path):
