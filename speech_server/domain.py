@@ -98,11 +98,28 @@ class SpeechChunk:
     offset: float
     spans: tuple[tuple[int, float], ...] = ()
 
+    def time(self, seconds: float, *, end: bool = False) -> float:
+        """From seconds of the chunk to seconds of the whole; `end`: a seam belongs to what is before it."""
+        spans = self.spans or ((0, self.offset),)
+        sample = seconds * RATE
+        place = spans[0]
+        for span in spans[1:]:
+            if span[0] > sample or (end and span[0] >= sample):
+                break
+            place = span
+        return round(place[1] + seconds - place[0] / RATE, 3)
+
+    def times(self, start: float, end: float) -> tuple[float, float]:
+        """Of a word: both ends on the same side of a seam, the one its middle is on."""
+        middle = (start + end) / 2
+        shift = self.time(middle) - middle
+        return round(start + shift, 3), round(end + shift, 3)
+
 
 @dataclass(frozen=True, slots=True)
 class ChunkTranscript:
     segments: tuple[Segment, ...]
-    language: str
+    language: str  # empty where it was not given and the model does not tell
     language_probability: float
 
 

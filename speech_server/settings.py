@@ -21,15 +21,16 @@ def level_name(value: object) -> object:
 
 
 class Whisper(BaseModel):
-    """WHISPER__*: the transcription engine. The names are Speaches'."""
+    """WHISPER__*: the transcription engines; the names are Speaches'. Parakeet runs by them too, but for the types of
+    numbers and the windows, which are Whisper's."""
 
-    inference_device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where Whisper runs.")
+    inference_device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where Whisper and Parakeet run.")
     compute_type: str = Field(
         "default", description="CTranslate2 compute type; default is int8 on CPU and float16 on a GPU."
     )
     cpu_threads: int = Field(0, ge=0, description="Threads per worker; 0 means 1 on CPU.")
     num_workers: int = Field(0, ge=0, description="Parallel workers; 0 means one per core on CPU, 2 on a GPU.")
-    max_batch: int = Field(0, ge=0, description="Most clips decoded together; 0 means 8 on CPU, 32 on a GPU.")
+    max_batch: int = Field(0, ge=0, description="Most clips decoded together; 0: 8 on CPU, 32 on a GPU (Parakeet 16).")
     max_requests: int = Field(128, gt=0, description="Requests one model takes at a time; more is 429.")
     short_windows: bool = Field(
         True,
@@ -128,7 +129,7 @@ class Settings(BaseSettings):
         "set, or only this machine can connect.",
     )
     model_owners: Annotated[list[str], NoDecode] = Field(
-        ["deepdml", "distil-whisper", "mobiuslabsgmbh", "speaches-ai", "Systran"],
+        ["deepdml", "distil-whisper", "istupakov", "mobiuslabsgmbh", "speaches-ai", "Systran"],
         description="Owners on the hub whose models callers may pull besides those that the registry or MODELS_FILE "
         "names; * means anybody's.",
     )

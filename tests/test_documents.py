@@ -42,6 +42,7 @@ NOT_RUN = {
     '"s3Config"': "wants a bucket; tests/worker/answer has such jobs",
     "wss://ENDPOINT_ID": "two addresses",
     "models pull Systran": "wants the hub",
+    "models pull parakeet": "the same; tests/speech_server/models/sources has one that speaks its API",
     "support-calls": "wants a bucket; tests/speech_server/models has such files",
     '"narrator"': "a file of aliases; tests/speech_server/models has such files",
     "The quick brown fox jumped": "an answer",

@@ -15,6 +15,7 @@ from speech_server.decoding import from_base64
 from speech_server.domain import VadOptions
 from speech_server.engines.interfaces import TranscribeOptions, Transcriber, VoiceDetector
 from speech_server.errors import InvalidRequest, RequestTooLarge
+from speech_server.models.transcribers import transcriber
 from speech_server.speech_to_text import transcribe
 
 if TYPE_CHECKING:
@@ -72,8 +73,8 @@ async def _transcribe_all(
     )
     if extras.temperature:
         options = replace(options, temperatures=(extras.temperature,))
-    async with loader.transcriber(request.transcription_model) as transcriber, loader.detector() as detector:
-        hearing = _Hearing(transcriber, detector, options, max_seconds)
+    async with transcriber(loader, request.transcription_model, options) as engine, loader.detector() as detector:
+        hearing = _Hearing(engine, detector, options, max_seconds)
         tasks = [asyncio.create_task(hearing.transcribe(clip)) for clip in clips]
         try:
             return [await task for task in tasks]

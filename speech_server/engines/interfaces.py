@@ -63,7 +63,9 @@ class TranscribeOptions:
     logprobs: bool = False
 
 
-class Transcriber(Engine, Protocol):
+class Transcriber(Protocol):
+    """An engine, or two of them that hear as one."""
+
     @property
     def languages(self) -> frozenset[str]: ...
 
@@ -72,8 +74,17 @@ class Transcriber(Engine, Protocol):
     ) -> AsyncGenerator[ChunkTranscript, None]:
         """One transcript per chunk, in the order of the chunks, each as soon as it and those before it are done.
 
-        Raises Busy when the engine's queue is full, InvalidRequest for a language the model does not know.
+        Raises Busy when the engine's queue is full, InvalidRequest for a language or a task the model does not know.
+        What else of the options means nothing to a model is ignored.
         """
+        ...
+
+
+class LanguageTeller(Transcriber, Protocol):
+    """A transcriber that can also say which language it hears, without transcribing it."""
+
+    async def tell_language(self, chunk: SpeechChunk) -> tuple[str, float]:
+        """The code, and how likely it is. Raises Busy."""
         ...
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
@@ -10,12 +12,14 @@ from typing import TYPE_CHECKING, Any, Literal
 from speech_server.errors import ModelBroken
 
 if TYPE_CHECKING:
-    from onnxruntime import InferenceSession
+    from onnxruntime import InferenceSession, SessionOptions
 
 # The default (EXHAUSTIVE) tunes again for every new length of audio, which for speech is every sentence.
 _CUDA = ("CUDAExecutionProvider", {"cudnn_conv_algo_search": "HEURISTIC"})
 _CPU = "CPUExecutionProvider"
 _current = threading.local()
+
+Device = Literal["auto", "cpu", "cuda"]
 
 
 class Stop:
@@ -51,22 +55,42 @@ class StoppableSession:
         return getattr(self._session, name)
 
 
-def open_session(model: Path, threads: int, device: Literal["auto", "cpu", "cuda"]) -> InferenceSession:
+def open_session(model: Path, threads: int, device: Device) -> InferenceSession:
     """A session for one model file; `threads` work on one call. Raises ModelBroken."""
     import onnxruntime
-    from onnxruntime.capi import onnxruntime_pybind11_state as failures
+
+    options = session_options(threads)
+    # Skips an allocation planner that takes most of the load time; neither speed nor memory change.
+    options.enable_mem_reuse = False
+    with opening(model):
+        return onnxruntime.InferenceSession(str(model), options, providers=providers_for(device))
+
+
+def session_options(threads: int) -> SessionOptions:
+    import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    # Skips an allocation planner that takes most of the load time; neither speed nor memory change.
-    options.enable_mem_reuse = False
     options.log_severity_level = 3
+    return options
+
+
+def providers_for(device: Device) -> list[Any]:
+    """What a session runs on. Raises ModelBroken where a GPU was asked for and there is none."""
     cuda = device != "cpu" and has_cuda()
     if device == "cuda" and not cuda:
         raise ModelBroken("device cuda was asked for, but ONNX Runtime sees no GPU: use onnxruntime-gpu or device cpu")
+    return [_CUDA, _CPU] if cuda else [_CPU]
+
+
+@contextmanager
+def opening(model: Path) -> Iterator[None]:
+    """What the runtime says of a model that it cannot run becomes ModelBroken."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as failures
+
     try:
-        return onnxruntime.InferenceSession(str(model), options, providers=[_CUDA, _CPU] if cuda else [_CPU])
+        yield
     except (
         failures.Fail,
         failures.InvalidArgument,
@@ -79,8 +103,14 @@ def open_session(model: Path, threads: int, device: Literal["auto", "cpu", "cuda
         raise ModelBroken(f"{model} cannot be loaded: {error}") from error
 
 
-def has_cuda() -> bool:
-    import ctranslate2
+def is_for_cuda() -> bool:
+    """Whether the runtime that is installed is the one for GPUs, be there one now or not."""
     import onnxruntime
 
-    return "CUDAExecutionProvider" in onnxruntime.get_available_providers() and ctranslate2.get_cuda_device_count() > 0
+    return "CUDAExecutionProvider" in onnxruntime.get_available_providers()
+
+
+def has_cuda() -> bool:
+    import ctranslate2
+
+    return is_for_cuda() and ctranslate2.get_cuda_device_count() > 0

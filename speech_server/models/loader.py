@@ -68,7 +68,7 @@ class Loader:
         self, settings: Settings, catalog: Catalog, store: Store, factories: Mapping[EngineName, EngineFactory]
     ) -> None:
         self._settings = settings
-        self._catalog = catalog
+        self.catalog = catalog
         self._store = store
         self.library = Library(settings, catalog, store)
         self._factories = factories
@@ -90,9 +90,9 @@ class Loader:
 
         Raises ModelNotInstalled, WrongTask.
         """
-        model_id = self._catalog.resolve(name)
+        model_id = self.catalog.resolve(name)
         resident = self._memory.get(model_id)
-        info = resident.info if resident else self._catalog.find(model_id)
+        info = resident.info if resident else self.catalog.find(model_id)
         if info is None:
             raise self.library.missing(name)
         if task is not None and info.task != task:
@@ -151,7 +151,7 @@ class Loader:
 
     async def unload(self, name: str) -> None:
         """Raises ModelInUse, and leaves the model alone, when somebody uses or awaits it; ModelNotFound."""
-        resident = self._memory.get(self._catalog.resolve(name))
+        resident = self._memory.get(self.catalog.resolve(name))
         if resident is None:
             raise ModelNotFound(f"Model '{name}' is not loaded", param="model")
         if not resident.is_idle:
@@ -161,13 +161,13 @@ class Loader:
 
     async def remove(self, name: str) -> None:
         """Unload a model and delete it from disk. Raises ModelInUse, ModelNotInstalled, ModelNotRemovable."""
-        model_id = self._catalog.resolve(name)
+        model_id = self.catalog.resolve(name)
         if self._memory.get(model_id):
             await self.unload(model_id)
         await self.library.remove(model_id)
 
     def is_loaded(self, name: str) -> bool:
-        resident = self._memory.get(self._catalog.resolve(name))
+        resident = self._memory.get(self.catalog.resolve(name))
         return resident is not None and resident.engine is not None
 
     def loaded(self) -> list[LoadedModel]:

@@ -15,6 +15,7 @@ from speech_server.decoding import warm_up
 from speech_server.domain import Segment
 from speech_server.hearing.speakers.attribution import attributed
 from speech_server.models.catalog.info import STT
+from speech_server.models.transcribers import transcriber
 from speech_server.pools import Pool
 from speech_server.routes.bodies.audio_form import AUDIO, is_pcm, model_check, parse_form, require_audio
 from speech_server.routes.bodies.form import Upload, read_form
@@ -78,7 +79,8 @@ async def transcribing(speech: Speech, job: Order, task: Task) -> AsyncIterator[
     """The transcription in work; all its work stops when the block is left."""
     vad = job.form.vad()
     async with AsyncExitStack() as stack:
-        transcriber = await stack.enter_async_context(speech.loader.transcriber(job.form.model))
+        options = job.form.options(task)
+        engine = await stack.enter_async_context(transcriber(speech.loader, job.form.model, options))
         detector = await stack.enter_async_context(speech.loader.detector()) if vad or job.form.names_speakers else None
         voices = None
         if job.form.names_speakers:
@@ -89,7 +91,7 @@ async def transcribing(speech: Speech, job: Order, task: Task) -> AsyncIterator[
             voices = Voices(encoder, await expected_speakers(job.form, encoder, detector))
             stack.push_async_callback(voices.aclose)
         transcription = transcribe(
-            job.upload.file, transcriber, detector, job.form.options(task), vad,
+            job.upload.file, engine, detector, options, vad,
             pcm=is_pcm(job.upload), max_seconds=speech.settings.max_audio_seconds, clip=job.form.clip,
             voices=voices, early=job.form.stream,
         )  # fmt: skip

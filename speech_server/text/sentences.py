@@ -65,7 +65,7 @@ def speakable(text: str) -> bool:
 
 def complete_sentences(text: str, language: str) -> tuple[str, str]:
     """Split growing text into (whole sentences, the rest that may still grow)."""
-    sentences = list(_split(text, language))
+    sentences = list(split(text, language))
     # The last one is whole only when its paragraph is: a later letter could still join "3." and "14".
     rest = "" if text.endswith("\n\n") else (sentences.pop() if sentences else "")
     return "".join(sentences), rest
@@ -86,8 +86,11 @@ def _paragraphs(text: str) -> Iterator[str]:
         start = after
 
 
-def _split(text: str, language: str) -> Iterator[str]:
-    """All of `text` in sentences, a window at a time; the last one in a window is read again with what follows it."""
+def split(text: str, language: str) -> Iterator[str]:
+    """All of `text` in sentences, spaces and all: joined they are the text again.
+
+    A window at a time; the last sentence in a window is read again with what follows it.
+    """
     start = 0
     while len(text) - start > _WINDOW:
         *whole, last = segment(language[:2], text[start : start + _WINDOW])
@@ -108,7 +111,7 @@ def _density(text: str) -> int:
 def _sentences(paragraph: str, language: str) -> Iterator[str]:
     """Sentences with something to say; short ones joined to what follows (or, at the end, precedes)."""
     pending = ""
-    for raw in _split(paragraph, language):
+    for raw in split(paragraph, language):
         sentence = read_signs(raw, language)  # after splitting: the segmenter knows "U.S. Army"
         if not speakable(sentence):
             continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Hashable
 from contextlib import aclosing
 from dataclasses import replace
@@ -61,11 +62,19 @@ class WhisperTranscriber:
     async def transcribe(
         self, chunks: AsyncIterator[SpeechChunk], options: TranscribeOptions
     ) -> AsyncGenerator[ChunkTranscript, None]:
-        request = self._open(options)
         with self.batcher.lane() as lane:
+            request = self._open(options)
             async with aclosing(in_order(lane, _jobs(chunks, request), self._ahead)) as transcripts:
                 async for transcript in transcripts:
                     yield transcript
+
+    async def tell_language(self, chunk: SpeechChunk) -> tuple[str, float]:
+        with self.batcher.lane() as lane:
+            request = self._open(TranscribeOptions())
+            request.only_language = True
+            job = Job.of(request, chunk, True)
+            told = await asyncio.wrap_future(lane.submit(job, job.cost, job.kind))
+        return told.language, told.language_probability
 
     def _open(self, options: TranscribeOptions) -> Request:
         if options.language is not None and options.language not in self.languages:
@@ -93,6 +102,9 @@ class WhisperTranscriber:
         self._encode(self.batcher.join(batch))
         self.batcher.stand_aside(batch)
         ready = self._with_language([work for work in batch if work.wanted])
+        for work in [work for work in ready if work.payload.request.only_language]:
+            work.future.set_result(work.payload.transcript())
+            ready.remove(work)
         if not ready:
             return
         attempts = self._decoder.decode([work.payload for work in ready])

@@ -43,6 +43,7 @@ class Request:
     options: TranscribeOptions
     short_windows: bool
     prompt_length: int
+    only_language: bool = False
     tokenizer: Tokenizer | None = None
     language: str = ""
     language_probability: float = 1.0
@@ -99,17 +100,6 @@ class Job:
 
     def transcript(self) -> ChunkTranscript:
         return ChunkTranscript(tuple(self.segments), self.request.language, self.request.language_probability)
-
-    def time(self, seconds: float, *, end: bool = False) -> float:
-        """From seconds of the chunk to seconds of the whole; `end`: a seam belongs to what is before it."""
-        spans = self.chunk.spans or ((0, self.chunk.offset),)
-        sample = seconds * RATE
-        place = spans[0]
-        for span in spans[1:]:
-            if span[0] > sample or (end and span[0] >= sample):
-                break
-            place = span
-        return round(place[1] + seconds - place[0] / RATE, 3)
 
 
 def choose_window(samples: int, short_windows: bool) -> int:

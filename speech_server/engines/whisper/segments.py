@@ -51,8 +51,8 @@ def _segment(decoder: Decoder, job: Job, attempt: Attempt, piece: dict[str, Any]
     offset = job.start / RATE
     length = len(job.chunk.samples) / RATE
     words = tuple(_word(job, offset, word) for word in piece.get("words", ()))
-    start = job.time(min(offset + piece["start"], length))
-    end = job.time(min(offset + piece["end"], length), end=True)
+    start = job.chunk.time(min(offset + piece["start"], length))
+    end = job.chunk.time(min(offset + piece["end"], length), end=True)
     return Segment(
         start=words[0].start if words else start,
         end=words[-1].end if words else max(start, end),
@@ -67,10 +67,8 @@ def _segment(decoder: Decoder, job: Job, attempt: Attempt, piece: dict[str, Any]
 
 
 def _word(job: Job, offset: float, word: dict[str, Any]) -> Word:
-    """Both ends on the same side of a seam: the one its middle is on."""
-    start, end = offset + float(word["start"]), offset + float(word["end"])
-    shift = job.time((start + end) / 2) - (start + end) / 2
-    return Word(round(start + shift, 3), round(end + shift, 3), word["word"], float(word["probability"]))
+    start, end = job.chunk.times(offset + float(word["start"]), offset + float(word["end"]))
+    return Word(start, end, word["word"], float(word["probability"]))
 
 
 def _with_logprobs(decoder: Decoder, job: Job, segment: Segment) -> Segment:

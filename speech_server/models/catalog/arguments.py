@@ -8,7 +8,7 @@ from speech_server.settings import Settings
 
 
 def configured_args(engine: EngineName, settings: Settings) -> EngineArgs:
-    if engine != "whisper":
+    if engine not in ("whisper", "parakeet"):
         return EngineArgs()
     whisper = settings.whisper
     return EngineArgs(

@@ -15,10 +15,11 @@ TTS: Task = "text-to-speech"
 VAD: Task = "voice-activity-detection"
 VOICES: Task = "speaker-embedding"
 
-EngineName = Literal["whisper", "kokoro", "piper", "silero", "ge2e"]
+EngineName = Literal["whisper", "parakeet", "kokoro", "piper", "silero", "ge2e"]
 
 TASKS: Mapping[EngineName, Task] = {
     "whisper": STT,
+    "parakeet": STT,
     "kokoro": TTS,
     "piper": TTS,
     "silero": VAD,
@@ -53,6 +54,11 @@ class ModelInfo:
     @property
     def task(self) -> Task:
         return TASKS[self.engine]
+
+    @property
+    def translates(self) -> bool:
+        """Whether it can put what it hears into English."""
+        return self.engine == "whisper"
 
 
 def owner(model_id: str) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 from speech_server.domain import Voice
 from speech_server.engines.kokoro.voices import usable
+from speech_server.engines.parakeet.vocabulary import ENGLISH, EUROPEAN
 from speech_server.models.catalog.info import ModelInfo, owner, spoken
 
 SILERO = "silero_vad_v6"  # the file that comes with faster-whisper
@@ -32,6 +33,9 @@ def list_models(data: Mapping[str, Any]) -> Iterable[ModelInfo]:
             "all+yue": (*data["whisper_languages"], "yue"),
         }[entry["languages"]]
         yield _listed(entry, ModelInfo(entry["id"], "whisper", languages, licence="MIT"))
+    for entry in data["parakeet"]:
+        languages = {"en": ENGLISH, "european": EUROPEAN}[entry["languages"]]
+        yield _listed(entry, ModelInfo(entry["id"], "parakeet", languages, licence="CC-BY-4.0"))
     voices = usable(data["kokoro_voices"])
     for entry in data["kokoro"]:
         yield _listed(entry, ModelInfo(entry["id"], "kokoro", spoken(voices), voices, 24_000, "Apache-2.0"))

@@ -5,30 +5,42 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, StringConstraints, ValidationError
 
 from speech_server.domain import Voice
 from speech_server.engines.kokoro.voices import usable
+from speech_server.engines.onnx import is_for_cuda
+from speech_server.engines.parakeet.files import FLOAT, FLOAT_WEIGHTS, INT8, VOCABULARY
+from speech_server.engines.parakeet.vocabulary import languages_of, parse_vocabulary
 from speech_server.errors import ModelBroken
 from speech_server.models.catalog.info import EngineName, ModelInfo, owner, spoken
-from speech_server.models.disk.reading import files_of, member_names, read_config
+from speech_server.models.disk.reading import files_of, member_names, read_config, read_text
 
 # What the engines open. A folder that lacks one of these is a download that was cut off, not a model.
 _LAYOUTS: tuple[tuple[EngineName, tuple[str, ...]], ...] = (
     ("whisper", ("model.bin", "config.json", "tokenizer.json", "vocabulary.*")),
+    ("parakeet", (*INT8, VOCABULARY, "config.json")),
+    ("parakeet", (*FLOAT, FLOAT_WEIGHTS, VOCABULARY, "config.json")),
     ("kokoro", ("model.onnx", "voices.bin")),
     ("piper", ("model.onnx", "config.json")),
     ("piper", ("*.onnx", "*.onnx.json")),
     ("ge2e", ("ge2e.onnx",)),
 )
 _OPTIONAL = ("preprocessor_config.json",)
+_LONGEST_VOCABULARY = 1 << 20  # bytes; v3's has 94 kB
 _Name = Annotated[str, StringConstraints(min_length=1, max_length=100)]
 
 
 class _Audio(BaseModel):
     sample_rate: int = Field(ge=1_000, le=400_000)
+
+
+class _NemoConfig(BaseModel):
+    """What is read of a NeMo model's configuration, as onnx-asr's repositories have it."""
+
+    model_type: Literal["nemo-conformer-tdt"]
 
 
 class _Language(BaseModel):
@@ -55,8 +67,15 @@ def engine_of(names: Collection[str]) -> EngineName | None:
 
 
 def wanted(names: Collection[str]) -> list[str]:
-    """The files to take of a repository or folder; no engine opens what else lies there."""
-    patterns = next((patterns for _, patterns in _LAYOUTS if _covers(names, patterns)), ())
+    """The files to take of a repository or folder; no engine opens what else lies there.
+
+    Of a Parakeet in two precisions the one for this machine, or for those that an image or a volume is filled for:
+    float32 where the installation is one for GPUs, else int8.
+    """
+    layouts = [(engine, patterns) for engine, patterns in _LAYOUTS if _covers(names, patterns)]
+    patterns = layouts[0][1] if layouts else ()
+    if [engine for engine, _ in layouts[:2]] == ["parakeet", "parakeet"] and is_for_cuda():
+        patterns = layouts[1][1]
     return [name for name in names if patterns and _matches(name, (*patterns, *_OPTIONAL))]
 
 
@@ -91,6 +110,8 @@ def describe(
     if engine == "whisper":
         languages = ("en",) if model_id.endswith(".en") else whisper_languages
         return ModelInfo(model_id, engine, languages, owned_by=owner(model_id))
+    if engine == "parakeet":
+        return ModelInfo(model_id, engine, _parakeet_languages(folder), owned_by=owner(model_id))
     if engine == "kokoro":
         voices = usable(_voice_names(folder / "voices.bin"))
         return ModelInfo(model_id, engine, spoken(voices), voices, 24_000, "Apache-2.0", owned_by=owner(model_id))
@@ -100,6 +121,18 @@ def describe(
         voices = _piper_voices(config)
         return ModelInfo(model_id, engine, spoken(voices), voices, config.audio.sample_rate, owned_by=owner(model_id))
     return ModelInfo(model_id, engine, owned_by=owner(model_id)) if engine else None
+
+
+def _parakeet_languages(folder: Path) -> tuple[str, ...]:
+    try:
+        _NemoConfig.model_validate(read_config(folder / "config.json"))
+    except ValidationError as error:
+        raise ModelBroken(f"{folder / 'config.json'}: of NeMo's models only nemo-conformer-tdt runs here") from error
+    try:
+        text = read_text(folder / VOCABULARY, _LONGEST_VOCABULARY)
+    except (OSError, ValueError) as error:
+        raise ModelBroken(f"{folder / VOCABULARY} cannot be read: {error}") from error
+    return languages_of(parse_vocabulary(text, folder / VOCABULARY))
 
 
 def _piper_voices(config: _PiperConfig) -> tuple[Voice, ...]:

@@ -30,6 +30,8 @@ _WHISPER_NAME = re.compile(
     re.IGNORECASE,
 )
 
+_AUTO = "auto"
+
 
 class Catalog:
     """What there is, by id and by alias. Raises ConfigurationInvalid for a wrong models or aliases file."""
@@ -40,6 +42,7 @@ class Catalog:
         self._settings = settings
         self._preferred = {
             "whisper": settings.default_stt_model,
+            "parakeet": self._data["parakeet"][0]["id"],
             "kokoro": settings.default_tts_model,
             "speakers": settings.default_speaker_model,
         }
@@ -66,18 +69,21 @@ class Catalog:
         whisper-1 and its like mean DEFAULT_STT_MODEL when that is installed, else the first Whisper of the catalog
         that is (multilingual ones first, the larger first), else DEFAULT_STT_MODEL, to be downloaded.
         tts-1 and its like the same with DEFAULT_TTS_MODEL and Kokoro, pyannote's names with DEFAULT_SPEAKER_MODEL.
+        parakeet means the newest that is installed; auto that, where there is one, and else what whisper-1 means.
         """
-        seen = set()
-        while name in self._own_aliases and name not in seen:
-            seen.add(name)
-            name = self._own_aliases[name]
+        name = self._follow(name)
         if name in self._listed:
             return name
         if family := self._data["aliases"].get(name):
-            return self._best_installed(family)
+            return self.best_of(family)
         if name.startswith("silero_vad"):
             return SILERO
         return self._same_weights(name)
+
+    def leaves_choice(self, name: str) -> bool:
+        """Whether a name means whichever model suits the request: `auto`, and the user's aliases of it."""
+        name = self._follow(name)
+        return name not in self._listed and self._data["aliases"].get(name) == _AUTO
 
     def remember(self) -> None:
         """From now on `find`, `folder` and `resolve` answer from memory: what the last `scan`, or `look`, saw."""
@@ -160,7 +166,19 @@ class Catalog:
     def _configured(self, model: ModelInfo) -> ModelInfo:
         return replace(model, args=configured_args(model.engine, self._settings))
 
-    def _best_installed(self, family: str) -> str:
+    def _follow(self, name: str) -> str:
+        """The user's aliases, which may lead to each other."""
+        seen = set()
+        while name in self._own_aliases and name not in seen:
+            seen.add(name)
+            name = self._own_aliases[name]
+        return name
+
+    def best_of(self, family: str) -> str:
+        """The model of a family that its alias means now."""
+        if family == _AUTO:
+            quick = self.best_of("parakeet")
+            return quick if self._is_installed(quick) else self.best_of("whisper")
         preferred = self._same_weights(self._preferred[family])
         candidates = [preferred, *(entry["id"] for entry in self._data[family])]
         return next((model_id for model_id in candidates if self._is_installed(model_id)), preferred)

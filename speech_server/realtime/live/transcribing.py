@@ -12,6 +12,7 @@ from speech_server.domain import RATE, Samples, SpeechChunk, VadOptions
 from speech_server.engines.cores import core_count
 from speech_server.engines.interfaces import TranscribeOptions, Transcriber
 from speech_server.errors import Busy
+from speech_server.models.transcribers import transcriber
 from speech_server.realtime.live.ear import decode, decode_base64
 from speech_server.realtime.protocol.config import TranscriptionSettings
 from speech_server.realtime.protocol.events import ProtocolError
@@ -55,14 +56,15 @@ async def carry_out(work: Transcribe | TranscribeUpload, loader: Loader, *, max_
 
     A guess raises Busy when its time is better spent on others.
     """
-    async with loader.transcriber(work.settings.model) as transcriber:
+    options = _options(work.settings, final=not isinstance(work, Transcribe) or work.final)
+    async with transcriber(loader, work.settings.model, options) as engine:
         if isinstance(work, Transcribe):
             with _load.counted(final=work.final):
-                text = await _transcribe_piece(work.samples, transcriber, _options(work.settings, final=work.final))
+                text = await _transcribe_piece(work.samples, engine, options)
             return text, len(work.samples) / RATE
         async with loader.detector() as detector:
-            blocks, options = _decoded(work, max_seconds), _options(work.settings, final=True)
-            transcription = transcribe_samples(blocks, transcriber, options, detector, VadOptions())
+            blocks = _decoded(work, max_seconds)
+            transcription = transcribe_samples(blocks, engine, options, detector, VadOptions())
             async with aclosing(transcription):
                 text = "".join([segment.text async for segment in transcription])
         return text.strip(), transcription.duration

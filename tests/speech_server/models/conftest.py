@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from speech_server.engines.parakeet.files import FLOAT, FLOAT_WEIGHTS, INT8
 from speech_server.models.disk.cache import Cache, default_root
 from speech_server.models.library.catalog import Catalog
 from speech_server.models.library.store import Store
@@ -69,7 +70,7 @@ async def make_loader(cache: Cache, factory: Factory) -> AsyncIterator[Callable[
     def make(**values: object) -> Loader:
         settings = Settings(model_read_caches=[], int8_cache=False, **values)
         catalog = Catalog(settings)
-        engines = ("whisper", "kokoro", "piper", "silero")
+        engines = ("whisper", "parakeet", "kokoro", "piper", "silero")
         loaders.append(Loader(settings, catalog, Store(settings, catalog), dict.fromkeys(engines, factory)))
         return loaders[-1]
 
@@ -98,6 +99,18 @@ def kokoro_folder(folder: Path, voices: tuple[str, ...] = ("af_heart", "bm_georg
     (folder / "model.onnx").write_bytes(b"onnx")
     with (folder / "voices.bin").open("wb") as file:
         np.savez(file, **{name: np.zeros((1, 1, 2), np.float32) for name in voices})  # type: ignore[arg-type]
+    return folder
+
+
+def parakeet_folder(folder: Path, *, tokens: int = 8_193, float32: bool = False) -> Path:
+    """The files of a real repository with nothing sensible inside but the vocabulary: v3's, or one of v2's size."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in (*INT8, *((*FLOAT, FLOAT_WEIGHTS) if float32 else ())):
+        (folder / name).write_bytes(b"onnx")
+    words = [f"▁{number}" for number in range(tokens - 1)]
+    lines = [f"{token} {number}\n" for number, token in enumerate([*words, "<blk>"])]
+    (folder / "vocab.txt").write_text("".join(lines), "utf-8")
+    (folder / "config.json").write_text('{"model_type": "nemo-conformer-tdt", "features_size": 128}')
     return folder
 
 

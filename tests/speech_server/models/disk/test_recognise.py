@@ -8,14 +8,22 @@ from pathlib import Path
 import pytest
 
 from speech_server.engines.kokoro import phonemes
+from speech_server.errors import ModelBroken
 from speech_server.models.disk.recognise import describe, engine_of, recognise, wanted
-from tests.speech_server.models.conftest import PIPER_CONFIG, kokoro_folder, piper_folder, whisper_folder
+from tests.speech_server.models.conftest import (
+    PIPER_CONFIG,
+    kokoro_folder,
+    parakeet_folder,
+    piper_folder,
+    whisper_folder,
+)
 
 
 def test_each_engine_is_known_by_its_files(tmp_path: Path):
     assert recognise(whisper_folder(tmp_path / "whisper")) == "whisper"
     assert recognise(kokoro_folder(tmp_path / "kokoro")) == "kokoro"
     assert recognise(piper_folder(tmp_path / "piper")) == "piper"
+    assert recognise(parakeet_folder(tmp_path / "parakeet")) == "parakeet"
 
 
 @pytest.mark.parametrize("missing", ["model.bin", "config.json", "tokenizer.json", "vocabulary.txt"])
@@ -48,6 +56,55 @@ def test_piper_voices_under_their_original_names_are_known(tmp_path: Path):
     found = describe("someone/tester", tmp_path, ())
     assert found is not None
     assert (found.engine, found.voices[0].id, found.sample_rate) == ("piper", "tester", 22050)
+
+
+PARAKEET = [  # what the real repositories hold
+    ".gitattributes", "README.md", "config.json", "decoder_joint-model.int8.onnx", "decoder_joint-model.onnx",
+    "encoder-model.int8.onnx", "encoder-model.onnx", "encoder-model.onnx.data", "nemo128.onnx", "vocab.txt",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("gpu", "precision"), [(False, "int8.onnx"), (True, "onnx")])
+def test_of_a_parakeet_the_precision_for_this_installation_is_wanted(
+    monkeypatch: pytest.MonkeyPatch, gpu: bool, precision: str
+):
+    monkeypatch.setattr("speech_server.models.disk.recognise.is_for_cuda", lambda: gpu)
+    models = {f"encoder-model.{precision}", f"decoder_joint-model.{precision}"}
+    weights = {"encoder-model.onnx.data"} if gpu else set()
+    assert set(wanted(PARAKEET)) == {*models, *weights, "config.json", "vocab.txt"}
+    without_int8 = [name for name in PARAKEET if "int8" not in name]
+    assert "encoder-model.onnx.data" in wanted(without_int8)
+
+
+@pytest.mark.parametrize("missing", ["encoder-model.onnx.data", "decoder_joint-model.onnx", "vocab.txt"])
+def test_a_parakeet_folder_that_lacks_a_file_is_no_model(tmp_path: Path, missing: str):
+    parakeet_folder(tmp_path, float32=True)
+    for name in (missing, "encoder-model.int8.onnx"):
+        (tmp_path / name).unlink()
+    assert recognise(tmp_path) is None
+
+
+@pytest.mark.parametrize(("tokens", "languages"), [(8_193, 25), (1_025, 1)])
+def test_a_parakeet_s_languages_are_told_by_its_vocabulary(tmp_path: Path, tokens: int, languages: int):
+    found = describe("someone/ears", parakeet_folder(tmp_path, tokens=tokens), ())
+    assert found is not None
+    assert (found.engine, len(found.languages), "en" in found.languages) == ("parakeet", languages, True)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "complaint"),
+    [
+        ("config.json", '{"model_type": "nemo-conformer-rnnt"}', "only nemo-conformer-tdt"),
+        ("config.json", "[]", "only nemo-conformer-tdt"),
+        ("config.json", "{", "JSON"),
+        ("vocab.txt", "one two\n", "no vocabulary"),
+        ("vocab.txt", "x" * 2_000_000, "more than"),
+    ],
+)
+def test_a_parakeet_that_cannot_be_is_broken(tmp_path: Path, name: str, content: str, complaint: str):
+    (parakeet_folder(tmp_path) / name).write_text(content)
+    with pytest.raises(ModelBroken, match=complaint):
+        describe("someone/ears", tmp_path, ())
 
 
 def test_only_files_an_engine_opens_are_wanted():

@@ -18,7 +18,7 @@ from speech_server.models.catalog.listing import read_data
 from speech_server.models.disk.cache import Cache
 from speech_server.models.library.catalog import Catalog
 from speech_server.settings import Settings
-from tests.speech_server.models.conftest import install, kokoro_folder, piper_folder
+from tests.speech_server.models.conftest import install, kokoro_folder, parakeet_folder, piper_folder
 
 BASE = "Systran/faster-whisper-base"
 KOKORO = "speaches-ai/Kokoro-82M-v1.0-ONNX"
@@ -71,6 +71,33 @@ def test_default_stt_model_wins_over_larger_ones_when_it_is_installed(cache: Cac
     install(cache, BASE)
     install(cache, "Systran/faster-whisper-medium")
     assert Catalog(Settings(default_stt_model="whisper-base")).resolve("whisper-1") == BASE
+
+
+V3, V2 = (f"istupakov/parakeet-tdt-0.6b-{version}-onnx" for version in ("v3", "v2"))
+
+
+def test_parakeet_is_the_newest_that_is_installed(catalog: Catalog, cache: Cache):
+    assert catalog.resolve("parakeet") == V3
+    install(cache, V2, lambda folder: parakeet_folder(folder, tokens=1_025))
+    assert catalog.resolve("parakeet") == V2
+    install(cache, V3, parakeet_folder)
+    assert catalog.resolve("parakeet") == V3
+    models = [catalog.find(name) for name in (V3, V2)]
+    assert [(len(model.languages), model.licence) for model in models if model] == [(25, "CC-BY-4.0"), (1, "CC-BY-4.0")]
+
+
+def test_auto_is_parakeet_where_there_is_one_and_else_what_whisper_1_means(catalog: Catalog, cache: Cache):
+    install(cache, BASE)
+    assert catalog.resolve("auto") == BASE
+    install(cache, V2, parakeet_folder)
+    assert catalog.resolve("auto") == V2
+
+
+def test_auto_and_the_user_s_aliases_of_it_leave_the_choice_to_the_request(cache: Cache):
+    Path("model_aliases.json").write_text(json.dumps({"whisper-1": "ears", "ears": "auto", "other": BASE}))
+    catalog = Catalog(Settings())
+    names = ["auto", "whisper-1", "ears", "other", "parakeet", BASE, ""]
+    assert [catalog.leaves_choice(name) for name in names] == [True, True, True, False, False, False, False]
 
 
 @pytest.mark.parametrize("alias", ["tts-1", "tts-1-hd", "gpt-4o-mini-tts"])
@@ -146,7 +173,7 @@ def test_only_large_v3_speaks_cantonese(catalog: Catalog):
 
 
 def test_known_models_can_be_asked_for_by_task(catalog: Catalog):
-    assert {model.engine for model in catalog.known("automatic-speech-recognition")} == {"whisper"}
+    assert {model.engine for model in catalog.known("automatic-speech-recognition")} == {"whisper", "parakeet"}
     assert {model.engine for model in catalog.known("text-to-speech")} == {"kokoro", "piper"}
     assert {model.engine for model in catalog.known("voice-activity-detection")} == {"silero"}
 

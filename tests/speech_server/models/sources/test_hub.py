@@ -11,11 +11,14 @@ import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
+from speech_server.engines.parakeet.files import INT8
 from speech_server.models.disk.cache import Cache
 from tests.conftest import ROOT
+from tests.speech_server.models.conftest import parakeet_folder
 
 ID = "someone/whisper-tiny"
 COMMIT = "c" * 40
@@ -42,7 +45,7 @@ class HubHandler(BaseHTTPRequestHandler):
         if found := re.match(r"/api/models/([\w.-]+/[\w.-]+)(\?|$)", self.path):
             self.describe(found[1])
         elif found := re.match(r"/([\w.-]+/[\w.-]+)/resolve/main/([\w.-]+)", self.path):
-            self.send_file(found[2])
+            self.send_file(self.server.repositories[found[1]][found[2]])
         else:
             self.answer(404, b"{}", {})
 
@@ -76,8 +79,7 @@ class HubHandler(BaseHTTPRequestHandler):
         """What a server may say that repeats what it was told."""
         return f"<html>{self.headers.get('Authorization')}".encode()
 
-    def send_file(self, name: str) -> None:
-        content = FILES[name]
+    def send_file(self, content: bytes) -> None:
         headers = {
             "X-Repo-Commit": COMMIT,
             "ETag": f'"{hashlib.sha256(content).hexdigest()}"',
@@ -164,6 +166,17 @@ def test_only_what_the_engine_opens_is_downloaded(hub: FakeHub, cache: Cache):
     hub.requests.clear()
     assert pull(ID, hub.url).stdout == f"{ID} is installed\n"
     assert hub.requests == []  # an installed model costs no network
+
+
+def test_parakeet_is_pulled_by_its_alias_in_one_precision(hub: FakeHub, cache: Cache, tmp_path: Path):
+    repository = {path.name: path.read_bytes() for path in parakeet_folder(tmp_path / "v3", float32=True).iterdir()}
+    hub.repositories["istupakov/parakeet-tdt-0.6b-v3-onnx"] = repository | {"nemo128.onnx": b"onnx", "README.md": b"#"}
+    done = pull("parakeet", hub.url)
+    assert done.returncode == 0, done.stderr
+    folder = cache.folder("istupakov/parakeet-tdt-0.6b-v3-onnx")
+    assert folder is not None
+    assert {path.name for path in folder.iterdir()} == {*INT8, "vocab.txt", "config.json"}
+    assert "licence CC-BY-4.0" in done.stdout
 
 
 def test_what_was_finished_when_a_download_was_killed_is_not_fetched_again(hub: FakeHub, cache: Cache):

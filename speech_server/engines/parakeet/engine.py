@@ -1,0 +1,162 @@
+"""Parakeet TDT by onnx-asr: the chunks of all requests in one queue, those of like length heard together."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Hashable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from math import ceil, log2
+from pathlib import Path
+
+import numpy as np
+import onnx_asr
+from onnx_asr.asr import Asr, TimestampedResult
+from onnx_asr.onnx import OnnxSessionOptions
+
+from speech_server.domain import RATE, ChunkTranscript, Samples, SpeechChunk
+from speech_server.engines.cores import core_count
+from speech_server.engines.interfaces import EngineArgs, TranscribeOptions
+from speech_server.engines.onnx import opening, providers_for, session_options
+from speech_server.engines.parakeet.files import FLOAT, FLOAT_WEIGHTS, INT8, VOCABULARY, choose_precision
+from speech_server.engines.parakeet.vocabulary import languages_of, parse_vocabulary
+from speech_server.engines.parakeet.words import HeardToken, to_segments
+from speech_server.engines.queue.batching import Batcher
+from speech_server.engines.queue.fair_queue import Work
+from speech_server.engines.queue.in_order import in_order
+from speech_server.engines.queue.turnstile import CORES
+from speech_server.errors import InvalidRequest, ModelBroken
+
+_SHORTEST = RATE // 4  # samples; of less there are too few frames to compare with each other
+# Bytes of activations that 30 s take: the first convolution alone makes 256 maps of 1500 x 64 numbers.
+_WORKSPACE = 250 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class ParakeetJob:
+    """One chunk, and how its request wants it told."""
+
+    chunk: SpeechChunk
+    options: TranscribeOptions
+
+
+class ParakeetTranscriber:
+    """One model in memory, called from as many threads as it has workers.
+
+    It takes no prompt, hotwords or temperature. One for many languages finds out by itself which it hears, and does
+    not tell: a given language is checked, and changes nothing.
+    """
+
+    def __init__(self, library: Asr, tokens: Sequence[str], *, cuda: bool, weights: int, args: EngineArgs) -> None:
+        self.languages = frozenset(languages_of(tokens))
+        workers = args.workers or (2 if cuda else core_count())
+        batch = int(args.extra.get("max_batch", 0)) or (16 if cuda else 8)
+        self.memory_bytes = weights + workers * _WORKSPACE * (batch if cuda else 1)
+        self._library = library
+        self._ids = {token: number for number, token in enumerate(tokens)}
+        self._ahead = workers * batch if cuda else 3 * workers
+        self.batcher: Batcher[ParakeetJob, ChunkTranscript] = Batcher(
+            self._step,
+            name="parakeet",
+            workers=workers,
+            max_batch=batch,
+            # Seconds of audio. On a CPU a full chunk keeps a core busy by itself; short ones share the way of the
+            # weights through its cache.
+            max_cost=480.0 if cuda else 30.0,
+            max_lanes=int(args.extra.get("max_requests", 128)),
+            turnstile=None if cuda else CORES,
+        )
+
+    def close(self) -> None:
+        self.batcher.close()
+        del self._library
+
+    async def transcribe(
+        self, chunks: AsyncIterator[SpeechChunk], options: TranscribeOptions
+    ) -> AsyncGenerator[ChunkTranscript, None]:
+        self._check(options)
+        with self.batcher.lane() as lane:
+            async with aclosing(in_order(lane, _works(chunks, options), self._ahead)) as transcripts:
+                async for transcript in transcripts:
+                    yield transcript
+
+    def _check(self, options: TranscribeOptions) -> None:
+        if options.task == "translate":
+            raise InvalidRequest("a Parakeet model does not translate: use a Whisper model", param="model")
+        if options.language is not None and options.language not in self.languages:
+            known = ", ".join(sorted(self.languages))
+            raise InvalidRequest(
+                f"the model does not know the language '{options.language}': use one of {known}", param="language"
+            )
+
+    # --- on worker threads ---
+
+    def _step(self, batch: list[Work[ParakeetJob, ChunkTranscript]]) -> None:
+        sounds = [work.payload.chunk.samples for work in batch]
+        for work, heard in zip(batch, hear(self._library, sounds), strict=True):
+            work.future.set_result(self._transcript(work.payload, heard))
+
+    def _transcript(self, job: ParakeetJob, heard: TimestampedResult) -> ChunkTranscript:
+        options = job.options
+        # Features are compared with their own variation: those of digital silence are rounding errors made large.
+        tokens = self._tokens(heard) if job.chunk.samples.any() else []
+        language = options.language or (min(self.languages) if len(self.languages) == 1 else "")
+        return ChunkTranscript(to_segments(job.chunk, tokens, options), language, 1.0 if language else 0.0)
+
+    def _tokens(self, heard: TimestampedResult) -> list[HeardToken]:
+        texts, starts, logprobs = heard.tokens or [], heard.timestamps or [], heard.logprobs or []
+        return [
+            HeardToken(self._ids[text], text, start, logprob)
+            for text, start, logprob in zip(texts, starts, logprobs, strict=True)
+        ]
+
+
+async def _works(
+    chunks: AsyncIterator[SpeechChunk], options: TranscribeOptions
+) -> AsyncIterator[tuple[ParakeetJob, float, Hashable]]:
+    """Chunks of one kind differ by less than a factor of two: no more than half of a batch is padding."""
+    async for chunk in chunks:
+        seconds = len(chunk.samples) / RATE
+        yield ParakeetJob(chunk, options), seconds, ceil(log2(max(seconds, 1.0)))
+
+
+def hear(library: Asr, sounds: Sequence[Samples]) -> list[TimestampedResult]:
+    lengths = np.array([max(len(sound), _SHORTEST) for sound in sounds], np.int64)
+    together = np.zeros((len(sounds), lengths.max()), np.float32)
+    for row, sound in zip(together, sounds, strict=True):
+        row[: len(sound)] = sound
+    return list(library.recognize_batch(together, lengths, need_logprobs=True))
+
+
+def load(folder: Path, args: EngineArgs) -> ParakeetTranscriber:
+    gpu = len(providers_for(args.device)) > 1
+    precision = choose_precision(folder, gpu=gpu, only_gpu=args.device == "cuda")
+    cuda = gpu and precision == "float32"
+    try:
+        text = (folder / VOCABULARY).read_text("utf-8")
+    except (OSError, ValueError) as error:
+        raise ModelBroken(f"no {VOCABULARY} to read in {folder}: pull the model again ({error})") from error
+    tokens = parse_vocabulary(text, folder / VOCABULARY)
+    library = _open(folder, precision, args, cuda=cuda)
+    names = INT8 if precision == "int8" else (*FLOAT, FLOAT_WEIGHTS)
+    weights = sum((folder / name).stat().st_size for name in names if (folder / name).is_file())
+    return ParakeetTranscriber(library, tokens, cuda=cuda, weights=weights, args=args)
+
+
+def _open(folder: Path, precision: str, args: EngineArgs, *, cuda: bool) -> Asr:
+    """The library's model. It gets a kind of model and a folder, never a name that it could look up on a hub."""
+    options = session_options(args.threads or 1)
+    unused: OnnxSessionOptions = {"sess_options": options, "providers": providers_for("cpu")}
+    try:
+        with opening(folder):
+            library: Asr = onnx_asr.load_model(
+                "nemo-conformer-tdt",
+                folder,
+                quantization="int8" if precision == "int8" else None,
+                sess_options=options,
+                providers=providers_for("cuda" if cuda else "cpu"),
+                resampler_config=unused,  # all audio has the model's rate
+            ).asr
+            hear(library, [np.zeros(RATE, np.float32)])  # a model of another shape fails now, not in each request
+    except (OSError, ValueError, KeyError, AssertionError) as error:
+        raise ModelBroken(f"the Parakeet model in {folder} cannot be loaded: {error}") from error
+    return library
