@@ -24,7 +24,7 @@ def folders_of(model_id: str, model: ModelInfo | None, cache: Cache) -> Iterable
     if model and model.engine == "silero":
         return _silero_folders()
     if model and model.url and model.url.startswith("file://") and not model.files:
-        return [local_path(model.url)]
+        return [local_path(model.url), *cache.snapshots(model.id)]  # a checkpoint there is converted into the cache
     return cache.snapshots(cache_id(model) if model else model_id)
 
 
