@@ -7,7 +7,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from speech_server.errors import ModelBroken, ModelNotFound
-from speech_server.models.disk.reading import read_config
+from speech_server.models.disk.reading import files_of, read_config, read_text
 from speech_server.models.disk.recognise import files_in
 
 CONFIG = "config.json"
@@ -16,6 +16,7 @@ VOCABULARY, MERGES = "vocab.json", "merges.txt"  # what older fine-tunes have in
 _WHOLE = "model.safetensors"
 _SHARD = re.compile(r"model-(\d{5})-of-(\d{5})\.safetensors")
 _OPTIONAL = ("generation_config.json", "preprocessor_config.json")
+SOURCE = "converted_from.txt"  # beside a model that was made of a folder: of which, and how its files were
 NEEDED = "config.json, model.safetensors or all its parts, and tokenizer.json or vocab.json with merges.txt"
 
 
@@ -63,3 +64,18 @@ def require_whisper(folder: Path, name: str = "") -> None:
         raise ModelNotFound(
             f"'{name or folder}' is no Whisper: {CONFIG} says model_type {str(kind)[:50]}", param="model"
         )
+
+
+def state_of(folder: Path) -> str:
+    """What changes when a checkpoint in a folder does, or is another one."""
+    files = files_of(folder)
+    lines = [f"{name} {files[name].size} {files[name].mtime_ns}" for name in sorted(checkpoint_files(files))]
+    return "\n".join([str(folder), *lines, ""])
+
+
+def is_made_of(model: Path, folder: Path) -> bool:
+    """Whether a converted model is that of the checkpoint which is in the folder now."""
+    try:
+        return read_text(model / SOURCE, 1 << 20) == state_of(folder)
+    except (OSError, ValueError):
+        return False

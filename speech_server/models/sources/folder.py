@@ -8,7 +8,7 @@ from pathlib import Path
 
 from speech_server.errors import ModelNotFound
 from speech_server.models.disk.cache import Cache, Progress
-from speech_server.models.disk.checkpoints import is_checkpoint, weight_files
+from speech_server.models.disk.checkpoints import SOURCE, is_checkpoint, state_of, weight_files
 from speech_server.models.disk.recognise import engine_of, files_in, wanted
 from speech_server.models.sources.checkpoint import install_checkpoint
 
@@ -53,4 +53,5 @@ class Folder:
             )
         cache.require_space(model_id, sum((self._folder / name).stat().st_size for name in weight_files(names)))
         with cache.incoming(model_id) as scratch:
-            install_checkpoint(model_id, self._folder, scratch, cache, progress, self._files)
+            texts = {**self._files, SOURCE: state_of(self._folder)}
+            install_checkpoint(model_id, self._folder, scratch, cache, progress, texts)

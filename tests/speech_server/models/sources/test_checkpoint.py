@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -152,9 +153,7 @@ def test_a_checkpoint_another_program_downloaded_is_converted_without_a_network_
     assert (snapshot / "model.safetensors").is_file()
 
 
-def test_a_folder_named_in_the_models_file_may_hold_a_checkpoint(
-    checkpoint: Path, cache: Cache, monkeypatch: pytest.MonkeyPatch
-):
+def test_a_folder_named_in_the_models_file_may_hold_a_checkpoint(checkpoint: Path, cache: Cache):
     settings = Settings(models=json.dumps([{"name": "calls", "url": checkpoint.as_uri()}]), model_read_caches=[])
     catalog = Catalog(settings)
     store = Store(settings, catalog)
@@ -164,6 +163,20 @@ def test_a_folder_named_in_the_models_file_may_hold_a_checkpoint(
     assert set(labels) == {"converting"}
     assert store.folder("calls") == cache.folder("calls")
     assert sorted(checkpoint.iterdir()) == before
+    assert Store(settings, Catalog(settings)).folder("calls") == store.folder("calls")
+
+
+def test_a_checkpoint_that_was_replaced_in_its_folder_is_converted_anew(checkpoint: Path, cache: Cache, tmp_path: Path):
+    for path in checkpoint.iterdir():
+        shutil.copy(path, tmp_path)
+    settings = Settings(models=json.dumps([{"name": "calls", "url": tmp_path.as_uri()}]), model_read_caches=[])
+    store = Store(settings, Catalog(settings))
+    store.pull("calls")
+    first = store.folder("calls")
+    os.utime(tmp_path / "model.safetensors", (0, 0))  # trained once more
+    assert store.folder("calls") is None
+    store.pull("calls")
+    assert store.folder("calls") != first
 
 
 def test_a_bucket_may_hold_a_checkpoint(checkpoint: Path, endpoint: str, cache: Cache):
