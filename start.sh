@@ -4,7 +4,9 @@
 #   lb     answers HTTP on $PORT (80), for a load-balancing endpoint
 #   pod    answers HTTP on $PORT (8000) and says how to try it
 #   gateway  is an OpenAI API on $PORT (8020) in front of the queue endpoint GATEWAY_ENDPOINT; needs no GPU
-# With arguments it becomes those instead: start.sh python handler.py --test_input ...
+# In Kubernetes pod is the default: there is no queue of Runpod's. KubeAI sets WHISPER__MODEL and no more.
+# Arguments that begin with a dash are the server's: start.sh --model ID. With others it becomes those instead:
+# start.sh python handler.py --test_input ...
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -29,7 +31,14 @@ for folder in /opt/venv/lib/python3*/site-packages/nvidia/*/lib; do
   [ -d "$folder" ] && export LD_LIBRARY_PATH=${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}$folder
 done
 
-[ $# -gt 0 ] && exec "$@"
+mode=queue
+[ -n "${KUBERNETES_SERVICE_HOST:-}" ] && [ -z "${RUNPOD_POD_ID:-}" ] && mode=pod
+case "${1:-}" in
+  "") ;;
+  -*) mode=pod ;;
+  *) exec "$@" ;;
+esac
+mode=${MODE_TO_RUN:-$mode}
 
 # The speech server is alone in the container here: it never sees what belongs to the platform or to the worker.
 hide_keys() {
@@ -42,23 +51,32 @@ hide_keys() {
 
 serve() {
   local port=$1 lowest
+  shift
   hide_keys
   lowest=$(cat /proc/sys/net/ipv4/ip_unprivileged_port_start 2>/dev/null || echo 1024)
   if [ "$(id -u)" != 0 ] && [ "$port" -lt "$lowest" ]; then
     echo "start: user $(id -u) may not listen on port $port here: set PORT to $lowest or more and expose that port" >&2
     exit 64
   fi
-  exec python -m speech_server --host 0.0.0.0 --port "$port"
+  exec python -m speech_server --host 0.0.0.0 --port "$port" "$@"
 }
 
-case "${MODE_TO_RUN:-queue}" in
+case "$mode $#" in
+  "lb "* | "pod "* | *" 0") ;;
+  *)
+    echo "start: MODE_TO_RUN=$mode starts no server that options like $1 are for: lb and pod do" >&2
+    exit 64
+    ;;
+esac
+
+case "$mode" in
   queue) exec python handler.py ;;
   lb)
     # Runpod asks everyone for its own key, and calls the server by names of its own: no page gets here by itself.
     [ -n "${RUNPOD_ENDPOINT_ID:-}" ] && export ALLOWED_HOSTS="${ALLOWED_HOSTS:-*}"
     # Runpod lets nobody through who has not shown its key: callers are no strangers here.
     export MODEL_MANAGEMENT="${MODEL_MANAGEMENT:-on}"
-    serve "${PORT:-80}"
+    serve "${PORT:-80}" "$@"
     ;;
   pod)
     port=${PORT:-8000}
@@ -74,7 +92,7 @@ start: pod mode. Try it at $base/ (page), $base/docs (every route), or from a te
   curl $base/v1/audio/transcriptions -F model=whisper-1 -F file=@hello.mp3
 TEXT
     [ -z "${API_KEY:-}" ] && echo "start: everyone who knows the address can use it: set API_KEY to change that"
-    serve "$port"
+    serve "$port" "$@"
     ;;
   gateway)
     if [ -z "${GATEWAY_ENDPOINT:-}" ]; then
@@ -84,7 +102,7 @@ TEXT
     exec python -m endpoint gateway "$GATEWAY_ENDPOINT" --host 0.0.0.0 --port "${PORT:-8020}"
     ;;
   *)
-    echo "start: MODE_TO_RUN is queue, lb, pod or gateway, not '$MODE_TO_RUN'" >&2
+    echo "start: MODE_TO_RUN is queue, lb, pod or gateway, not '$mode'" >&2
     exit 64
     ;;
 esac

@@ -26,7 +26,7 @@ from starlette.responses import JSONResponse, Response
 from speech_server import playground
 from speech_server.engines.interfaces import Engine, EngineArgs, EngineFactory
 from speech_server.errors import Busy, SpeechError
-from speech_server.models.catalog.info import TASKS, EngineName
+from speech_server.models.catalog.info import STT, TASKS, EngineName
 from speech_server.models.library.catalog import Catalog
 from speech_server.models.library.store import Store
 from speech_server.models.loader import Loader
@@ -57,7 +57,7 @@ from speech_server.settings import Settings, get_settings
 
 log = logging.getLogger(__name__)
 
-ROUTES = (playground, health, metrics, models, memory, transcriptions, progress, speech, vad, voices, chat, realtime)
+ROUTES = (health, metrics, models, memory, transcriptions, progress, speech, vad, voices, chat, realtime)
 PRELOAD_RETRY = 2.0  # seconds
 
 
@@ -82,7 +82,7 @@ def create_app(settings: Settings | None = None, stop: Callable[[], None] | None
     app.openapi = functools.partial(openapi.document, app)  # type: ignore[method-assign]  # FastAPI's own way
     app.state.speech = state
     app.state.ready = asyncio.Event()
-    for module in ROUTES:
+    for module in (*ROUTES, *((playground,) if settings.enable_ui else ())):
         app.include_router(module.router)
     return app
 
@@ -154,8 +154,11 @@ async def preload(app: FastAPI, stop: Callable[[], None] | None) -> None:
     state: Speech = app.state.speech
     await anyio.lowlevel.checkpoint()  # imports anyio's backend now, not during the first request
     named = [model.id for model in state.catalog.named() if model.preload]
+    only = [state.catalog.only] if state.catalog.only else []
     try:
-        await asyncio.gather(*(fetch_and_load(state, name) for name in (*state.settings.preload_models, *named)))
+        await asyncio.gather(*(fetch_and_load(state, name) for name in (*state.settings.preload_models, *named, *only)))
+        for name in only:
+            state.loader.check(name, STT)  # it is to answer transcriptions
     except SpeechError as error:
         log.error("preloading failed: %s", error.message)
     except Exception:  # a bug, or a machine out of memory or threads: never ready, if it went on

@@ -10,22 +10,17 @@ def run_server(
 ) -> int:
     """Serve until a signal comes; returns the exit status.
 
-    `model_name` is loaded at start and becomes what `whisper-1` means. `dtype` is its precision: CTranslate2's name
-    (int8, float16, bfloat16), or a type of that name as JAX, NumPy and torch have them. `settings` are rows of
-    speech_server.settings.Settings and win over the environment. Raises ValueError for bad ones.
+    `model_name`, an id or a folder, is loaded at start and becomes what `whisper-1` means. `dtype` is its precision:
+    CTranslate2's name (int8, float16, bfloat16), or a type of that name as JAX, NumPy and torch have them. `settings`
+    are rows of speech_server.settings.Settings and win over the environment. Raises ValueError for bad ones.
     """
     from speech_server.commands.serve import serve
-    from speech_server.models.library.catalog import Catalog
     from speech_server.settings import Settings
 
     table = Settings(uvicorn_host=host, uvicorn_port=port, **settings)
-    changes: dict[str, Any] = {}
-    if dtype is not None:
-        changes["whisper"] = table.whisper.model_copy(update={"compute_type": dtype_name(dtype)})
-    if model_name is not None:
-        model_id = Catalog(table).resolve(model_name)
-        changes |= {"default_stt_model": model_id, "preload_models": [*table.preload_models, model_id]}
-    return serve(table.model_copy(update=changes))
+    given = {"model": model_name, "compute_type": None if dtype is None else dtype_name(dtype)}
+    whisper = table.whisper.model_copy(update={name: value for name, value in given.items() if value is not None})
+    return serve(table.model_copy(update={"whisper": whisper}))
 
 
 def dtype_name(dtype: object) -> str:

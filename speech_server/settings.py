@@ -24,6 +24,11 @@ class Whisper(BaseModel):
     """WHISPER__*: the transcription engines; the names are Speaches'. Parakeet runs by them too, but for the types of
     numbers and the windows, which are Whisper's."""
 
+    model: str = Field(
+        "",
+        description="The model of a server that is there for one: loaded before /ping and /health are 200, what "
+        "whisper-1 means, and what answers requests that name none. An id, an alias or a folder; also --model.",
+    )
     inference_device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where Whisper and Parakeet run.")
     compute_type: str = Field(
         "default", description="CTranslate2 compute type; default is int8 on CPU and float16 on a GPU."
@@ -61,6 +66,7 @@ class Settings(BaseSettings):
         description="Names this server is reached by, where there is no API_KEY: a JSON list or comma separated. "
         "* asks neither for names nor for origins: a gateway in front does.",
     )
+    enable_ui: bool = Field(True, description="Whether there is a page to try the server on, at /.")
     log_level: Annotated[Literal["debug", "info", "warning", "error", "critical"], BeforeValidator(level_name)] = Field(
         "info", description="How much is logged, in any case; warn means warning."
     )

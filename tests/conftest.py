@@ -25,12 +25,12 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 class ServerProcess:
     """A speech server on a free port; `url` once it answers."""
 
-    def __init__(self, env: dict[str, str] | None = None) -> None:
+    def __init__(self, env: dict[str, str] | None = None, *options: str, within: tuple[str, ...] = ()) -> None:
         self.lines: list[str] = []
         self._ready = threading.Event()
         self.url = ""
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "speech_server", "--host", "127.0.0.1", "--port", "0"],
+            [*within, sys.executable, "-m", "speech_server", "--host", "127.0.0.1", "--port", "0", *options],
             cwd=ROOT,
             env={**os.environ, **(env or {})},
             stdout=subprocess.PIPE,

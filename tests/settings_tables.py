@@ -48,7 +48,7 @@ NOT_FOR_THE_HUB = {
 }
 # Read by start.sh, the SDK and huggingface_hub, and set by people in the same place.
 FOREIGN = (
-    ("MODE_TO_RUN", "queue", "queue, lb (load-balancing endpoint), pod or gateway; read by start.sh."),
+    ("MODE_TO_RUN", "queue", "queue, lb (load-balancing endpoint), pod (the default in Kubernetes) or gateway."),
     ("PORT", "80", "Where lb mode listens; 8000 is pod mode's default. The platform asks /ping there too."),
     ("HF_HOME", "", "Where models are written; start.sh takes the network volume when there is one, else ~/.cache."),
     ("HF_TOKEN", "", "Hugging Face token for gated and private models."),

@@ -116,10 +116,10 @@ def probe(tmp_path: Path) -> dict[str, str]:
     return {"PATH": f"{python.parent}:/usr/bin:/bin", "HOME": str(tmp_path), "WORKER_VOLUME": str(tmp_path / "volume")}
 
 
-def start(env: dict[str, str]) -> tuple[str, dict[str, str], str]:
+def start(env: dict[str, str], *arguments: str) -> tuple[str, dict[str, str], str]:
     """What start.sh became, in which environment, and what it said."""
     process = subprocess.Popen(
-        [ROOT / "start.sh"], env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd="/"
+        [ROOT / "start.sh", *arguments], env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd="/"
     )
     out, _ = process.communicate(timeout=20)
     assert f"pid {process.pid}\n" in out, f"not exec'd, so signals would not arrive:\n{out}"
@@ -179,6 +179,36 @@ def test_a_server_alone_never_sees_the_platforms_keys(probe: dict[str, str], mod
     seen = start(env)[1]
     assert {name: seen[name] for name in seen if name in (*platform, *own)} == own
     assert "BUCKET_SECRET_ACCESS_KEY" in start({**env, "SPEECH_SERVER_PASS_ENV": "A,BUCKET_SECRET_ACCESS_KEY"})[1]
+
+
+KUBERNETES = {"KUBERNETES_SERVICE_HOST": "10.96.0.1", "WHISPER__MODEL": "acme/whisper", "ENABLE_UI": "false"}
+
+
+def test_as_kubeai_starts_it_it_is_a_server_on_port_8000(probe: dict[str, str]):
+    command, env, _ = start({**probe, **KUBERNETES})
+    assert command == "python -m speech_server --host 0.0.0.0 --port 8000"
+    assert (env["WHISPER__MODEL"], env["ENABLE_UI"]) == ("acme/whisper", "false")
+    assert "MODEL_MANAGEMENT" not in env
+
+
+def test_a_models_own_args_are_the_servers(probe: dict[str, str]):
+    command, *_ = start({**probe, **KUBERNETES}, "--log-level", "debug")
+    assert command == "python -m speech_server --host 0.0.0.0 --port 8000 --log-level debug"
+    assert start(probe, "--model", "a/b")[0] == "python -m speech_server --host 0.0.0.0 --port 8000 --model a/b"
+    lb = {**probe, "MODE_TO_RUN": "lb", "PORT": "18000"}
+    assert start(lb, "--model", "a/b")[0] == "python -m speech_server --host 0.0.0.0 --port 18000 --model a/b"
+
+
+def test_what_a_mode_says_counts_in_kubernetes_too(probe: dict[str, str]):
+    assert start({**probe, **KUBERNETES, "MODE_TO_RUN": "queue"})[0] == "python handler.py"
+    assert start({**probe, **KUBERNETES, "RUNPOD_POD_ID": "abc"})[0] == "python handler.py"
+
+
+def test_options_where_no_server_is_started_are_refused(probe: dict[str, str]):
+    env = {**probe, "MODE_TO_RUN": "queue"}
+    done = subprocess.run([ROOT / "start.sh", "--model", "a/b"], env=env, capture_output=True, text=True)
+    assert done.returncode == 64
+    assert "MODE_TO_RUN=queue starts no server that options like --model are for" in done.stderr
 
 
 def test_a_pod_with_a_key_does_not_warn(probe: dict[str, str]):

@@ -12,7 +12,7 @@ from typing import get_args
 
 from speech_server.errors import SpeechError
 from speech_server.models.conversion.weights import Precision
-from speech_server.models.disk.cache import Progress
+from speech_server.models.disk.cache import Progress, open_cache
 from speech_server.models.library.catalog import Catalog, ModelInfo
 from speech_server.models.library.store import Store
 from speech_server.models.sources import Source
@@ -115,7 +115,9 @@ def _convert(arguments: argparse.Namespace, catalog: Catalog, store: Store) -> i
     with _progress_bar(arguments.name) as progress:
         source = Path(arguments.source)
         if not source.is_dir():
-            source = store.folder(catalog.resolve(arguments.source)) or pull_checkpoint(arguments.source)
+            source = store.folder(catalog.resolve(arguments.source)) or pull_checkpoint(
+                arguments.source, open_cache(get_settings())
+            )
         write = functools.partial(write_converted, source, arguments.weight_format, progress=progress)
         model = store.add(arguments.name, lambda into: write(into=into))
     print(_describe(model))

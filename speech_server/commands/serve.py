@@ -25,12 +25,16 @@ BAD_SETTINGS = 2
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", help="address to listen on (UVICORN_HOST, 127.0.0.1)")
     parser.add_argument("--port", type=int, help="port to listen on; 0 picks a free one (UVICORN_PORT, 8000)")
+    parser.add_argument(
+        "--model", metavar="ID", help="the model to load and to answer with: an id, or a folder (WHISPER__MODEL)"
+    )
     levels = "debug, info, warning, error or critical"
     parser.add_argument("--log-level", metavar="LEVEL", help=f"{levels} (LOG_LEVEL, info)")
 
 
 def run(args: argparse.Namespace) -> int:
     given = {"uvicorn_host": args.host, "uvicorn_port": args.port, "log_level": args.log_level}
+    given["whisper"] = {"model": args.model} if args.model else None  # the other WHISPER__* stay the environment's
     settings, fault = read_settings({name: value for name, value in given.items() if value is not None})
     fault = fault or (settings and why_unbindable(settings.uvicorn_host, settings.uvicorn_port)) or ""
     if settings is None or fault:

@@ -1,18 +1,25 @@
-"""/health: the process answers. /ping: it is ready, or 204 while models are still being loaded."""
+"""/health: the process answers, with its one model if it has one. /ping: ready, or 204 while models are loaded."""
 
 from __future__ import annotations
 
-from typing import Any
-
 from fastapi import APIRouter, Request, Response
+from starlette.responses import JSONResponse
 
 router = APIRouter(tags=["health"])
 
 
-@router.get("/health")
-async def health(request: Request) -> dict[str, Any]:
-    """Answers at once, whatever the load; `in_flight` is the number of requests being worked on."""
-    return {"status": "ok", "message": "OK", "in_flight": request.app.state.speech.metrics.in_flight}
+@router.get("/health", responses={503: {"description": "Still loading WHISPER__MODEL"}})
+async def health(request: Request) -> Response:
+    """Answers at once, whatever the load; `in_flight` is the number of requests being worked on.
+
+    503 while the model that WHISPER__MODEL names is not in memory: what asks then (Kubernetes, by KubeAI's probes)
+    has no other way to know, and would send requests.
+    """
+    speech = request.app.state.speech
+    body = {"status": "ok", "message": "OK", "in_flight": speech.metrics.in_flight}
+    if speech.catalog.only and not request.app.state.ready.is_set():
+        return JSONResponse({**body, "status": "loading", "message": f"Loading {speech.catalog.only}"}, 503)
+    return JSONResponse(body)
 
 
 @router.get("/ping", responses={204: {"description": "Still loading PRELOAD_MODELS"}})

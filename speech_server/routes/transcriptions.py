@@ -49,8 +49,9 @@ class Order:
 async def read_job(request: Request, speech: SpeechDep) -> AsyncIterator[Order]:
     warm_up()
     async with read_form(request, AUDIO, model_check(speech, STT)) as form:
-        defaults = {"model": DEFAULT_MODEL} if getattr(request.state, "one_model", False) else {}
-        yield Order(parse_form(TranscriptionForm, form, defaults), require_audio(form), request.state.request_id)
+        model = speech.catalog.only or (DEFAULT_MODEL if getattr(request.state, "one_model", False) else None)
+        fields = parse_form(TranscriptionForm, form, {"model": model} if model else {})
+        yield Order(fields, require_audio(form), request.state.request_id)
 
 
 JobDep = Annotated[Order, Depends(read_job)]

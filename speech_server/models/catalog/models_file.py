@@ -120,6 +120,16 @@ def read_named_models(settings: Settings) -> list[ModelInfo]:
     return list(models.values())
 
 
+def only_model(name: str, url: str, settings: Settings) -> ModelInfo:
+    """The model of WHISPER__MODEL, where no list has it. Raises ConfigurationInvalid."""
+    try:
+        return _info(NamedModel(name=name, url=url), settings)
+    except ValidationError:
+        raise ConfigurationInvalid(
+            f"WHISPER__MODEL is '{name}': that is no folder, no alias and no id of the form owner/name"
+        ) from None
+
+
 def local_path(url: str) -> Path:
     """file:///a%20b -> /a b"""
     return Path(unquote(urlsplit(url).path))

@@ -6,36 +6,63 @@ arrays: a tree of such attributes made from the safetensors files stands in for 
 
 from __future__ import annotations
 
-import json
-import mmap
+import hashlib
 import re
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 
 from speech_server.errors import ModelBroken
-from speech_server.models.conversion.weights import Variable, numbers
+from speech_server.models.conversion.safetensors import read_tensors
+from speech_server.models.conversion.tokenizer import write_tokenizer
+from speech_server.models.conversion.weights import Precision, Variable, Weights, write_weights
+from speech_server.models.disk.checkpoints import CONFIG, weight_files
+from speech_server.models.disk.reading import read_config
+from speech_server.models.disk.recognise import files_in
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
-_TYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+_GENERATION = "generation_config.json"
 _LANGUAGE_TOKEN = re.compile(r"<\|[a-z]{2,3}\|>")  # the others are longer, <|transcribe|>
 _DECODER_INPUT = "model.decoder.embed_tokens.weight"
 _DECODER_OUTPUT = "proj_out.weight"
 
+_Layers = Annotated[int, Field(ge=1, le=256)]
+_Tokens = Annotated[list[int], BeforeValidator(lambda value: [] if value is None else value)]
 
-def is_checkpoint(folder: Path) -> bool:
-    return _read_json(folder / "config.json").get("model_type") == "whisper" and any(folder.glob("*.safetensors"))
+
+class _Config(BaseModel):
+    """What is read of a config.json: numbers that may not be any, for the converter makes as many layers and words."""
+
+    encoder_layers: _Layers
+    encoder_attention_heads: _Layers
+    decoder_layers: _Layers
+    decoder_attention_heads: _Layers
+    vocab_size: int = Field(ge=1, le=1_000_000)
+    suppress_tokens: _Tokens = []
+    begin_suppress_tokens: _Tokens = []
+    name_or_path: str = Field("", alias="_name_or_path")
 
 
-def convert_checkpoint(folder: Path, into: Path) -> None:
-    """Write model.bin (float32), config.json, vocabulary.json and tokenizer.json. Raises ModelBroken."""
+class _Generation(BaseModel):
+    """What is read of a generation_config.json."""
+
+    suppress_tokens: _Tokens = []
+    begin_suppress_tokens: _Tokens = []
+    alignment_heads: list[tuple[int, int]] | None = None
+    lang_to_id: dict[str, int] | None = None
+
+
+def convert_checkpoint(folder: Path, precision: Precision, into: Path) -> None:
+    """Write model.bin, config.json, vocabulary.json and tokenizer.json. Raises ModelBroken.
+
+    One variable at a time is turned into the precision and written: what is in memory are views into the files, and
+    the attentions' joined projections.
+    """
     from ctranslate2.converters.transformers import WhisperLoader
-    from tokenizers import Tokenizer
 
     class Loader(WhisperLoader):  # type: ignore[misc]  # the library has no types
         def set_linear(self, spec: Any, module: Any, *_: Any) -> None:  # the original asks transformers for a type
@@ -43,10 +70,7 @@ def convert_checkpoint(folder: Path, into: Path) -> None:
             if hasattr(module, "bias"):
                 spec.bias = module.bias
 
-    if not (folder / "tokenizer.json").is_file():
-        raise ModelBroken(f"{folder} has no tokenizer.json: save the checkpoint with a fast tokenizer")
-    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    vocabulary = tokenizer.get_vocab()
+    vocabulary = write_tokenizer(folder, into)
     names = SimpleNamespace(
         get_vocab=lambda: vocabulary,
         convert_tokens_to_ids=vocabulary.__getitem__,
@@ -55,17 +79,45 @@ def convert_checkpoint(folder: Path, into: Path) -> None:
     try:
         spec = Loader()(_model(folder), names)
         spec.validate()
-    except (AttributeError, KeyError, ValueError) as error:
+    except (AttributeError, KeyError, IndexError, TypeError, ValueError, RecursionError) as error:
         raise ModelBroken(f"{folder} is no complete Whisper checkpoint: {error}") from error
-    spec.optimize("float32")
+    _write_config(spec, into)
+    write_weights(_weights(spec), precision, into / "model.bin")
+
+
+def _write_config(spec: Any, into: Path) -> None:
+    """config.json and vocabulary.json by the converter's own `save`; the weights are written by ours."""
+    spec._serialize = lambda path: None  # the library has no way to save only the rest
     spec.save(str(into))
-    for name in ("tokenizer.json", "preprocessor_config.json"):
-        if (folder / name).is_file():
-            shutil.copyfile(folder / name, into / name)
+
+
+def _weights(spec: Any) -> Weights:
+    """The converter's variables; of equal ones the first in the alphabet stays, and the others are its aliases."""
+    variables: list[Variable] = []
+    aliases: list[tuple[str, str]] = []
+    first: dict[tuple[Any, ...], str] = {}
+    for name, variable in spec.variables(ordered=True):
+        array = variable.numpy()
+        content = _contiguous(array).data.cast("B")
+        type_ = "bfloat16" if array.dtype.name == "uint16" else array.dtype.name
+        key = (type_, array.shape, hashlib.sha256(content).digest())
+        if array.shape and key in first:
+            aliases.append((name, first[key]))
+            continue
+        first[key] = name
+        variables.append(Variable(name, tuple(array.shape), type_, content))
+    return Weights(spec.name, spec.revision, tuple(variables), tuple(aliases))
+
+
+def _contiguous(array: NDArray[Any]) -> NDArray[Any]:
+    import numpy as np
+
+    return np.ascontiguousarray(array)
 
 
 def _model(folder: Path) -> SimpleNamespace:
-    parameters = dict(_parameters(folder))
+    names = weight_files(files_in(folder))
+    parameters = read_tensors([folder / name for name in names])
     parameters.setdefault(_DECODER_OUTPUT, parameters[_DECODER_INPUT])  # Whisper's output shares its input's weights
     root: dict[str, Any] = {}
     for name, values in parameters.items():
@@ -75,12 +127,21 @@ def _model(folder: Path) -> SimpleNamespace:
             node = node.setdefault(step, {})
         node[last] = values
     model: SimpleNamespace = _as_attributes(root)
-    model.config = SimpleNamespace(**_read_json(folder / "config.json"))
-    model.name_or_path = model.config.__dict__.get("_name_or_path", "")
-    if generation := _read_json(folder / "generation_config.json"):
-        defaults: dict[str, list[int]] = {"suppress_tokens": [], "begin_suppress_tokens": []}
-        model.generation_config = SimpleNamespace(**(defaults | generation))
+    model.config = _parsed(_Config, folder / CONFIG)
+    model.name_or_path = model.config.name_or_path
+    if (folder / _GENERATION).is_file():
+        given = _parsed(_Generation, folder / _GENERATION).model_dump(exclude_none=True)
+        model.generation_config = SimpleNamespace(**given)  # the converter asks whether it has this and that
     return model
+
+
+def _parsed(kind: type[BaseModel], path: Path) -> Any:
+    try:
+        return kind.model_validate(read_config(path))
+    except ValidationError as error:
+        fault = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(str(part)[:50] for part in fault["loc"])
+        raise ModelBroken(f"{path} cannot be a Whisper's: {place}: {fault['msg']}") from error
 
 
 def _as_attributes(node: Any) -> Any:
@@ -89,29 +150,3 @@ def _as_attributes(node: Any) -> Any:
     if all(key.isdigit() for key in node):
         return [_as_attributes(node[key]) for key in sorted(node, key=int)]
     return SimpleNamespace(**{key: _as_attributes(child) for key, child in node.items()})
-
-
-def _parameters(folder: Path) -> Iterator[tuple[str, NDArray[np.float32]]]:
-    """The tensors of all safetensors files: eight bytes of header length, a JSON header, the bytes."""
-    for path in sorted(folder.glob("*.safetensors")):
-        with path.open("rb") as file:
-            content = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-        try:
-            start = 8 + int.from_bytes(content[:8], "little")
-            header = json.loads(bytes(content[8:start]))
-            for name, entry in header.items():
-                if name == "__metadata__":
-                    continue
-                first, last = entry["data_offsets"]
-                data = content[start + first : start + last]
-                yield name, numbers(Variable(name, tuple(entry["shape"]), _TYPES[entry["dtype"]], data))
-        except (ValueError, KeyError, TypeError) as error:
-            raise ModelBroken(f"{path} is no safetensors file of floats: {error}") from error
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}

@@ -6,27 +6,28 @@ import shutil
 from pathlib import Path
 
 from speech_server.errors import ModelNotFound
-from speech_server.models.conversion.checkpoint import convert_checkpoint, is_checkpoint
+from speech_server.models.conversion.checkpoint import convert_checkpoint
 from speech_server.models.conversion.weights import Precision, read_weights, write_weights
 from speech_server.models.disk.cache import Progress
+from speech_server.models.disk.checkpoints import NEEDED, is_checkpoint
 from speech_server.models.disk.recognise import files_in, recognise, wanted
+
+_PREPROCESSOR = "preprocessor_config.json"
 
 
 def write_converted(source: Path, precision: Precision, into: Path, progress: Progress) -> None:
     """Write a complete CTranslate2 Whisper folder. Raises ModelNotFound for a source that is none, ModelBroken."""
-    if is_checkpoint(source):
-        progress(0, None, "reading the checkpoint")
-        unquantised = into / "float32"
-        unquantised.mkdir()
-        convert_checkpoint(source, unquantised)
-        source = unquantised
-    elif recognise(source) != "whisper":
-        raise ModelNotFound(
-            f"{source} is neither a Whisper checkpoint (config.json, *.safetensors, tokenizer.json) nor a "
-            "CTranslate2 Whisper folder (model.bin, config.json, tokenizer.json, vocabulary.*)"
-        )
     progress(0, None, f"writing {precision}")
-    for name in set(wanted(files_in(source))) - {"model.bin"}:
-        shutil.copyfile(source / name, into / name)
-    write_weights(read_weights(source / "model.bin"), precision, into / "model.bin")
-    shutil.rmtree(into / "float32", ignore_errors=True)
+    if is_checkpoint(source):
+        convert_checkpoint(source, precision, into)
+        if _PREPROCESSOR in files_in(source):
+            shutil.copyfile(source / _PREPROCESSOR, into / _PREPROCESSOR)
+    elif recognise(source) == "whisper":
+        for name in set(wanted(files_in(source))) - {"model.bin"}:
+            shutil.copyfile(source / name, into / name)
+        write_weights(read_weights(source / "model.bin"), precision, into / "model.bin")
+    else:
+        raise ModelNotFound(
+            f"{source} is neither a Whisper checkpoint ({NEEDED}) nor a CTranslate2 Whisper folder (model.bin, "
+            "config.json, tokenizer.json, vocabulary.*)"
+        )

@@ -114,8 +114,9 @@ class Cache:
                 yield scratch
             finally:
                 shutil.rmtree(scratch, ignore_errors=True)
-                with suppress(OSError):  # not empty unless nothing came of it
-                    repository.rmdir()
+                for folder in (repository / "blobs", repository):
+                    with suppress(OSError):  # not empty unless nothing came of it
+                        folder.rmdir()
 
     def publish(self, model_id: str, scratch: Path, digests: dict[str, str], texts: Mapping[str, str] = {}) -> None:
         """Make the files of `scratch` (name -> SHA-256), and `texts` beside or over them, the current revision."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from speech_server.models.catalog.info import ModelInfo
 from speech_server.models.catalog.models_file import local_path
 from speech_server.models.disk.cache import Cache
+from speech_server.models.disk.checkpoints import is_made_of
 
 
 def cache_id(model: ModelInfo) -> str:
@@ -24,7 +25,8 @@ def folders_of(model_id: str, model: ModelInfo | None, cache: Cache) -> Iterable
     if model and model.engine == "silero":
         return _silero_folders()
     if model and model.url and model.url.startswith("file://") and not model.files:
-        return [local_path(model.url)]
+        folder = local_path(model.url)
+        return [folder, *(made for made in cache.snapshots(model.id) if is_made_of(made, folder))]
     return cache.snapshots(cache_id(model) if model else model_id)
 
 

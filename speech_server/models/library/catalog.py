@@ -7,13 +7,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from speech_server.errors import ModelNotFound
+from speech_server.errors import ConfigurationInvalid, ModelNotFound
 from speech_server.models.catalog.aliases import read_aliases
 from speech_server.models.catalog.arguments import configured_args
-from speech_server.models.catalog.ids import require_model_id
+from speech_server.models.catalog.ids import is_model_id, require_model_id
 from speech_server.models.catalog.info import ModelInfo, Task
 from speech_server.models.catalog.listing import SILERO, list_models, read_data
-from speech_server.models.catalog.models_file import read_named_models
+from speech_server.models.catalog.models_file import only_model, read_named_models
 from speech_server.models.disk.cache import open_cache
 from speech_server.models.disk.folders import folders_of
 from speech_server.models.disk.recognise import describe, wanted
@@ -34,7 +34,10 @@ _AUTO = "auto"
 
 
 class Catalog:
-    """What there is, by id and by alias. Raises ConfigurationInvalid for a wrong models or aliases file."""
+    """What there is, by id and by alias. Raises ConfigurationInvalid for a wrong models or aliases file.
+
+    `only` is the id of the model that WHISPER__MODEL names, if it names one.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._cache = open_cache(settings)  # tells which models are installed
@@ -51,6 +54,23 @@ class Catalog:
         self._listed = {model.id: self._configured(model) for model in list_models(self._data)} | self._named
         self._inventory = Inventory(self._folders, self._describe)
         self.remembers = False
+        self.only = self._choose(settings.whisper.model) if settings.whisper.model else None
+
+    def _choose(self, name: str) -> str:
+        """The id of the model that WHISPER__MODEL names; it is known from now on, and what whisper-1 means."""
+        if name.startswith(("/", "./", "../", "~")):
+            folder = Path(name).expanduser().absolute()
+            if not folder.is_dir():
+                raise ConfigurationInvalid(f"WHISPER__MODEL names {folder}, which is no folder")
+            model_id, url = folder.name if is_model_id(folder.name) else "local", folder.as_uri()
+        else:
+            model_id = self.resolve(name.removeprefix("hf://"))
+            url = "" if self._is_installed(model_id) or model_id in self._listed else f"hf://{model_id}"
+        if url:
+            model = only_model(model_id, url, self._settings)
+            self._named[model_id] = self._listed[model_id] = model
+        self._preferred["whisper"] = model_id
+        return model_id
 
     @property
     def aliases(self) -> Mapping[str, str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from speech_server.errors import ModelBroken, ModelNotInstalled, ModelNotRemovable, SourceUnavailable
 from speech_server.models.catalog.models_file import local_path
 from speech_server.models.disk.cache import Progress, open_cache, sha256
+from speech_server.models.disk.checkpoints import is_checkpoint
 from speech_server.models.disk.folders import cache_id
 from speech_server.models.disk.recognise import files_in
 from speech_server.models.library.catalog import Catalog, ModelInfo
@@ -123,6 +124,8 @@ class Store:
     def _install(self, model_id: str, progress: Progress) -> None:
         wanted, sources = self._plan(model_id)
         cached = self._cached(model_id)
+        if checkpoint := next(filter(is_checkpoint, self._cache.snapshots(wanted)), None):
+            sources = [Folder(checkpoint)]  # another program's: no network is needed, and it stays
         if wanted == cached:
             return self._fetch(wanted, sources, progress)
         # A hub repository with files of the user's: as it is under its own name, with the files under the model's.

@@ -1,14 +1,16 @@
-"""A model from a folder on this machine: copied into the cache."""
+"""A model from a folder on this machine: copied into the cache, or converted where it is a Whisper checkpoint."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from speech_server.errors import ModelNotFound
 from speech_server.models.disk.cache import Cache, Progress
+from speech_server.models.disk.checkpoints import SOURCE, is_checkpoint, state_of, weight_files
 from speech_server.models.disk.recognise import engine_of, files_in, wanted
+from speech_server.models.sources.checkpoint import install_checkpoint
 
 
 class Folder:
@@ -24,9 +26,7 @@ class Folder:
     def fetch(self, model_id: str, cache: Cache, progress: Progress) -> None:
         names = files_in(self._folder)
         if engine_of({*names, *self._files}) is None:
-            raise ModelNotFound(
-                f"{self._folder} holds no complete model: a CTranslate2 Whisper, Kokoro or Piper folder is needed"
-            )
+            return self._convert(model_id, names, cache, progress)
         files = {name: self._folder / name for name in wanted({*names, *self._files}) if name in names}
         total = sum(path.stat().st_size for path in files.values())
         cache.require_space(model_id, total)
@@ -43,3 +43,15 @@ class Folder:
                         progress(done, total, f"copying {name}")
                 digests[name] = digest.hexdigest()
             cache.publish(model_id, scratch, digests, self._files)
+        return None
+
+    def _convert(self, model_id: str, names: Collection[str], cache: Cache, progress: Progress) -> None:
+        if not is_checkpoint(self._folder):
+            raise ModelNotFound(
+                f"{self._folder} holds no complete model: a CTranslate2 Whisper, a Whisper checkpoint, a Kokoro or a "
+                "Piper folder is needed"
+            )
+        cache.require_space(model_id, sum((self._folder / name).stat().st_size for name in weight_files(names)))
+        with cache.incoming(model_id) as scratch:
+            texts = {**self._files, SOURCE: state_of(self._folder)}
+            install_checkpoint(model_id, self._folder, scratch, cache, progress, texts)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -17,7 +17,9 @@ from outgoing.lookups import LookUp, system_look_up
 from outgoing.url import parse_base
 from speech_server.errors import ModelGated, ModelNotFound, SourceUnavailable
 from speech_server.models.disk.cache import Cache, Progress, storage_errors
+from speech_server.models.disk.checkpoints import checkpoint_files, is_checkpoint, require_whisper
 from speech_server.models.disk.recognise import engine_of, wanted
+from speech_server.models.sources.checkpoint import install_checkpoint, space_for
 from speech_server.models.sources.watch import watched
 
 _ANSWER_SECONDS = 60.0  # about a repository
@@ -42,15 +44,11 @@ class Hub:
     def fetch(self, model_id: str, cache: Cache, progress: Progress) -> None:
         """The files an engine needs, the largest last: what is finished when a pull is killed stays."""
         endpoint = open_door(self._endpoint, self._look_up)
-        sizes = self._files(model_id, endpoint)
+        sizes = self.files(model_id, endpoint)
         names = {*sizes, *self._given}
         engine = engine_of(names)
         if engine is None or (engine == "piper" and "piper" not in model_id.lower()):
-            raise ModelNotFound(
-                f"'{model_id}' holds no model this server can run: a CTranslate2 Whisper, a Kokoro or a Piper "
-                "repository is needed",
-                param="model",
-            )
+            return self._convert(model_id, sizes, cache, progress, endpoint)
         fetched = sorted(set(wanted(names)) & sizes.keys(), key=sizes.__getitem__)
         total = sum(sizes[name] for name in fetched)
         cache.require_space(model_id, total)
@@ -58,9 +56,30 @@ class Hub:
         _sweep(folder / "blobs")
         with watched(folder / "blobs", total, progress, "downloading"), storage_errors(folder):
             for name in fetched:
-                self._download(model_id, name, cache, endpoint)
+                self._download(model_id, name, cache.root, endpoint)
+        return None
 
-    def _files(self, repository: str, endpoint: str) -> dict[str, int]:
+    def _convert(
+        self, model_id: str, sizes: Mapping[str, int], cache: Cache, progress: Progress, endpoint: str
+    ) -> None:
+        """Install a repository with a Whisper checkpoint; the checkpoint itself is not kept."""
+        fetched = require_checkpoint(model_id, sizes)
+        total = sum(sizes[name] for name in fetched)
+        cache.require_space(model_id, space_for(total))
+        with cache.incoming(model_id) as scratch:
+            with watched(scratch, total, progress, "downloading"):
+                folder = self.fetch_files(model_id, fetched, scratch, endpoint)
+            install_checkpoint(model_id, folder, scratch, cache, progress)
+
+    def fetch_files(self, repository: str, names: Sequence[str], root: Path, endpoint: str) -> Path:
+        """The folder of a Whisper checkpoint in a cache at `root`; the first of `names` is its configuration."""
+        folder = self._download(repository, names[0], root, endpoint).parent
+        require_whisper(folder, repository)  # before the gigabytes
+        for name in names[1:]:
+            self._download(repository, name, root, endpoint)
+        return folder
+
+    def files(self, repository: str, endpoint: str) -> dict[str, int]:
         from huggingface_hub import HfApi
 
         with _hub_errors(repository):
@@ -68,7 +87,7 @@ class Hub:
             found = hub.model_info(repository, files_metadata=True, timeout=_ANSWER_SECONDS)
             return {str(file.rfilename): max(int(file.size or 0), 0) for file in found.siblings or []}
 
-    def _download(self, repository: str, name: str, cache: Cache, endpoint: str) -> None:
+    def _download(self, repository: str, name: str, root: Path, endpoint: str) -> Path:
         from huggingface_hub import hf_hub_download
         from tqdm import tqdm
 
@@ -77,13 +96,10 @@ class Hub:
                 super().__init__(**{**options, "disable": True})
 
         with _hub_errors(repository):
-            hf_hub_download(
-                repository,
-                name,
-                cache_dir=cache.root,
-                endpoint=endpoint,
-                token=self._token,
-                tqdm_class=Silent,
+            return Path(
+                hf_hub_download(
+                    repository, name, cache_dir=root, endpoint=endpoint, token=self._token, tqdm_class=Silent
+                )
             )
 
 
@@ -125,13 +141,23 @@ def _send_through(look_up: LookUp) -> None:
         constants.HF_HUB_DISABLE_XET = True
 
 
-def pull_checkpoint(repository: str) -> Path:
-    """The folder of an unconverted Whisper checkpoint, downloaded where it is not in huggingface_hub's cache."""
-    from huggingface_hub import snapshot_download
+def pull_checkpoint(repository: str, cache: Cache) -> Path:
+    """The folder of an unconverted Whisper checkpoint, downloaded where it is not in the cache, and kept there."""
+    if folder := next(filter(is_checkpoint, cache.snapshots(repository)), None):
+        return folder
+    hub, endpoint = Hub(), open_door()
+    names = require_checkpoint(repository, hub.files(repository, endpoint))
+    return hub.fetch_files(repository, names, cache.root, endpoint)
 
-    endpoint = open_door()
-    with _hub_errors(repository):
-        return Path(snapshot_download(repository, endpoint=endpoint, allow_patterns=["*.json", "model*.safetensors"]))
+
+def require_checkpoint(repository: str, names: Collection[str]) -> list[str]:
+    """The files to take. Raises ModelNotFound."""
+    if files := checkpoint_files(names):
+        return files
+    why = "a CTranslate2 Whisper, a Whisper checkpoint, a Kokoro or a Piper repository is needed"
+    if any(name.startswith("pytorch_model") for name in names):
+        why = "its weights are pickled, which is code to run, and only safetensors are read: have it saved as those"
+    raise ModelNotFound(f"'{repository}' holds no model this server can run: {why}", param="model")
 
 
 @contextmanager

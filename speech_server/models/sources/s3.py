@@ -19,7 +19,9 @@ from outgoing.lookups import LookUp, system_look_up
 from outgoing.url import parse_base
 from speech_server.errors import ModelGated, ModelNotFound, SourceUnavailable
 from speech_server.models.disk.cache import Cache, Progress
+from speech_server.models.disk.checkpoints import checkpoint_files, require_whisper
 from speech_server.models.disk.recognise import engine_of, wanted
+from speech_server.models.sources.checkpoint import install_checkpoint, space_for
 from speech_server.redaction import redact
 
 if TYPE_CHECKING:
@@ -69,11 +71,13 @@ class S3:
         with _s3_errors(shown), closing(self._client()) as client, self._line(client):
             objects = self._list(client)
             names = {*objects, *self._files}
-            if engine_of(names) is None:
+            checkpoint = checkpoint_files(names) if engine_of(names) is None else []
+            taken = checkpoint or wanted(names)
+            if not taken:
                 raise ModelNotFound(f"{shown} holds no model this server can run", param="model")
-            fetched = sorted(set(wanted(names)) & objects.keys(), key=lambda name: objects[name].size)
+            fetched = sorted({*taken} & objects.keys(), key=lambda name: objects[name].size)
             total = sum(objects[name].size for name in fetched)
-            cache.require_space(model_id, total)
+            cache.require_space(model_id, space_for(total) if checkpoint else total)
             with cache.incoming(model_id) as scratch:
                 blobs = cache.repository(model_id) / "blobs"
                 blobs.mkdir(exist_ok=True)
@@ -85,7 +89,10 @@ class S3:
                     done += objects[name].size
                     digests[name] = self._check(client, objects[name], partial)
                     partial.replace(scratch / name)
-                cache.publish(model_id, scratch, digests, self._files)
+                if not checkpoint:
+                    return cache.publish(model_id, scratch, digests, self._files)
+                require_whisper(scratch, shown)
+                return install_checkpoint(model_id, scratch, scratch, cache, progress, self._files)
 
     def _client(self) -> S3Client:
         import boto3

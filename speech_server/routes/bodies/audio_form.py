@@ -20,6 +20,7 @@ from speech_server.routes.state import Speech, SpeechDep
 
 AUDIO = frozenset({"file"})
 RAW = ("audio/pcm", "audio/raw")  # s16le, mono, 16 kHz
+NO_MODEL = ": name a model, one of GET /v1/models say; a server with WHISPER__MODEL needs none"
 LISTS = ("timestamp_granularities", "include", "known_speaker_names", "known_speaker_references")
 
 Fields = TypeVar("Fields", bound=BaseModel)
@@ -62,11 +63,16 @@ def parse_form(kind: type[Fields], form: Form, defaults: Mapping[str, Any] = Map
     try:
         fields = kind(**{**defaults, **collect(form.fields)})
     except ValidationError as error:
-        faults += [{**fault, "loc": ("body", *fault["loc"])} for fault in error.errors(include_url=False)]
+        faults += [faulty(fault["loc"], fault) for fault in error.errors(include_url=False)]
         raise RequestValidationError(faults) from error
     if faults:
         raise RequestValidationError(faults)
     return fields
+
+
+def faulty(place: tuple[int | str, ...], fault: Mapping[str, Any]) -> dict[str, Any]:
+    advice = NO_MODEL if place == ("model",) and fault["type"] == "missing" else ""
+    return {**fault, "loc": ("body", *place), "msg": fault["msg"] + advice}
 
 
 def collect(fields: list[tuple[str, str]]) -> dict[str, Any]:

@@ -52,6 +52,20 @@ def test_a_bad_setting_is_one_line_that_names_it(variable: str, value: str):
     assert done.stdout == ""
 
 
+def test_a_model_that_cannot_be_is_one_line_and_no_server():
+    done = start("--model", "/nowhere/whisper")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "WHISPER__MODEL names /nowhere/whisper, which is no folder" in done.stderr
+
+
+def test_a_model_as_an_option_leaves_the_other_settings_of_whisper_alone(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("WHISPER__COMPUTE_TYPE", "int8")
+    monkeypatch.setenv("WHISPER__MODEL", "acme/one")
+    settings, _ = read_settings({"whisper": {"model": "acme/other"}})
+    assert settings
+    assert (settings.whisper.model, settings.whisper.compute_type) == ("acme/other", "int8")
+
+
 def test_a_bad_log_level_as_an_option_is_one_line_that_names_it():
     done = start("--log-level", "loud")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)

@@ -7,19 +7,20 @@ again has to give Systran's weights, bit by bit.
 from __future__ import annotations
 
 import json
-import shutil
-import struct
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from speech_server.engines.interfaces import EngineArgs
 from speech_server.errors import ModelBroken, ModelNotFound
 from speech_server.models.conversion.convert import write_converted
+from speech_server.models.conversion.safetensors import read_tensors
 from speech_server.models.conversion.weights import read_weights
 from speech_server.models.disk.recognise import recognise
 from speech_server.models.library.store import Store, in_silence
+from tests.speech_server.models.checkpoints import base_checkpoint, slow_tokenizer, tiny_checkpoint, write_safetensors
 from tests.speech_server.models.conftest import real_folder
 
 BASE = "Systran/faster-whisper-base"
@@ -32,86 +33,10 @@ def original() -> Path:
     return real_folder(BASE)
 
 
-def checkpoint_tensors(original: Path) -> dict[str, np.ndarray]:
-    """Whisper base under Hugging Face's names, float16."""
-    weights = {item.name: item for item in read_weights(original / "model.bin").variables}
-
-    def get(name: str) -> np.ndarray:
-        item = weights[name]
-        return np.frombuffer(item.data, np.float16).reshape(item.shape)
-
-    tensors = {}
-    for side in ("encoder", "decoder"):
-        root = f"model.{side}"
-        tensors[f"{root}.embed_positions.weight"] = get(f"{side}/position_encodings/encodings")
-        put_norm(tensors, f"{root}.layer_norm", get, f"{side}/layer_norm")
-        for number in range(LAYERS):
-            layer, ours = f"{root}.layers.{number}", f"{side}/layer_{number}"
-            put_attention(tensors, f"{layer}.self_attn", get, f"{ours}/self_attention", ("q", "k", "v"))
-            if side == "decoder":
-                put_attention(tensors, f"{layer}.encoder_attn", get, f"{ours}/attention", ("q",), ("k", "v"))
-            for theirs, linear in (("fc1", "linear_0"), ("fc2", "linear_1")):
-                tensors[f"{layer}.{theirs}.weight"] = get(f"{ours}/ffn/{linear}/weight")
-                tensors[f"{layer}.{theirs}.bias"] = get(f"{ours}/ffn/{linear}/bias")
-            put_norm(tensors, f"{layer}.final_layer_norm", get, f"{ours}/ffn/layer_norm")
-    for number in (1, 2):
-        tensors[f"model.encoder.conv{number}.weight"] = get(f"encoder/conv{number}/weight")
-        tensors[f"model.encoder.conv{number}.bias"] = get(f"encoder/conv{number}/bias")
-    tensors["model.decoder.embed_tokens.weight"] = get("decoder/embeddings/weight")
-    return tensors
-
-
-def put_norm(tensors, name, get, ours):
-    tensors[f"{name}.weight"] = get(f"{ours}/gamma")
-    tensors[f"{name}.bias"] = get(f"{ours}/beta")
-
-
-def put_attention(tensors, name, get, ours, *groups):
-    """CTranslate2 joins the projections of one input; Whisper's key projection has no bias."""
-    for number, group in enumerate(groups):
-        joined, biases = get(f"{ours}/linear_{number}/weight"), get(f"{ours}/linear_{number}/bias")
-        parts = zip(group, np.split(joined, len(group)), np.split(biases, len(group)), strict=True)
-        for letter, weight, bias in parts:
-            tensors[f"{name}.{letter}_proj.weight"] = weight
-            if letter != "k":
-                tensors[f"{name}.{letter}_proj.bias"] = bias
-    tensors[f"{name}.out_proj.weight"] = get(f"{ours}/linear_{len(groups)}/weight")
-    tensors[f"{name}.out_proj.bias"] = get(f"{ours}/linear_{len(groups)}/bias")
-    put_norm(tensors, f"{name}_layer_norm", get, f"{ours}/layer_norm")
-
-
-def write_safetensors(path: Path, tensors: dict[str, np.ndarray]) -> None:
-    header, offset = {}, 0
-    for name, values in tensors.items():
-        header[name] = {"dtype": "F16", "shape": list(values.shape), "data_offsets": [offset, offset + values.nbytes]}
-        offset += values.nbytes
-    encoded = json.dumps({"__metadata__": {"format": "pt"}, **header}).encode()
-    with path.open("wb") as file:
-        file.write(struct.pack("<Q", len(encoded)) + encoded)
-        for values in tensors.values():
-            file.write(np.ascontiguousarray(values).tobytes())
-
-
 @pytest.fixture(scope="module")
 def checkpoint(original: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """In two files, as large checkpoints are."""
-    folder = tmp_path_factory.mktemp("checkpoint")
-    tensors = checkpoint_tensors(original)
-    names = list(tensors)
-    write_safetensors(folder / FIRST, {name: tensors[name] for name in names[:30]})
-    write_safetensors(folder / SECOND, {name: tensors[name] for name in names[30:]})
-    config = {
-        "model_type": "whisper", "vocab_size": 51865, "d_model": 512,
-        "encoder_layers": LAYERS, "encoder_attention_heads": 8, "decoder_layers": LAYERS, "decoder_attention_heads": 8,
-    }  # fmt: skip
-    (folder / "config.json").write_text(json.dumps(config))
-    known = json.loads((original / "config.json").read_text())
-    generation = {"suppress_tokens": known["suppress_ids"], "begin_suppress_tokens": known["suppress_ids_begin"]}
-    generation["alignment_heads"] = known["alignment_heads"]
-    (folder / "generation_config.json").write_text(json.dumps(generation))
-    shutil.copy(original / "tokenizer.json", folder)
-    (folder / "preprocessor_config.json").write_text('{"feature_size": 80}')
-    return folder
+    return base_checkpoint(original, tmp_path_factory.mktemp("checkpoint"), LAYERS, parts=2)
 
 
 def test_a_checkpoint_becomes_the_weights_its_official_conversion_has(checkpoint: Path, original: Path, tmp_path: Path):
@@ -179,20 +104,150 @@ def garbage(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "complaint"),
     [
-        (without("tokenizer.json"), r"has no tokenizer\.json"),
-        (without(SECOND), "is no complete Whisper checkpoint"),
-        (without("generation_config.json"), "is no complete Whisper checkpoint"),
+        (without("tokenizer.json"), "neither a Whisper checkpoint"),
+        (without(SECOND), "neither a Whisper checkpoint"),
         (garbage, "is no safetensors file"),
     ],
 )
 def test_an_incomplete_checkpoint_says_what_is_wrong(
     checkpoint: Path, tmp_path: Path, damage: Callable[[Path], None], complaint: str
 ):
-    folder, into = tmp_path / "damaged", tmp_path / "into"
+    folder = copied(checkpoint, tmp_path)
+    damage(folder)
+    with pytest.raises((ModelBroken, ModelNotFound), match=complaint):
+        converted(folder)
+
+
+def test_a_checkpoint_that_says_nothing_of_generating_gets_the_converters_defaults(
+    original: Path, checkpoint: Path, tmp_path: Path
+):
+    folder = copied(checkpoint, tmp_path)
+    (folder / "generation_config.json").unlink()
+    config = json.loads((converted(folder) / "config.json").read_text())
+    assert (config["suppress_ids"], config["suppress_ids_begin"]) == ([], [])
+    assert config["alignment_heads"] == [[1, head] for head in range(8)]  # of the last half of the layers
+
+
+def test_a_tokenizer_of_the_older_kind_becomes_the_same_tokenizer(original: Path, checkpoint: Path, tmp_path: Path):
+    from tokenizers import Tokenizer
+
+    folder = copied(checkpoint, tmp_path)
+    slow_tokenizer(folder)
+    expected = Tokenizer.from_file(str(original / "tokenizer.json"))
+    found = Tokenizer.from_file(str(converted(folder) / "tokenizer.json"))
+    assert found.get_vocab() == expected.get_vocab()
+    for text in ("Hello there, it's 12:30.", " ¿Qué es? 速い茶色の狐  ", "<|startoftranscript|><|en|> a\n\nb"):
+        numbers = expected.encode(text, add_special_tokens=False).ids
+        assert found.encode(text, add_special_tokens=False).ids == numbers
+        assert found.decode(numbers) == expected.decode(numbers)
+
+
+def test_bfloat16_stays_as_it_is_and_beside_other_floats_is_one_of_them(original: Path, tmp_path: Path):
+    folder = tiny_checkpoint(original, tmp_path)
+    tensors = read_tensors([folder / "model.safetensors"])
+    rounded = {name: (values.astype(np.float32).view(np.uint32) >> 16) for name, values in tensors.items()}
+    halves = {name: bits.astype(np.uint16) for name, bits in rounded.items()}
+    widened = {name: (bits << 16).view(np.float32) for name, bits in rounded.items()}
+    write_safetensors(folder / "model.safetensors", halves)
+    write_converted(folder, "bfloat16", made(tmp_path / "pure"), in_silence)
+    name = next(name for name in halves if name.endswith("fc1.bias"))
+    mixed = {name: widened[name], **{other: bits for other, bits in halves.items() if other != name}}
+    write_safetensors(folder / "model.safetensors", mixed)
+    write_converted(folder, "bfloat16", made(tmp_path / "mixed"), in_silence)
+    pure = read_weights(tmp_path / "pure" / "model.bin")
+    kept = {bytes(values.tobytes()) for values in halves.values()}
+    assert {bytes(item.data) for item in pure.variables if item.name.endswith("linear_0/bias")} & kept
+    assert (tmp_path / "pure" / "model.bin").read_bytes() == (tmp_path / "mixed" / "model.bin").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("shape", "multilingual"),
+    [
+        pytest.param({"mels": 128, "words": 51866}, True, id="large-v3"),
+        pytest.param({"words": 51864}, False, id="English only"),
+        pytest.param({"encoder": 4, "decoder": 1}, True, id="distilled"),
+    ],
+)
+def test_every_kind_of_whisper_is_loaded_by_the_engine(
+    original: Path, tmp_path: Path, shape: dict[str, int], multilingual: bool
+):
+    from speech_server.engines.whisper.engine import load
+
+    folder = converted(tiny_checkpoint(original, tmp_path, **shape))
+    engine = load(folder, EngineArgs(device="cpu", workers=1))
+    try:
+        model = engine._library.model
+        assert (model.n_mels, model.is_multilingual) == (shape.get("mels", 80), multilingual)
+        assert engine._library.feature_extractor.mel_filters.shape[0] == model.n_mels
+        assert ("de" in engine.languages) == multilingual
+    finally:
+        engine.close()
+
+
+def test_weights_of_another_precision_beside_it_are_left_alone(original: Path, tmp_path: Path):
+    folder = tiny_checkpoint(original, tmp_path)
+    (folder / "model.fp32-00001-of-00002.safetensors").write_bytes(b"not even read")
+    (folder / "adapter_model.safetensors").write_bytes(b"not even read")
+    assert recognise(converted(folder)) == "whisper"
+
+
+def rewritten(name: str, **values: object) -> Callable[[Path], None]:
+    def rewrite(folder: Path) -> None:
+        content = json.loads((folder / name).read_text())
+        (folder / name).write_text(json.dumps(content | values))
+
+    return rewrite
+
+
+def header(**tensors: object) -> Callable[[Path], None]:
+    def write(folder: Path) -> None:
+        text = json.dumps(tensors).encode()
+        (folder / "model.safetensors").write_bytes(len(text).to_bytes(8, "little") + text + bytes(100))
+
+    return write
+
+
+def entry(shape: list[int], first: int = 0, last: int = 100, dtype: str = "F16") -> dict[str, object]:
+    return {"dtype": dtype, "shape": shape, "data_offsets": [first, last]}
+
+
+@pytest.mark.parametrize(
+    ("damage", "complaint"),
+    [
+        (rewritten("config.json", encoder_layers=10**9), "config.json cannot be a Whisper's: encoder_layers"),
+        (rewritten("config.json", vocab_size=10**10), "config.json cannot be a Whisper's: vocab_size"),
+        (rewritten("config.json", vocab_size=60_000), "is no complete Whisper checkpoint"),
+        (rewritten("config.json", model_type="bert"), "neither a Whisper checkpoint"),
+        (rewritten("tokenizer.json", model={"vocab": {"a": -1}}), "tokenizer.json is no tokenizer's: model.vocab.a"),
+        (header(**{"model.decoder.embed_tokens.weight": entry([10**6])}), "is not as long as its shape says"),
+        (header(**{"model.decoder.embed_tokens.weight": entry([50], 0, 10**12)}), "is no complete Whisper checkpoint"),
+        (header(x=entry([50], dtype="I64")), "is no safetensors file of floats"),
+        (header(**{"x" + ".x" * 5000: entry([50])}), "is no complete Whisper checkpoint"),
+        (header(**{"x": entry([50]), "x.y": entry([50])}), "is no complete Whisper checkpoint"),
+    ],
+)
+def test_what_a_stranger_may_have_written_is_refused_in_words(
+    original: Path, tmp_path: Path, damage: Callable[[Path], None], complaint: str
+):
+    folder = tiny_checkpoint(original, tmp_path)
+    damage(folder)
+    with pytest.raises((ModelBroken, ModelNotFound), match=complaint):
+        converted(folder)
+
+
+def made(folder: Path) -> Path:
     folder.mkdir()
-    into.mkdir()
+    return folder
+
+
+def copied(checkpoint: Path, tmp_path: Path) -> Path:
+    folder = made(tmp_path / "copy")
     for path in checkpoint.iterdir():
         (folder / path.name).symlink_to(path)
-    damage(folder)
-    with pytest.raises(ModelBroken, match=complaint):
-        write_converted(folder, "int8", into, in_silence)
+    return folder
+
+
+def converted(folder: Path) -> Path:
+    into = made(folder / "converted")
+    write_converted(folder, "float16", into, in_silence)
+    return into

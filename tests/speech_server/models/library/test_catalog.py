@@ -18,7 +18,7 @@ from speech_server.models.catalog.listing import read_data
 from speech_server.models.disk.cache import Cache
 from speech_server.models.library.catalog import Catalog
 from speech_server.settings import Settings
-from tests.speech_server.models.conftest import install, kokoro_folder, parakeet_folder, piper_folder
+from tests.speech_server.models.conftest import install, kokoro_folder, parakeet_folder, piper_folder, whisper_folder
 
 BASE = "Systran/faster-whisper-base"
 KOKORO = "speaches-ai/Kokoro-82M-v1.0-ONNX"
@@ -201,3 +201,60 @@ def test_silero_is_always_there(catalog: Catalog):
     folder = catalog.folder("silero_vad_v6")
     assert folder is not None
     assert (folder / "silero_vad_v6.onnx").is_file()
+
+
+# --- WHISPER__MODEL, the model of a server that is there for one ---
+
+
+def only(name: str, **settings: object) -> Catalog:
+    return Catalog(Settings(whisper={"model": name}, model_read_caches=[], **settings))
+
+
+@pytest.mark.parametrize(
+    ("name", "model_id"),
+    [
+        ("openai/whisper-base", BASE),
+        ("hf://Systran/faster-whisper-base", BASE),
+        ("acme/whisper-calls", "acme/whisper-calls"),
+        ("hf://acme/whisper-calls", "acme/whisper-calls"),
+    ],
+)
+def test_the_one_model_is_known_and_what_whisper_1_means(cache: Cache, name: str, model_id: str):
+    install(cache, "Systran/faster-whisper-large-v3")  # would be preferred to a model that is not installed
+    install(cache, model_id)
+    catalog = only(name)
+    assert catalog.only == model_id
+    assert catalog.resolve("whisper-1") == model_id
+
+
+def test_the_one_model_may_be_fetched_although_no_list_has_it(cache: Cache):
+    assert Catalog(Settings()).find("acme/whisper-calls") is None
+    found = only("acme/whisper-calls").find("acme/whisper-calls")
+    assert found
+    assert (found.engine, found.url) == ("whisper", "hf://acme/whisper-calls")
+
+
+def test_the_one_model_may_be_a_folder(cache: Cache, tmp_path: Path):
+    folder = whisper_folder(tmp_path / "audiomodel-1a2b")
+    catalog = only(str(folder))
+    assert (catalog.only, catalog.folder("audiomodel-1a2b")) == ("audiomodel-1a2b", folder)
+    odd = whisper_folder(tmp_path / "with -- dashes")
+    assert only(f"./{odd.name}").folder("local") == odd
+
+
+def test_a_model_that_was_installed_under_a_name_of_ones_own_may_be_the_one(cache: Cache):
+    install(cache, "calls-int8")
+    assert only("calls-int8").only == "calls-int8"
+
+
+@pytest.mark.parametrize(
+    ("name", "complaint"),
+    [
+        ("/nowhere/whisper", "which is no folder"),
+        ("nothing-like-it", "no folder, no alias and no id"),
+        ("a//b", "no id"),
+    ],
+)
+def test_a_one_model_that_cannot_be_is_said_at_start(cache: Cache, name: str, complaint: str):
+    with pytest.raises(ConfigurationInvalid, match=complaint):
+        only(name)

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
-import re
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -19,9 +14,9 @@ from speech_server.engines.parakeet.files import INT8
 from speech_server.models.disk.cache import Cache
 from tests.conftest import ROOT
 from tests.speech_server.models.conftest import parakeet_folder
+from tests.speech_server.models.hub import FakeHub, running_hub
 
 ID = "someone/whisper-tiny"
-COMMIT = "c" * 40
 WEIGHTS = os.urandom(3_000_000)
 FILES = {
     "README.md": b"# not wanted",
@@ -32,108 +27,11 @@ FILES = {
 }
 
 
-class HubHandler(BaseHTTPRequestHandler):
-    """Just what pulling asks for: a repository's files with their sizes, and a file from some byte on."""
-
-    protocol_version = "HTTP/1.1"
-    server: FakeHub
-
-    def do_GET(self) -> None:
-        self.server.requests.append(
-            (self.command, self.path, self.headers.get("Range"), self.headers.get("Authorization"))
-        )
-        if found := re.match(r"/api/models/([\w.-]+/[\w.-]+)(\?|$)", self.path):
-            self.describe(found[1])
-        elif found := re.match(r"/([\w.-]+/[\w.-]+)/resolve/main/([\w.-]+)", self.path):
-            self.send_file(self.server.repositories[found[1]][found[2]])
-        else:
-            self.answer(404, b"{}", {})
-
-    do_HEAD = do_GET  # noqa: N815  # the base class's name
-
-    def describe(self, repository: str) -> None:
-        if repository == "someone/gated":
-            return self.answer(403, b"{}", {"X-Error-Code": "GatedRepo", "X-Error-Message": "Access is restricted"})
-        if repository == "someone/broken":
-            return self.answer(500, self.echo(), {"X-Error-Message": self.echo().decode()})
-        if repository == "someone/nonsense":
-            return self.answer(200, self.echo(), {"Content-Type": "application/json"})
-        if repository == "someone/odd":
-            odd = {"id": repository, "siblings": [{"rfilename": self.echo().decode(), "size": "x"}, 7]}
-            return self.answer(200, json.dumps(odd).encode(), {"Content-Type": "application/json"})
-        if repository not in self.server.repositories:
-            return self.answer(404, b"{}", {"X-Error-Code": "RepoNotFound", "X-Error-Message": "Repository not found"})
-        files = self.server.repositories[repository]
-        siblings = [{"rfilename": name, "size": len(content), "blobId": "b"} for name, content in files.items()]
-        body = {
-            "id": repository,
-            "modelId": repository,
-            "sha": COMMIT,
-            "siblings": siblings,
-            "tags": [],
-            "private": False,
-        }
-        return self.answer(200, json.dumps(body).encode(), {"Content-Type": "application/json"})
-
-    def echo(self) -> bytes:
-        """What a server may say that repeats what it was told."""
-        return f"<html>{self.headers.get('Authorization')}".encode()
-
-    def send_file(self, content: bytes) -> None:
-        headers = {
-            "X-Repo-Commit": COMMIT,
-            "ETag": f'"{hashlib.sha256(content).hexdigest()}"',
-            "Accept-Ranges": "bytes",
-        }
-        found = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range") or "")
-        if found is None:
-            return self.answer(200, content, headers)
-        first = int(found[1])
-        headers["Content-Range"] = f"bytes {first}-{len(content) - 1}/{len(content)}"
-        return self.answer(206, content[first:], headers)
-
-    def answer(self, status: int, body: bytes, headers: dict[str, str]) -> None:
-        self.send_response(status)
-        for name, value in headers.items():
-            self.send_header(name, value)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        if self.command == "GET":
-            stop = self.server.stall_at if len(body) > 100_000 else None
-            self.wfile.write(body[:stop])
-            self.wfile.flush()
-            if stop is not None:
-                self.server.stalled.set()
-                self.server.resumed.wait(30)
-                self.close_connection = True
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-class FakeHub(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), HubHandler)
-        self.repositories: dict[str, dict[str, bytes]] = {ID: FILES}
-        self.requests: list[tuple[str, str, str | None, str | None]] = []
-        self.stall_at: int | None = None
-        self.stalled = threading.Event()
-        self.resumed = threading.Event()
-        self.url = f"http://127.0.0.1:{self.server_address[1]}"
-
-
 @pytest.fixture
 def hub() -> Iterator[FakeHub]:
-    server = FakeHub()
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
-    thread.start()
-    yield server
-    server.resumed.set()
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with running_hub() as server:
+        server.repositories[ID] = FILES
+        yield server
 
 
 def pull(model_id: str, hub: str, **env: str) -> subprocess.CompletedProcess[str]:
@@ -192,8 +90,7 @@ def test_what_was_finished_when_a_download_was_killed_is_not_fetched_again(hub: 
     hub.requests.clear()
     done = pull(ID, hub.url)
     assert done.returncode == 0, done.stderr
-    fetched = [path.rpartition("/")[2] for method, path, *_ in hub.requests if method == "GET" and "resolve" in path]
-    assert fetched == ["model.bin"]
+    assert hub.fetched == ["model.bin"]
     folder = cache.folder(ID)
     assert folder is not None
     assert (folder / "model.bin").read_bytes() == WEIGHTS
