@@ -128,7 +128,7 @@ class Settings(BaseSettings):
         "set, or only this machine can connect.",
     )
     model_owners: Annotated[list[str], NoDecode] = Field(
-        ["deepdml", "distil-whisper", "mobiuslabsgmbh", "speaches-ai", "Systran"],
+        ["deepdml", "distil-whisper", "mobiuslabsgmbh", "speaches-ai", "Systran", "Xenova"],
         description="Owners on the hub whose models callers may pull besides those that the registry or MODELS_FILE "
         "names; * means anybody's.",
     )

@@ -42,6 +42,8 @@ NOT_RUN = {
     '"s3Config"': "wants a bucket; tests/worker/answer has such jobs",
     "wss://ENDPOINT_ID": "two addresses",
     "models pull Systran": "wants the hub",
+    "models pull microsoft": "the same; tests/documents has this request",
+    "optimum-cli": "wants PyTorch and the hub",
     "support-calls": "wants a bucket; tests/speech_server/models has such files",
     '"narrator"': "a file of aliases; tests/speech_server/models has such files",
     "The quick brown fox jumped": "an answer",

@@ -25,7 +25,7 @@ class Folder:
         names = files_in(self._folder)
         if engine_of({*names, *self._files}) is None:
             raise ModelNotFound(
-                f"{self._folder} holds no complete model: a CTranslate2 Whisper, Kokoro or Piper folder is needed"
+                f"{self._folder} holds no complete model: a CTranslate2 Whisper, Kokoro, Piper or SpeechT5 is needed"
             )
         files = {name: self._folder / name for name in wanted({*names, *self._files}) if name in names}
         total = sum(path.stat().st_size for path in files.values())
@@ -35,6 +35,7 @@ class Folder:
             done = 0
             for name, path in files.items():
                 digest = hashlib.sha256()
+                (scratch / name).parent.mkdir(exist_ok=True)
                 with path.open("rb") as original, (scratch / name).open("wb") as copy:
                     while block := original.read(1 << 20):
                         digest.update(block)

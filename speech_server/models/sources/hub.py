@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from outgoing.door import Door
 from outgoing.errors import OutgoingError, UrlRefused
 from outgoing.http import transport
 from outgoing.lookups import LookUp, system_look_up
 from outgoing.url import parse_base
+from speech_server.engines.speecht5.files import TOKENIZER
+from speech_server.engines.speecht5.voices import ARCTIC, ARCTIC_DATASET, FOLDER, voice_files
 from speech_server.errors import ModelGated, ModelNotFound, SourceUnavailable
 from speech_server.models.disk.cache import Cache, Progress, storage_errors
 from speech_server.models.disk.recognise import engine_of, wanted
@@ -47,8 +50,8 @@ class Hub:
         engine = engine_of(names)
         if engine is None or (engine == "piper" and "piper" not in model_id.lower()):
             raise ModelNotFound(
-                f"'{model_id}' holds no model this server can run: a CTranslate2 Whisper, a Kokoro or a Piper "
-                "repository is needed",
+                f"'{model_id}' holds no model this server can run: a CTranslate2 Whisper, a Kokoro, a Piper or a "
+                "SpeechT5 (ONNX) repository is needed",
                 param="model",
             )
         fetched = sorted(set(wanted(names)) & sizes.keys(), key=sizes.__getitem__)
@@ -58,7 +61,9 @@ class Hub:
         _sweep(folder / "blobs")
         with watched(folder / "blobs", total, progress, "downloading"), storage_errors(folder):
             for name in fetched:
-                self._download(model_id, name, cache, endpoint)
+                file = self._download(model_id, name, cache, endpoint)
+                if name == TOKENIZER and engine == "speecht5" and not voice_files(names):
+                    self._add_voices(file.parent, cache, endpoint)  # before the large files make the model complete
 
     def _files(self, repository: str, endpoint: str) -> dict[str, int]:
         from huggingface_hub import HfApi
@@ -68,7 +73,16 @@ class Hub:
             found = hub.model_info(repository, files_metadata=True, timeout=_ANSWER_SECONDS)
             return {str(file.rfilename): max(int(file.size or 0), 0) for file in found.siblings or []}
 
-    def _download(self, repository: str, name: str, cache: Cache, endpoint: str) -> None:
+    def _add_voices(self, snapshot: Path, cache: Cache, endpoint: str) -> None:
+        """SpeechT5's repositories hold no voices: those that everybody takes lie in a data set."""
+        (snapshot / FOLDER).mkdir(exist_ok=True)
+        for name, (_, file) in ARCTIC.items():
+            vector = self._download(ARCTIC_DATASET, file, cache, endpoint, "dataset")
+            shutil.copyfile(vector, snapshot / FOLDER / f"{name}.bin")
+
+    def _download(
+        self, repository: str, name: str, cache: Cache, endpoint: str, kind: Literal["model", "dataset"] = "model"
+    ) -> Path:
         from huggingface_hub import hf_hub_download
         from tqdm import tqdm
 
@@ -77,14 +91,16 @@ class Hub:
                 super().__init__(**{**options, "disable": True})
 
         with _hub_errors(repository):
-            hf_hub_download(
+            file = hf_hub_download(
                 repository,
                 name,
+                repo_type=kind,
                 cache_dir=cache.root,
                 endpoint=endpoint,
                 token=self._token,
                 tqdm_class=Silent,
             )
+            return Path(file)
 
 
 def _sweep(blobs: Path) -> None:
