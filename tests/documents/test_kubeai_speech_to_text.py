@@ -28,6 +28,8 @@ transcription = client.audio.transcriptions.create(
 print(transcription.text)
 """
 
+pytestmark = pytest.mark.xdist_group("replays")
+
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:

@@ -92,6 +92,8 @@ NOT_HERE = {
     "speech of Sandiago21/..., listened to": "its weights cannot be had here, nor PyTorch to export them",
 }
 
+pytestmark = pytest.mark.xdist_group("replays")
+
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:

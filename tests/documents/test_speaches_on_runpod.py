@@ -98,6 +98,8 @@ VOICE_CHAT = """
 REALTIME = "/v1/realtime?model=Systran/faster-whisper-tiny.en&intent=transcription&api_key=your-api-key"
 ANSWER = "Somebody speaks of a fox and a dog."
 
+pytestmark = pytest.mark.xdist_group("replays")
+
 
 class Endpoint:
     """The document's endpoint, and the public address of its audio file."""

@@ -51,7 +51,7 @@ class Hub:
         if engine is None or (engine == "piper" and "piper" not in model_id.lower()):
             raise ModelNotFound(
                 f"'{model_id}' holds no model this server can run: a CTranslate2 Whisper, a Kokoro, a Piper or a "
-                "SpeechT5 (ONNX) repository is needed",
+                "SpeechT5 in ONNX is needed (docs/models.md)",
                 param="model",
             )
         fetched = sorted(set(wanted(names)) & sizes.keys(), key=sizes.__getitem__)
