@@ -135,7 +135,7 @@ class Settings(BaseSettings):
         "set, or only this machine can connect.",
     )
     model_owners: Annotated[list[str], NoDecode] = Field(
-        ["deepdml", "distil-whisper", "istupakov", "mobiuslabsgmbh", "speaches-ai", "Systran"],
+        ["deepdml", "distil-whisper", "istupakov", "mobiuslabsgmbh", "speaches-ai", "Systran", "Xenova"],
         description="Owners on the hub whose models callers may pull besides those that the registry or MODELS_FILE "
         "names; * means anybody's.",
     )

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import re
 import shutil
-import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.conftest import PIPER, ROOT, WHISPER
+from tests.documents.replaying import file_server, run
 from tests.endpoint.gateway.conftest import start, stop
 from tests.local_runpod.local_platform import LocalPlatform
 from tests.stand_in_llm import stand_in_llm
@@ -46,6 +42,9 @@ NOT_RUN = {
     "models pull acme": "the same; tests/speech_server/models/sources/test_checkpoint.py pulls one",
     "--model acme": "stays in the foreground; tests/speech_server/test_kubeai.py starts one",
     "kubectl apply": "wants a cluster; tests/test_kubernetes.py checks what is applied",
+    "models pull microsoft": "the same; tests/documents has this request",
+    "optimum-cli": "wants PyTorch and the hub",
+    "- name: speecht5_tts_spanish": "a models file; tests/documents has such a one",
     "support-calls": "wants a bucket; tests/speech_server/models has such files",
     '"narrator"': "a file of aliases; tests/speech_server/models has such files",
     "The quick brown fox jumped": "an answer",
@@ -97,11 +96,9 @@ class Places:
 
 @pytest.fixture(scope="module")
 def places() -> Iterator[Places]:
-    quiet = type("Quiet", (SimpleHTTPRequestHandler,), {"log_message": lambda *_: None})
-    files = ThreadingHTTPServer(("127.0.0.1", 0), partial(quiet, directory=str(ROOT / "examples/clips")))
-    threading.Thread(target=files.serve_forever, daemon=True).start()
     models = {"PRELOAD_MODELS": f"{WHISPER},{PIPER}"}
-    with stand_in_llm("It is late.") as llm, talk_server(**models) as server:
+    clips_here = file_server(ROOT / "examples/clips")
+    with clips_here as files, stand_in_llm("It is late.") as llm, talk_server(**models) as server:
         server.answer("It is late.")
         env = models | {
             "RUNPOD_ALLOW_PRIVATE_DOWNLOAD_URLS": "true",
@@ -110,7 +107,7 @@ def places() -> Iterator[Places]:
         }
         with LocalPlatform([sys.executable, "-u", "handler.py"], env=env) as platform:
             gateway = start(platform.base, RUNPOD_API_KEY="any")
-            clips = {f"https://example.com/{name}": f"http://127.0.0.1:{files.server_port}/{clip}"
+            clips = {f"https://example.com/{name}": f"{files}/{clip}"
                      for name, clip in CLIPS.items()}  # fmt: skip
             v2 = platform.base.removesuffix("/local")
             yield Places(platform, clips | {
@@ -126,8 +123,6 @@ def places() -> Iterator[Places]:
                 "call ENDPOINT_ID": f"call {platform.base}",
             })  # fmt: skip
             stop(gateway)
-    files.shutdown()
-    files.server_close()
 
 
 @pytest.fixture
@@ -181,11 +176,3 @@ def commands(text: str) -> str:
         if not line.startswith(("source ", "export RUNPOD_API_KEY", "python -m endpoint gateway"))
     ]
     return "\n".join(kept)
-
-
-def run(folder: Path, *command: str, **environment: str) -> None:
-    env = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "RUNPOD_API_KEY": "any"}
-    env |= {"ENDPOINT_ID": "local", "CURL_HOME": str(folder)} | environment
-    (folder / ".curlrc").write_text("fail-with-body\n")
-    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]

@@ -155,13 +155,14 @@ class VoiceDetector(Engine, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class EngineArgs:
-    """What an engine factory gets beside the model's folder. `extra` holds a models file's own `args`."""
+    """What an engine factory gets beside the model's folder. `extra` holds a models file's other `args`."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     compute_type: str = "default"  # CTranslate2's names; the ONNX engines ignore it
     threads: int = 0  # 0: one per core
     workers: int = 0  # 0: as many as suit the device
     extra: Mapping[str, str | int | float | bool] = field(default_factory=dict)
+    voices: Mapping[str, Path] = field(default_factory=dict)  # a models file's own: name -> the file that makes it
 
 
 class EngineFactory(Protocol):

@@ -56,7 +56,9 @@ class SpeechRequest(BaseModel):
     voice: Annotated[Text, BeforeValidator(voice_id)] = Field(
         "", description="A voice of the model, one of OpenAI's names, or a blend such as af_heart(2)+af_sky(1)."
     )
-    response_format: Literal["mp3", "wav", "flac", "opus", "aac", "pcm"] = Field("mp3", description="Audio format.")
+    response_format: Literal["mp3", "wav", "flac", "opus", "aac", "pcm"] = Field(
+        "mp3", description="Audio format. Under /v3 wav by default."
+    )
     speed: float = Field(1.0, ge=0.25, le=4.0, description="Times the voice's own pace.")
     stream_format: Literal["audio", "sse"] | None = Field(
         None, description="`audio` or `sse`. Without it a wav comes whole, with its true sizes; all else is streamed."
@@ -77,6 +79,8 @@ class SpeechRequest(BaseModel):
 )
 async def create_speech(request: Request, speech: SpeechDep, order: SpeechRequest) -> Response:
     """Speaks a text, sentence by sentence: the first sound comes while the rest is still being made."""
+    if getattr(request.state, "only_wav", False) and "response_format" not in order.model_fields_set:
+        order = order.model_copy(update={"response_format": "wav"})
     check_input(order.input, speech.settings.max_input_characters)
     await speech.loader.require(order.model, TTS)
     if order.stream_format == "sse":

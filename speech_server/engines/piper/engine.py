@@ -14,7 +14,7 @@ from speech_server.engines.cores import core_count
 from speech_server.engines.interfaces import EngineArgs, SpeakOptions
 from speech_server.engines.kokoro.voices import OPENAI_VOICES
 from speech_server.engines.onnx import StoppableSession, has_cuda, open_session
-from speech_server.engines.queue.speaking import SpeechQueue, check_speed, split_speed
+from speech_server.engines.queue.speaking import SpeechQueue, check_language, check_speed, split_speed
 from speech_server.engines.queue.turnstile import CORES
 from speech_server.errors import InvalidRequest, ModelBroken
 from speech_server.text.sentences import cut
@@ -64,11 +64,7 @@ class PiperSpeaker:
     def check(self, options: SpeakOptions) -> None:
         check_speed(options.speed)
         self._speaker(options.voice)
-        own = _language_family(self._language)
-        if options.language and _language_family(options.language) != own:
-            raise InvalidRequest(
-                f"language '{options.language[:40]}' is not this voice's: it speaks {own}", param="language"
-            )
+        check_language(options.language, self._language)
 
     def speak(self, text: str, options: SpeakOptions) -> AsyncGenerator[Samples, None]:
         self.check(options)
@@ -123,7 +119,3 @@ def _speakers(config: dict[str, Any]) -> tuple[dict[str, int], dict[str, int]]:
 def _language(config: dict[str, Any]) -> str:
     code = config.get("language", {}).get("code") or config["espeak"]["voice"]
     return str(code).lower().replace("_", "-")
-
-
-def _language_family(language: str) -> str:
-    return language.strip().lower().replace("_", "-").partition("-")[0]

@@ -149,6 +149,19 @@ def check_speed(speed: float) -> None:
         raise InvalidRequest(f"speed {speed:g} is outside what a voice can do: {low:g} to {high:g}", param="speed")
 
 
+def check_language(language: str | None, own: str) -> None:
+    """A voice reads its own language, of any country."""
+    if language and _language_family(language) != _language_family(own):
+        raise InvalidRequest(
+            f"language '{language[:40]}' is not this voice's: it speaks {_language_family(own)}", param="language"
+        )
+
+
+def _language_family(language: str) -> str:
+    """en of en-US, en_GB and en"""
+    return language.strip().lower().replace("_", "-").partition("-")[0]
+
+
 def split_speed(speed: float) -> tuple[float, float]:
     """(the speed a model speaks at, how much its sound is sped up after that)
 

@@ -15,13 +15,14 @@ TTS: Task = "text-to-speech"
 VAD: Task = "voice-activity-detection"
 VOICES: Task = "speaker-embedding"
 
-EngineName = Literal["whisper", "parakeet", "kokoro", "piper", "silero", "ge2e"]
+EngineName = Literal["whisper", "parakeet", "kokoro", "piper", "speecht5", "silero", "ge2e"]
 
 TASKS: Mapping[EngineName, Task] = {
     "whisper": STT,
     "parakeet": STT,
     "kokoro": TTS,
     "piper": TTS,
+    "speecht5": TTS,
     "silero": VAD,
     "ge2e": VOICES,
 }

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from speech_server.domain import Voice
+from speech_server.engines.interfaces import EngineArgs
 from speech_server.engines.kokoro.voices import usable
 from speech_server.engines.parakeet.vocabulary import ENGLISH, EUROPEAN
+from speech_server.engines.speecht5.voices import ARCTIC, voices_of
 from speech_server.models.catalog.info import ModelInfo, owner, spoken
 
 SILERO = "silero_vad_v6"  # the file that comes with faster-whisper
@@ -52,6 +54,13 @@ def list_models(data: Mapping[str, Any]) -> Iterable[ModelInfo]:
         licence = data["piper_licences"].get(name, model.licence)
         size = data["piper_size_mb"][quality]
         yield _listed({"size_mb": size, "created": "2025-01-31"}, replace(model, licence=licence))
+    for entry in data["speecht5"]:
+        language = entry["language"]
+        model = ModelInfo(entry["id"], "speecht5", (language,), voices_of(ARCTIC, (), language), 16_000)
+        model = replace(
+            model, licence=entry.get("licence", model.licence), args=EngineArgs(extra={"language": language})
+        )
+        yield _listed(entry, model)
     for entry in data["speakers"]:
         model = ModelInfo(entry["id"], entry["engine"], licence=entry["licence"])
         yield replace(_listed(entry, model), owned_by=entry["owner"])

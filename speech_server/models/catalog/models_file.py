@@ -6,6 +6,7 @@
   args: {compute_type: int8, beam_size: 2, device: cpu, threads: 1, workers: 2}
   env: {AWS_ENDPOINT_URL: "http://minio:9000", AWS_ACCESS_KEY_ID: "...", AWS_SECRET_ACCESS_KEY: "..."}
   files: {preprocessor_config.json: '{"feature_size": 80}'}   # put beside the weights
+  voices: {anna: /voices/anna.bin}       # SpeechT5's: a speaker's vector, 512 float32
   ttl: -1
   preload: true
   owner: acme
@@ -17,7 +18,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 from urllib.parse import unquote, urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
@@ -40,6 +41,7 @@ def _model_id(value: str) -> str:
 
 
 _Name = Annotated[str, AfterValidator(_model_id)]
+_VoiceName = Annotated[str, Field(pattern=r"^\w[\w.-]{0,63}$")]
 _FileName = Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
 
 
@@ -54,6 +56,7 @@ class Args(_Strict):
     compute_type: str | None = None
     threads: int | None = Field(None, ge=0)
     workers: int | None = Field(None, ge=0)
+    language: str | None = Field(None, pattern=r"^[a-z]{2,3}(-[a-z0-9]{2,8})*$", description="Of a SpeechT5 model.")
     beam_size: int | None = Field(None, ge=1, le=20)
     short_windows: bool | None = None
     max_batch: int | None = Field(None, ge=1)
@@ -67,6 +70,7 @@ class NamedModel(_Strict):
     args: Args = Args()
     env: dict[str, str] = {}
     files: dict[_FileName, str] = {}
+    voices: dict[_VoiceName, str] = {}
     ttl: float | None = Field(None, ge=-1)
     preload: bool = False
     owner: str = "runpod-speech"
@@ -96,7 +100,8 @@ class NamedModel(_Strict):
         """A guess until the files are here; they tell."""
         if self.task == "automatic-speech-recognition":
             return "whisper"
-        return "kokoro" if "kokoro" in self.url.lower() else "piper"
+        kind = next((kind for kind in ("kokoro", "speecht5") if kind in self.url.lower()), "piper")
+        return cast("EngineName", kind)
 
 
 _LIST: TypeAdapter[list[NamedModel]] = TypeAdapter(list[NamedModel])
@@ -162,12 +167,13 @@ def _fault(content: Any, place: tuple[int | str, ...], message: str) -> str:
 def _info(named: NamedModel, settings: Settings) -> ModelInfo:
     args = configured_args(named.engine, settings)
     given = named.args.model_dump(exclude_none=True)
+    voices = {name: Path(file) for name, file in named.voices.items()}
     known = {name: given.pop(name) for name in ("device", "compute_type", "threads", "workers") if name in given}
     return ModelInfo(
         named.name,
         named.engine,
         owned_by=named.owner,
-        args=replace(args, **known, extra={**args.extra, **given}),
+        args=replace(args, **known, extra={**args.extra, **given}, voices=voices),
         ttl=named.ttl,
         preload=named.preload,
         url=named.url,

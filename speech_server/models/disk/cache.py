@@ -132,7 +132,8 @@ class Cache:
         linked.mkdir()
         for name, digest in digests.items():
             (scratch / name).replace(blobs / digest)
-            _link(blobs / digest, linked / name)
+            (linked / name).parent.mkdir(exist_ok=True)
+            _link(blobs / digest, linked / name, name.count("/"))
         snapshot = repository / "snapshots" / revision
         snapshot.parent.mkdir(exist_ok=True)
         shutil.rmtree(snapshot, ignore_errors=True)
@@ -163,11 +164,11 @@ class Cache:
             )
 
 
-def _link(blob: Path, link: Path) -> None:
+def _link(blob: Path, link: Path, depth: int) -> None:
     # Relative, so that the cache can be moved and mounted elsewhere; copied where links are not to be had.
     # Three levels up: the folder is renamed to snapshots/<revision>.
     try:
-        link.symlink_to(Path("..", "..", "blobs", blob.name))
+        link.symlink_to(Path("..", "..", *[".."] * depth, "blobs", blob.name))
     except OSError:
         shutil.copyfile(blob, link)
 

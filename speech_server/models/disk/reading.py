@@ -6,7 +6,7 @@ import io
 import os
 import stat
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
@@ -18,6 +18,7 @@ from pydantic_core import from_json
 from speech_server.errors import ModelBroken
 
 _MOST_FILES = 10_000  # in one folder
+_LOOKED_INTO = ("onnx", "voices")
 _MOST_MEMBERS = 2_000  # of an archive
 _LONGEST_CONFIG = 1 << 20  # bytes; Piper's largest, with 904 speakers, has 20 kB
 _LONGEST_READ = 2 << 20  # bytes; an archive's list of members may take as many
@@ -30,8 +31,15 @@ class File:
 
 
 def files_of(folder: Path) -> Mapping[str, File]:
-    """The regular files that are there and not empty, by name; links count as what they lead to."""
-    found = {}
+    """The regular files that are there and not empty, by name; links count as what they lead to. Of the folders below
+    only those that engines look into."""
+    found = dict(_files_of(folder))
+    for name in _LOOKED_INTO:
+        found |= {f"{name}/{file}": known for file, known in _files_of(folder / name)}
+    return found
+
+
+def _files_of(folder: Path) -> Iterator[tuple[str, File]]:
     try:
         with os.scandir(folder) as entries:
             for entry in islice(entries, _MOST_FILES):
@@ -40,10 +48,9 @@ def files_of(folder: Path) -> Mapping[str, File]:
                 except OSError:  # a link to nowhere, or to itself
                     continue
                 if stat.S_ISREG(status.st_mode) and status.st_size:
-                    found[entry.name] = File(status.st_size, status.st_mtime_ns)
+                    yield entry.name, File(status.st_size, status.st_mtime_ns)
     except (OSError, ValueError):  # not there, not readable, or no path at all
-        return {}
-    return found
+        return
 
 
 def folders_of(folder: Path, prefix: str = "") -> list[Path]:

@@ -10,10 +10,13 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, Field, StringConstraints, ValidationError
 
 from speech_server.domain import Voice
+from speech_server.engines.interfaces import EngineArgs
 from speech_server.engines.kokoro.voices import usable
 from speech_server.engines.onnx import is_for_cuda
 from speech_server.engines.parakeet.files import FLOAT, FLOAT_WEIGHTS, INT8, VOCABULARY
 from speech_server.engines.parakeet.vocabulary import languages_of, parse_vocabulary
+from speech_server.engines.speecht5 import files as speecht5
+from speech_server.engines.speecht5.voices import FOLDER, voices_of
 from speech_server.errors import ModelBroken
 from speech_server.models.catalog.info import EngineName, ModelInfo, owner, spoken
 from speech_server.models.disk.reading import files_of, member_names, read_config, read_text
@@ -26,10 +29,15 @@ _LAYOUTS: tuple[tuple[EngineName, tuple[str, ...]], ...] = (
     ("kokoro", ("model.onnx", "voices.bin")),
     ("piper", ("model.onnx", "config.json")),
     ("piper", ("*.onnx", "*.onnx.json")),
+    *(("speecht5", (*networks, speecht5.TOKENIZER)) for networks in speecht5.VARIANTS),
     ("ge2e", ("ge2e.onnx",)),
 )
-_OPTIONAL = ("preprocessor_config.json",)
-_LONGEST_VOCABULARY = 1 << 20  # bytes; v3's has 94 kB
+_OPTIONAL: Mapping[EngineName, tuple[str, ...]] = {
+    "whisper": ("preprocessor_config.json",),
+    "speecht5": (f"{FOLDER}/*.bin",),
+}
+_LONGEST_VOCABULARY = 1 << 20  # bytes; v3 of Parakeet has 94 kB
+_NO_ARGS = EngineArgs()
 _Name = Annotated[str, StringConstraints(min_length=1, max_length=100)]
 
 
@@ -73,10 +81,12 @@ def wanted(names: Collection[str]) -> list[str]:
     float32 where the installation is one for GPUs, else int8.
     """
     layouts = [(engine, patterns) for engine, patterns in _LAYOUTS if _covers(names, patterns)]
-    patterns = layouts[0][1] if layouts else ()
+    if not layouts:
+        return []
+    engine, patterns = layouts[0]
     if [engine for engine, _ in layouts[:2]] == ["parakeet", "parakeet"] and is_for_cuda():
         patterns = layouts[1][1]
-    return [name for name in names if patterns and _matches(name, (*patterns, *_OPTIONAL))]
+    return [name for name in names if _matches(name, (*patterns, *_OPTIONAL.get(engine, ())))]
 
 
 def _covers(names: Collection[str], patterns: tuple[str, ...]) -> bool:
@@ -84,7 +94,7 @@ def _covers(names: Collection[str], patterns: tuple[str, ...]) -> bool:
 
 
 def _matches(name: str, patterns: tuple[str, ...]) -> bool:
-    return "/" not in name and any(fnmatch(name, pattern) for pattern in patterns)
+    return any(name.count("/") == pattern.count("/") and fnmatch(name, pattern) for pattern in patterns)
 
 
 def recognise(folder: Path) -> EngineName | None:
@@ -102,9 +112,14 @@ def files_in(folder: Path) -> list[str]:
 
 
 def describe(
-    model_id: str, folder: Path, whisper_languages: tuple[str, ...], names: Collection[str] | None = None
+    model_id: str,
+    folder: Path,
+    whisper_languages: tuple[str, ...],
+    names: Collection[str] | None = None,
+    args: EngineArgs = _NO_ARGS,
 ) -> ModelInfo | None:
-    """A model nobody listed, from its files alone. Raises ModelBroken for one that is complete but cannot be read."""
+    """A model, from its files, and from `args` what files do not tell. Raises ModelBroken for one that is complete but
+    cannot be read."""
     names = files_in(folder) if names is None else names
     engine = engine_of(names)
     if engine == "whisper":
@@ -120,6 +135,9 @@ def describe(
             return None
         voices = _piper_voices(config)
         return ModelInfo(model_id, engine, spoken(voices), voices, config.audio.sample_rate, owned_by=owner(model_id))
+    if engine == "speecht5":
+        voices = voices_of(args.voices, names, str(args.extra.get("language", "en")))
+        return ModelInfo(model_id, engine, spoken(voices), voices, 16_000, owned_by=owner(model_id))
     return ModelInfo(model_id, engine, owned_by=owner(model_id)) if engine else None
 
 

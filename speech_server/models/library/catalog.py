@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from speech_server.errors import ConfigurationInvalid, ModelNotFound
+from speech_server.engines.interfaces import EngineArgs
+from speech_server.errors import ConfigurationInvalid, ModelBroken, ModelNotFound
 from speech_server.models.catalog.aliases import read_aliases
 from speech_server.models.catalog.arguments import configured_args
 from speech_server.models.catalog.ids import is_model_id, require_model_id
@@ -151,7 +152,8 @@ class Catalog:
 
     def origin(self, model_id: str) -> str | None:
         """Where a model comes from that no hub has."""
-        return next((entry["origin"] for entry in self._data["speakers"] if entry["id"] == model_id), None)
+        entries = () if model_id in self._named else (*self._data["speakers"], *self._data["speecht5"])
+        return next((entry.get("origin") for entry in entries if entry["id"] == model_id), None)
 
     def is_listed(self, model_id: str) -> bool:
         """Whether the catalog or the models file names it, installed or not."""
@@ -169,12 +171,15 @@ class Catalog:
         listed = self._listed.get(model_id)
         if listed and listed.engine == "silero":
             return listed
-        found = describe(model_id, folder, self._languages(yue="large-v3" in model_id), files)
+        args = listed.args if listed else EngineArgs()
+        found = describe(model_id, folder, self._languages(yue="large-v3" in model_id), files, args)
         if found is None:
             return None
+        if args.voices and found.engine != "speecht5":
+            raise ModelBroken(f"'{model_id}' is {found.engine}'s: only SpeechT5 takes `voices` of a models file")
         if listed is None:
             model = self._configured(found)
-        elif listed.url or listed.engine == "piper":  # of these only the files know the voices
+        elif listed.url or listed.engine in ("piper", "speecht5"):  # of these only the files know the voices
             facts = {name: getattr(found, name) for name in ("engine", "languages", "voices", "sample_rate")}
             model = replace(listed, **facts)
         else:
@@ -184,7 +189,8 @@ class Catalog:
         return replace(model, size_bytes=sum(file.size for file in taken), created=newest // 1_000_000_000)
 
     def _configured(self, model: ModelInfo) -> ModelInfo:
-        return replace(model, args=configured_args(model.engine, self._settings))
+        args = configured_args(model.engine, self._settings)
+        return replace(model, args=replace(args, extra={**args.extra, **model.args.extra}))
 
     def _follow(self, name: str) -> str:
         """The user's aliases, which may lead to each other."""
@@ -211,8 +217,9 @@ class Catalog:
 
     def _same_weights(self, name: str) -> str:
         match = _WHISPER_NAME.fullmatch(name)
-        weights = (match[1] or "") + match[2] if match else ""
-        return next((entry["id"] for entry in self._data["whisper"] if weights.lower() in entry["sizes"]), name)
+        weights = ((match[1] or "") + match[2] if match else "").lower()
+        exports = (entry["id"] for entry in self._data["speecht5"] if name in entry["of"])
+        return next((entry["id"] for entry in self._data["whisper"] if weights in entry["sizes"]), next(exports, name))
 
     def _languages(self, *, yue: bool) -> tuple[str, ...]:
         return (*self._data["whisper_languages"], *(("yue",) if yue else ()))

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from speech_server.engines.speecht5.voices import FOLDER
 from speech_server.errors import ModelBroken, ModelNotInstalled, ModelNotRemovable, SourceUnavailable
 from speech_server.models.catalog.models_file import local_path
 from speech_server.models.disk.cache import Progress, open_cache, sha256
@@ -58,7 +59,7 @@ class Store:
     def is_obtainable(self, model_id: str) -> bool:
         """Whether some source may have the model; answered from memory, without a network."""
         cached, sources = self._plan(model_id)
-        return any(source.offers(cached) for source in sources)
+        return self._catalog.origin(model_id) is None and any(source.offers(cached) for source in sources)
 
     def pull(self, model_id: str, progress: Progress = in_silence) -> ModelInfo:
         """Install a model unless it is installed; no network is touched then.
@@ -117,7 +118,7 @@ class Store:
             return model_id, [S3(model.url, model.env, model.files)]
         if model.url.startswith("file://"):
             return model_id, [Folder(local_path(model.url), model.files)]
-        hub = Hub(model.env, model.files)
+        hub = Hub(model.env, [*model.files, *(f"{FOLDER}/{name}.bin" for name in model.args.voices)])
         sources = [hub if name == "hub" else source for name, source in self._sources.items()]
         return model.url.removeprefix("hf://"), sources
 

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from outgoing.door import Door
 from outgoing.errors import OutgoingError, UrlRefused
 from outgoing.http import transport
 from outgoing.lookups import LookUp, system_look_up
 from outgoing.url import parse_base
+from speech_server.engines.speecht5.files import TOKENIZER
+from speech_server.engines.speecht5.voices import ARCTIC, ARCTIC_DATASET, FOLDER, voice_files
 from speech_server.errors import ModelGated, ModelNotFound, SourceUnavailable
 from speech_server.models.disk.cache import Cache, Progress, storage_errors
 from speech_server.models.disk.checkpoints import checkpoint_files, is_checkpoint, require_whisper
@@ -56,7 +59,9 @@ class Hub:
         _sweep(folder / "blobs")
         with watched(folder / "blobs", total, progress, "downloading"), storage_errors(folder):
             for name in fetched:
-                self._download(model_id, name, cache.root, endpoint)
+                file = self._download(model_id, name, cache.root, endpoint)
+                if name == TOKENIZER and engine == "speecht5" and not voice_files(names):
+                    self._add_voices(file.parent, cache.root, endpoint)  # before the large files make it complete
         return None
 
     def _convert(
@@ -87,7 +92,16 @@ class Hub:
             found = hub.model_info(repository, files_metadata=True, timeout=_ANSWER_SECONDS)
             return {str(file.rfilename): max(int(file.size or 0), 0) for file in found.siblings or []}
 
-    def _download(self, repository: str, name: str, root: Path, endpoint: str) -> Path:
+    def _add_voices(self, snapshot: Path, root: Path, endpoint: str) -> None:
+        """The repositories of SpeechT5 hold no voices: those that everybody takes lie in a data set."""
+        (snapshot / FOLDER).mkdir(exist_ok=True)
+        for name, (_, file) in ARCTIC.items():
+            vector = self._download(ARCTIC_DATASET, file, root, endpoint, "dataset")
+            shutil.copyfile(vector, snapshot / FOLDER / f"{name}.bin")
+
+    def _download(
+        self, repository: str, name: str, root: Path, endpoint: str, kind: Literal["model", "dataset"] = "model"
+    ) -> Path:
         from huggingface_hub import hf_hub_download
         from tqdm import tqdm
 
@@ -96,11 +110,16 @@ class Hub:
                 super().__init__(**{**options, "disable": True})
 
         with _hub_errors(repository):
-            return Path(
-                hf_hub_download(
-                    repository, name, cache_dir=root, endpoint=endpoint, token=self._token, tqdm_class=Silent
-                )
+            file = hf_hub_download(
+                repository,
+                name,
+                repo_type=kind,
+                cache_dir=root,
+                endpoint=endpoint,
+                token=self._token,
+                tqdm_class=Silent,
             )
+            return Path(file)
 
 
 def _sweep(blobs: Path) -> None:
@@ -154,7 +173,7 @@ def require_checkpoint(repository: str, names: Collection[str]) -> list[str]:
     """The files to take. Raises ModelNotFound."""
     if files := checkpoint_files(names):
         return files
-    why = "a CTranslate2 Whisper, a Whisper checkpoint, a Kokoro or a Piper repository is needed"
+    why = "a CTranslate2 Whisper, a Whisper checkpoint, a Kokoro, a Piper or a SpeechT5 in ONNX is needed"
     if any(name.startswith("pytorch_model") for name in names):
         why = "its weights are pickled, which is code to run, and only safetensors are read: have it saved as those"
     raise ModelNotFound(f"'{repository}' holds no model this server can run: {why}", param="model")

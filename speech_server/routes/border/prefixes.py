@@ -9,6 +9,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 PREFIXES = ("/v3/", "/openai/v1/", "/api/v1/")
 ONE_MODEL = "/api/v1/"  # a Hugging Face endpoint serves one model, and its clients do not name it
+ONLY_WAV = "/v3/"  # OpenVINO Model Server speaks nothing else, and its clients write what comes into a .wav
 # KubeAI's document leaves the /audio out.
 SHORT_FORMS = {"/v1/transcriptions": "/v1/audio/transcriptions", "/v1/translations": "/v1/audio/translations"}
 
@@ -29,6 +30,8 @@ class Prefixes:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] in ("http", "websocket") and (path := rewrite(scope["path"])) != scope["path"]:
-            scope.setdefault("state", {})["one_model"] = scope["path"].startswith(ONE_MODEL)
+            state = scope.setdefault("state", {})
+            state["one_model"] = scope["path"].startswith(ONE_MODEL)
+            state["only_wav"] = scope["path"].startswith(ONLY_WAV)
             scope = {**scope, "path": path, "raw_path": path.encode()}
         await self.app(scope, receive, send)

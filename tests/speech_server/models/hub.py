@@ -26,7 +26,7 @@ class HubHandler(BaseHTTPRequestHandler):
         )
         if found := re.match(r"/api/models/([\w.-]+/[\w.-]+)(\?|$)", self.path):
             self.describe(found[1])
-        elif found := re.match(r"/([\w.-]+/[\w.-]+)/resolve/main/([\w.-]+)", self.path):
+        elif found := re.match(r"/(?:datasets/)?([\w.-]+/[\w.-]+)/resolve/main/([\w./-]+)", self.path):
             self.send_file(self.server.repositories[found[1]][found[2]])
         else:
             self.answer(404, b"{}", {})

@@ -41,6 +41,14 @@ def seconds(audio: bytes, shape: str, rate: int) -> float:
     return sum(frame.samples / frame.sample_rate for frame in frames)
 
 
+@pytest.mark.parametrize(("given", "kind"), [({}, "audio/wav"), ({"response_format": "mp3"}, "audio/mpeg")])
+def test_openvinos_clients_are_sent_what_its_server_speaks(client: httpx.Client, given: dict[str, str], kind: str):
+    order = {"model": PIPER, "input": "Hello there, everybody.", "voice": "unused"}
+    response = client.post("/v3/audio/speech", json=order | given)
+    assert response.status_code == 200, response.text
+    assert response.headers["content-type"] == kind
+
+
 def test_the_default_is_mp3(client: httpx.Client):
     response = speak(client)
     assert response.headers["content-type"] == "audio/mpeg"

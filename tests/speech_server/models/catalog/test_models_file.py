@@ -13,6 +13,7 @@ from speech_server.models.disk.cache import Cache
 from speech_server.models.library.catalog import Catalog
 from speech_server.models.library.store import Store
 from speech_server.settings import Settings
+from tests.speech_server.engines.speecht5.tiny import write_model, write_vector
 from tests.speech_server.models.conftest import install, kokoro_folder, piper_folder, whisper_folder
 
 EVERYTHING = """
@@ -86,6 +87,9 @@ def test_without_a_file_there_are_none(cache: Cache):
         ("[{name: a, url: 'file:///x', args: {device: tpu}}]", "args.device"),
         ("[{name: a, url: 'file:///x', env: {PATH: /x}}]", "env: .*PATH: only AWS_"),
         ("[{name: a, url: 'file:///x', files: {../x: y}}]", "files"),
+        ("[{name: a, url: 'file:///x', voices: {../me: /me.bin}}]", "voices"),
+        ("[{name: a, url: 'file:///x', voices: {me: 7}}]", "voices.me"),
+        ("[{name: a, url: 'file:///x', args: {language: ../es}}]", "args.language"),
         ("[{name: a, url: 'file:///x', ttl: -2}]", "ttl"),
         ("[{name: a, url: 'file:///x', colour: red}]", "colour: Extra inputs"),
         ("[{name: a, url: 'file:///x'}, {name: a, url: 'file:///y'}]", "'a' is used twice"),
@@ -121,6 +125,46 @@ def test_what_the_files_are_wins_over_what_the_url_looks_like(cache: Cache, tmp_
     folder = piper_folder(tmp_path / "Kokoro")
     _, store = open_store(models=json.dumps([{"name": "mine", "url": f"file://{folder}", "task": "TextToSpeech"}]))
     assert store.pull("mine").engine == "piper"
+
+
+def test_a_speecht5_is_told_its_language_and_ones_own_voices(cache: Cache, tmp_path: Path):
+    folder = write_model(tmp_path / "speecht5-spanish", place="")
+    own = write_vector(tmp_path / "me.bin", 0.5)
+    entry = {"name": "speecht5_tts_spanish", "url": f"file://{folder}", "task": "text-to-speech"}
+    told = {"args": {"language": "es"}, "voices": {"me": str(own)}}
+    catalog, store = open_store(models=json.dumps([entry | told]))
+    model = store.pull(catalog.resolve("speecht5_tts_spanish"))
+    assert (model.id, model.engine, model.sample_rate) == ("speecht5_tts_spanish", "speecht5", 16_000)
+    assert [(voice.id, voice.language) for voice in model.voices] == [("me", "es"), ("slt", "es")]
+    assert model.args.voices == {"me": own}
+
+
+def test_voices_mean_nothing_to_another_engine_and_it_says_so(
+    cache: Cache, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    folder = piper_folder(tmp_path / "piper")
+    entry = {"name": "mine", "url": f"file://{folder}", "task": "text-to-speech", "voices": {"me": "/me.bin"}}
+    _, store = open_store(models=json.dumps([entry]))
+    assert store.folder("mine") is None
+    assert "model mine is left out: 'mine' is piper's: only SpeechT5 takes `voices` of a models file" in caplog.text
+
+
+def test_a_speecht5_with_files_beside_it_is_copied_with_its_folders(cache: Cache, tmp_path: Path):
+    folder = write_model(tmp_path / "speecht5")
+    (folder / "tokenizer.json").rename(tmp_path / "characters")
+    files = {"tokenizer.json": (tmp_path / "characters").read_text()}
+    entry = {"name": "mine", "url": f"file://{folder}", "task": "text-to-speech", "files": files}
+    _, store = open_store(models=json.dumps([entry]))
+    store.pull("mine")
+    found = store.folder("mine")
+    assert found is not None
+    assert sorted(str(file.relative_to(found)) for file in found.rglob("*.*") if file.exists()) == [
+        "onnx/decoder_model_merged.onnx",
+        "onnx/decoder_postnet_and_vocoder.onnx",
+        "onnx/encoder_model.onnx",
+        "tokenizer.json",
+        "voices/slt.bin",
+    ]
 
 
 def test_files_are_put_beside_a_copy_the_original_stays(cache: Cache, tmp_path: Path):

@@ -45,6 +45,8 @@ KOKORO = "speaches-ai/Kokoro-82M-v1.0-ONNX"
         ("silero_vad", "silero_vad_v6"),
         (BASE, BASE),
         ("speaches-ai/piper-en_US-joe-medium", "speaches-ai/piper-en_US-joe-medium"),
+        ("microsoft/speecht5_tts", "Xenova/speecht5_tts"),
+        ("speecht5_tts_spanish", "Sandiago21/speecht5_finetuned_facebook_voxpopuli_spanish"),
         ("gpt-4o", "gpt-4o"),
         ("someone/whisper-base-finetuned", "someone/whisper-base-finetuned"),
         ("", ""),
@@ -174,7 +176,7 @@ def test_only_large_v3_speaks_cantonese(catalog: Catalog):
 
 def test_known_models_can_be_asked_for_by_task(catalog: Catalog):
     assert {model.engine for model in catalog.known("automatic-speech-recognition")} == {"whisper", "parakeet"}
-    assert {model.engine for model in catalog.known("text-to-speech")} == {"kokoro", "piper"}
+    assert {model.engine for model in catalog.known("text-to-speech")} == {"kokoro", "piper", "speecht5"}
     assert {model.engine for model in catalog.known("voice-activity-detection")} == {"silero"}
 
 

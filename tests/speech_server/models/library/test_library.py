@@ -16,10 +16,11 @@ import pytest
 
 from speech_server.app import compose
 from speech_server.errors import LoadTimeout, ModelInUse, ModelNotInstalled, OwnerNotAllowed
-from speech_server.models.catalog.info import STT
+from speech_server.models.catalog.info import STT, TTS
 from speech_server.models.catalog.listing import list_models, read_data
 from speech_server.models.disk.cache import Cache
 from speech_server.models.library import library as library_module
+from speech_server.models.library.catalog import Catalog
 from speech_server.routes.state import Speech
 from speech_server.settings import Settings
 from tests.speech_server.models.conftest import install, piper_folder, whisper_folder
@@ -258,8 +259,9 @@ async def test_callers_pull_what_is_known_named_or_of_a_trusted_owner(
             speech.library.require_pullable(model_id)
 
 
-def test_the_owners_trusted_by_default_are_the_catalogs():
-    owners = {model.id.partition("/")[0] for model in list_models(read_data()) if "/" in model.id}
+def test_the_owners_trusted_by_default_are_the_catalogs(catalog: Catalog):
+    pulled = [model.id for model in list_models(read_data()) if catalog.origin(model.id) is None]
+    owners = {model_id.partition("/")[0] for model_id in pulled if "/" in model_id}
     assert sorted(owners, key=str.lower) == Settings.model_fields["model_owners"].default
 
 
@@ -287,3 +289,15 @@ async def test_what_is_said_of_a_missing_model_would_help(
     assert refused.value.message.startswith(f"Model '{name}' is not installed locally")
     assert advice in refused.value.message
     assert ("POST" in refused.value.message) == advice.startswith("POST")
+
+
+@pytest.mark.parametrize("name", ["speecht5_tts_spanish", "Sandiago21/speecht5_finetuned_facebook_voxpopuli_spanish"])
+async def test_a_model_the_hub_has_in_another_form_is_not_fetched_but_explained(
+    make: Callable[..., Speech], monkeypatch: pytest.MonkeyPatch, name: str
+):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    speech = make()
+    with pytest.raises(ModelNotInstalled, match=r"is not installed locally: .*`optimum-cli export onnx`"):
+        speech.loader.check(name, TTS)
+    with pytest.raises(ModelNotInstalled, match="`optimum-cli export onnx`"):
+        speech.library.require_pullable(speech.library.resolve(name))

@@ -10,9 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from speech_server.engines.interfaces import EngineArgs
 from speech_server.engines.parakeet.files import INT8
+from speech_server.engines.speecht5 import engine
+from speech_server.engines.speecht5.voices import ARCTIC, ARCTIC_DATASET
 from speech_server.models.disk.cache import Cache
 from tests.conftest import ROOT
+from tests.speech_server.engines.speecht5.tiny import write_model, write_vector
 from tests.speech_server.models.conftest import parakeet_folder
 from tests.speech_server.models.hub import FakeHub, running_hub
 
@@ -131,3 +135,41 @@ def test_a_password_in_the_hubs_address_stays_unsaid(cache: Cache):
     assert done.returncode == 1
     assert "HF_ENDPOINT has a user name" in done.stderr
     assert "hf_secret" not in done.stderr + done.stdout
+
+
+def test_a_speecht5_comes_with_the_voices_that_its_repository_lacks(hub: FakeHub, cache: Cache, tmp_path: Path):
+    files = files_of(write_model(tmp_path / "made", voices={}))
+    hub.repositories["Xenova/speecht5_tts"] = files | {"onnx/decoder_model.onnx": b"not wanted"}
+    vector = write_vector(tmp_path / "v.bin", 0.25).read_bytes()
+    hub.repositories[ARCTIC_DATASET] = {file: vector for _, file in ARCTIC.values()}
+    done = pull("microsoft/speecht5_tts", hub.url)
+    assert done.returncode == 0, done.stderr
+    installed = cache.folder("Xenova/speecht5_tts")
+    assert installed is not None
+    assert files_of(installed) == files | {f"voices/{name}.bin": vector for name in ARCTIC}
+    speaker = engine.load(installed, EngineArgs())
+    assert list(speaker.voices) == list(ARCTIC)
+    speaker.close()
+
+
+def test_voices_of_ones_own_or_of_the_repository_are_enough(hub: FakeHub, cache: Cache, tmp_path: Path):
+    files = files_of(write_model(tmp_path / "made", voices={"anna": 0.5}))
+    voiceless = {name: content for name, content in files.items() if "voices" not in name}
+    hub.repositories |= {"someone/speecht5": files, "someone/voiceless": voiceless}
+    (tmp_path / "models.yaml").write_text(
+        "- {name: mine, url: 'hf://someone/voiceless', task: text-to-speech, voices: {me: /me.bin}}"
+    )
+    for model_id, pulled, expected in (
+        ("someone/speecht5", "someone/speecht5", files),
+        ("mine", "someone/voiceless", voiceless),
+    ):
+        done = pull(model_id, hub.url, MODELS_FILE=str(tmp_path / "models.yaml"))
+        assert done.returncode == 0, done.stderr
+        installed = cache.folder(pulled)
+        assert installed is not None
+        assert files_of(installed) == expected
+    assert not [path for _, path, *_ in hub.requests if "datasets" in path]
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}

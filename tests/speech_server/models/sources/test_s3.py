@@ -19,6 +19,7 @@ from speech_server.models.disk.cache import Cache
 from speech_server.models.library.store import in_silence
 from speech_server.models.sources.s3 import S3
 from tests.conftest import ROOT
+from tests.speech_server.engines.speecht5.tiny import write_model
 
 ID = "acme-calls"
 WEIGHTS = bytes(range(256)) * 48_000  # 12 MB: three parts of a multipart upload
@@ -100,6 +101,18 @@ def test_a_prefix_becomes_a_model(bucket: S3Client, env: dict[str, str], cache: 
     }  # fmt: skip
     assert seen[-1] == (len(WEIGHTS) + 6, len(WEIGHTS) + 6)
     assert [step[0] for step in seen] == sorted(step[0] for step in seen)
+
+
+def test_a_model_keeps_its_folders(bucket: S3Client, env: dict[str, str], cache: Cache, tmp_path: Path):
+    made = write_model(tmp_path / "made")
+    for file in made.rglob("*.*"):
+        bucket.upload_file(str(file), "models", f"speecht5/{file.relative_to(made)}")
+    S3("s3://models/speecht5", env).fetch("speecht5", cache, in_silence)
+    folder = cache.folder("speecht5")
+    assert folder is not None
+    assert {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*.*")} == {
+        str(file.relative_to(made)): file.read_bytes() for file in made.rglob("*.*")
+    }
 
 
 def test_an_object_uploaded_in_parts_is_checked_too(bucket: S3Client, env: dict[str, str], cache: Cache):

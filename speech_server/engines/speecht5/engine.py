@@ -1,0 +1,99 @@
+"""SpeechT5 speech synthesis: one language per model, a voice for every speaker's vector."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from speech_server.domain import Embeddings, Samples, Voice
+from speech_server.engines.cores import core_count
+from speech_server.engines.interfaces import EngineArgs, SpeakOptions
+from speech_server.engines.kokoro.voices import OPENAI_VOICES
+from speech_server.engines.onnx import StoppableSession, has_cuda, open_session
+from speech_server.engines.queue.speaking import SpeechQueue, check_language, check_speed
+from speech_server.engines.queue.turnstile import CORES
+from speech_server.engines.speecht5.characters import read_characters
+from speech_server.engines.speecht5.files import TOKENIZER, VARIANTS, networks_among
+from speech_server.engines.speecht5.networks import RATE, Networks
+from speech_server.engines.speecht5.voices import FOLDER, read_vector, voice_files, voices_of
+from speech_server.errors import InvalidRequest, ModelBroken
+from speech_server.text.numbers import spell_numbers
+from speech_server.text.sentences import cut
+
+
+def load(folder: Path, args: EngineArgs) -> SpeechT5Speaker:
+    """The model in `folder`. Raises ModelBroken."""
+    there = [name for files in VARIANTS for name in files if (folder / name).is_file()]
+    networks = networks_among(there)
+    if networks is None:
+        raise ModelBroken(f"{folder} holds no SpeechT5: its encoder, decoder and vocoder are needed, in one precision")
+    return SpeechT5Speaker(folder, networks, args)
+
+
+class SpeechT5Speaker:
+    """A loaded SpeechT5. Its sessions have one thread each and are called from as many as there are cores: a step is
+    too small to be shared out, so several pieces side by side beat one piece on all cores."""
+
+    sample_rate = RATE
+
+    def __init__(self, folder: Path, networks: tuple[str, ...], args: EngineArgs) -> None:
+        on_gpu = args.device != "cpu" and has_cuda()
+        self._language = str(args.extra.get("language", "en"))
+        vectors = _vectors(folder, args, self._language)
+        self.voices: Mapping[str, Voice] = {voice.id: voice for voice in vectors}
+        self._vectors = {voice.id: vector for voice, vector in vectors.items()}
+        self._characters = read_characters(folder / TOKENIZER)
+        sessions = [StoppableSession(open_session(folder / name, args.threads or 1, args.device)) for name in networks]
+        self._networks = Networks(*sessions)
+        self.memory_bytes = sum((folder / name).stat().st_size for name in networks)
+        workers = args.workers or (2 if on_gpu else core_count())
+        self._queue = SpeechQueue("speecht5", workers, args, None if on_gpu else CORES)
+        self.batcher = self._queue.batcher
+
+    def check(self, options: SpeakOptions) -> None:
+        check_speed(options.speed)
+        check_language(options.language, self._language)
+        self._voice(options.voice)
+
+    def speak(self, text: str, options: SpeakOptions) -> AsyncGenerator[Samples, None]:
+        self.check(options)
+        voice = self._vectors[self._voice(options.voice)]
+
+        def say(piece: str, alone: bool) -> Samples:
+            parts = self._characters.encode(spell_numbers(piece, self._language))
+            return np.concatenate([np.zeros(0, np.float32), *(self._networks.speak(part, voice) for part in parts)])
+
+        pieces = cut(text, self._language, early=options.early)
+        # The model knows one pace: all of `speed` is stretching.
+        return self._queue.speak(pieces, say, rate=RATE, pause_scale=1 / options.speed, tempo=options.speed)
+
+    def close(self) -> None:
+        self._queue.close()
+        del self._networks
+
+    def _voice(self, name: str) -> str:
+        """A voice of the model; OpenAI's names mean its first."""
+        if name in self.voices:
+            return name
+        if name.lower() in OPENAI_VOICES or name == "default":
+            return next(iter(self.voices))
+        raise InvalidRequest(
+            f"voice '{name[:100]}' is not known: this model has {', '.join(list(self.voices)[:200])}"
+            f" (OpenAI's names, as alloy, mean its first voice)",
+            param="voice",
+            code="unknown_voice",
+        )
+
+
+def _vectors(folder: Path, args: EngineArgs, language: str) -> dict[Voice, Embeddings]:
+    found = [f"{FOLDER}/{file.name}" for file in (folder / FOLDER).glob("*.bin")]
+    files = {name: folder / file for name, file in voice_files(found).items()} | dict(args.voices)
+    voices = voices_of(args.voices, found, language)
+    if not voices:
+        raise ModelBroken(
+            f"{folder} has no voice: put a speaker's vector (512 float32) there as {FOLDER}/NAME.bin, or name one "
+            "under `voices` in models.yaml"
+        )
+    return {voice: read_vector(voice.id, files[voice.id]) for voice in voices}

@@ -1,0 +1,1 @@
+"""The user's documents, one file each: their commands replayed as written but for host and model size."""
