@@ -37,7 +37,7 @@ class Seen:
 
 
 class Receiver:
-    """`gate`: where it is closed, what comes is not answered."""
+    """`gate`: where it is closed, what comes is not answered for 20 s."""
 
     def __init__(self) -> None:
         self.spans: list[Seen] = []
@@ -99,7 +99,7 @@ def collector() -> Iterator[Receiver]:
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             receiver.headers.append({name.lower(): value for name, value in self.headers.items()})
-            receiver.gate.wait(60)
+            receiver.gate.wait(20)
             if receiver.status == 200:
                 receiver.take(body)
             answer = ExportTraceServiceResponse().SerializeToString()

@@ -134,7 +134,10 @@ def test_spans_that_nobody_takes_are_one_line(receiver: Receiver, status: int):
     assert "no more about it for 300 s" in lines[0]
 
 
-def test_the_end_does_not_wait_for_a_collector_that_does_not_answer(receiver: Receiver):
+def test_the_end_does_not_wait_for_a_collector_that_does_not_answer(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "300")  # seconds; the collector does answer, after 20
     receiver.gate.clear()
     tracing.start(Collector(f"{receiver.url}/v1/traces", 0.1), "tested", print)
     with tracing.span("step"):
