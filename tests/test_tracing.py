@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
+from websockets.sync.client import connect
 
 from tests.conftest import KOKORO, PIPER, ROOT, WHISPER, ServerProcess
 from tests.local_runpod.local_platform import LocalPlatform
@@ -118,6 +119,17 @@ def test_a_refused_request_is_told_by_its_status_and_polls_are_not(server: Serve
     assert (request.attributes["http.response.status_code"], request.attributes["url.path"]) == (404, "/v1/nothing")
     assert not request.failed
     assert [span.name for span in receiver.spans] == ["GET"]
+
+
+def test_a_realtime_session_is_one_request(server: ServerProcess, receiver: Receiver):
+    receiver.spans.clear()
+    address = f"ws{server.url.removeprefix('http')}/v1/realtime?model={WHISPER}&intent=transcription&api_key=secret"
+    with connect(address, additional_headers={"traceparent": PARENT}) as session:
+        assert "session.created" in str(session.recv())
+    (request,) = receiver.named("GET /v1/realtime")
+    assert (request.trace, request.attributes["network.protocol.name"]) == (TRACE, "websocket")
+    assert request.attributes["http.response.status_code"] == 101
+    assert "secret" not in repr(receiver.spans)
 
 
 def test_the_last_spans_are_sent_when_the_server_ends(receiver: Receiver):
