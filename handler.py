@@ -17,11 +17,13 @@ import signal
 import sys
 from pathlib import Path
 
+from outgoing import tracing
+from worker import log
 from worker.arguments import parse_arguments
 from worker.errors import BadSetting
 from worker.prctl import hide_from_siblings
 from worker.server.supervisor import Supervisor
-from worker.settings import Settings, read_settings
+from worker.settings import Settings, read_collector, read_settings
 
 
 def main(argv: list[str]) -> int:
@@ -29,6 +31,7 @@ def main(argv: list[str]) -> int:
     try:
         arguments = parse_arguments(argv, __doc__ or "", on_platform=on_platform)
         settings = read_settings(os.environ)
+        collector = read_collector(os.environ)
     except BadSetting as error:
         print(f"error: {error.message}", file=sys.stderr)
         return 2
@@ -40,10 +43,12 @@ def main(argv: list[str]) -> int:
     supervisor.start()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # until the SDK's loop has handlers of its own
     try:
+        tracing.start(collector, "speech-worker", log.warn)
         serve(settings, supervisor, arguments.output, one_job=not (on_platform or arguments.rp_serve_api))
         return 1 if supervisor.gave_up.done() else 0
     finally:
         supervisor.stop()
+        tracing.stop()
 
 
 def serve(settings: Settings, supervisor: Supervisor, save_to: Path | None, *, one_job: bool) -> None:

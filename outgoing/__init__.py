@@ -6,6 +6,8 @@
     door.py       who may go where: Door.to_strangers, Door.of_operator
     http.py       transports for httpx and httpx2
     aws.py        the connections of a botocore client
+    collector.py  where spans go, if anywhere
+    tracing.py    the spans of the work, told to that collector by OpenTelemetry's own exporter
 
 Whatever the URL says, a client connects only to an address that the door gave it for the name the client itself read.
 """

@@ -21,6 +21,10 @@ class HostUnknown(OutgoingError):
     """The name has no address, or none that was told in time."""
 
 
+class CollectorRefused(OutgoingError):
+    """What the environment says of a collector of traces cannot be."""
+
+
 class AnswerTooLarge(OutgoingError):
     pass
 

@@ -71,6 +71,8 @@ def create_app(settings: Settings | None = None, stop: Callable[[], None] | None
         description="OpenAI-compatible speech: transcription, translation, speech, voice activity, realtime.",
         lifespan=functools.partial(lifespan, stop=stop),
         middleware=middleware(settings, state.metrics),
+        # FastAPI's own spans hold queries, its logs the words of errors: what is traced is in border/observe.py.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
         exception_handlers={
             SpeechError: reply_to_speech_error,
             RequestValidationError: reply_to_invalid,

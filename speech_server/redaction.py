@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 HIDDEN = "***"
 SHORTEST = 6  # characters; a shorter value is no secret, and would blank ordinary words
-SECRET_NAMES = re.compile(r"KEY|SECRET|TOKEN|PASSWORD|CREDENTIAL", re.IGNORECASE)
+SECRET_NAMES = re.compile(r"KEY|SECRET|TOKEN|PASSWORD|CREDENTIAL|OTLP_.*HEADERS", re.IGNORECASE)
 PATTERNS = (
     (re.compile(r"(?<=\?)[\w.~%+\[\]-]+=[^\s\"'<>]*"), HIDDEN),  # what follows an address: keys, signatures
     (re.compile(r"(?<=://)[^\s/@\"'<>]+@"), f"{HIDDEN}@"),

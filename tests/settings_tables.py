@@ -60,9 +60,38 @@ FOREIGN = (
         "1",
         "0 lets hf_xet download: faster for large models, past the one door out (`outgoing/`).",
     ),
+    (
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+        "",
+        "Collector that traces are sent to over OTLP/HTTP, such as http://collector:4318; without it there are none.",
+    ),
+    (
+        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+        "",
+        "The same with its whole path, such as http://collector:4318/v1/traces.",
+    ),
+    (
+        "OTEL_EXPORTER_OTLP_HEADERS",
+        "",
+        "Headers for the collector, a key for instance: name=value, comma separated, values percent-encoded.",
+    ),
+    ("OTEL_SERVICE_NAME", "", "Name in the traces; by default speech-worker and speech-server."),
+    (
+        "OTEL_TRACES_SAMPLER",
+        "parentbased_always_on",
+        "Which traces are kept; parentbased_traceidratio with OTEL_TRACES_SAMPLER_ARG=0.1 keeps a tenth.",
+    ),
+    ("OTEL_BSP_EXPORT_TIMEOUT", "2000", "Milliseconds that the last spans may take when a program ends."),
     ("RUNPOD_LOG_LEVEL", "INFO", "DEBUG, INFO, WARN or ERROR for the worker and the SDK. DEBUG prints transcripts."),
     ("RUNPOD_INIT_TIMEOUT", "420", "Seconds the platform lets a worker initialise; raise it for large downloads."),
 )
+FOREIGN_ON_THE_HUB = {
+    "HF_TOKEN",
+    "OTEL_EXPORTER_OTLP_ENDPOINT",
+    "OTEL_EXPORTER_OTLP_HEADERS",
+    "OTEL_SERVICE_NAME",
+    "OTEL_TRACES_SAMPLER",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -168,8 +197,8 @@ def hub_input(row: Row) -> dict[str, Any]:
 
 def hub() -> str:
     listing = json.loads(HUB.read_text())
-    token = next(Row(env, default, text, "") for env, default, text in FOREIGN if env == "HF_TOKEN")
-    wanted = [row for row in [*rows(), token] if row.env not in NOT_FOR_THE_HUB]
+    asked = [Row(env, default, text, "") for env, default, text in FOREIGN if env in FOREIGN_ON_THE_HUB]
+    wanted = [row for row in [*rows(), *asked] if row.env not in NOT_FOR_THE_HUB]
     order = list(FIRST)
     wanted.sort(key=lambda row: order.index(row.env) if row.env in FIRST else len(order))
     static = [entry for entry in listing["config"]["env"] if "value" in entry]

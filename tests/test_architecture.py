@@ -23,6 +23,7 @@ HOMES = {
     "piper": ("speech_server/engines/",),
     "av": ("speech_server/audio/",),
     "huggingface_hub": ("speech_server/models/",),
+    "opentelemetry": ("outgoing/tracing.py",),
     "runpod": ("handler.py", "worker/"),
     "boto3": (
         "worker/answer/bucket.py",
@@ -35,6 +36,7 @@ HOMES = {
 # Libraries that open connections, and the files that may use them: through the door, or because of who says where to.
 CLIENTS = (
     "aiohttp", "boto3", "botocore", "ftplib", "http.client", "httpcore", "httpx", "httpx2", "huggingface_hub", "openai",
+    "opentelemetry.exporter",
     "requests", "urllib.request", "urllib3", "websockets.asyncio.client", "websockets.sync.client",
 )  # fmt: skip
 DOOR = "through the door"
@@ -44,6 +46,7 @@ ARGUMENT = "a command: the address is what its user typed"
 MAY_CONNECT = {
     "outgoing/aws.py": "the door: the names of urllib3's errors",
     "outgoing/door.py": "the door: urllib.request knows the environment's proxies",
+    "outgoing/tracing.py": "OpenTelemetry's own exporter, to the collector that whoever runs this has named",
     "worker/proxy.py": LOOPBACK,
     "worker/server/forward.py": LOOPBACK,
     "worker/answer/progress.py": LOOPBACK,
@@ -143,6 +146,8 @@ def test_importing_the_app_imports_no_engine():
         "huggingface_hub",
         "boto3",
         "openai",
+        "google",  # protobuf: what OpenTelemetry's exporter is made of; its interfaces are FastAPI's own
+        "requests",
     }
 
 
@@ -152,6 +157,7 @@ def test_the_worker_can_start_its_server_before_it_imports_the_sdk():
         "boto3",
         "httpx",
         "aiohttp",
+        "opentelemetry",
     }
 
 

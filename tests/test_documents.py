@@ -32,6 +32,7 @@ NOT_RUN = {
     "make serve ": "stays in the foreground; the request below it is one of the jobs that are run",
     "deploy --name speech --image": "wants an image in a registry and an account; its dry run is in test_deploy.py",
     "deploy --name speech-lb": "the same",
+    "docker run --rm -d -p 4318": "wants Docker and Jaeger's image; tests/test_tracing.py has a collector",
     "docker build": "wants Docker and the image of Speaches",
     "SPEECH_SERVER_COMMAND=env": "settings, of another server's image",
     "AUDIO_STT_ENGINE=openai": "settings of another program",

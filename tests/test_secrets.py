@@ -35,7 +35,14 @@ START = ROOT / "start.sh"
 BIN = Path(sys.executable).parent
 HEAR, REALTIME = "/v1/audio/transcriptions", "/v1/realtime"
 # What the speech server needs for itself; its environment may hold them.
-SERVERS_OWN = {"env API_KEY", "env CHAT_COMPLETION_API_KEY", "env HF_TOKEN", "model S3 key", "model URL"}
+SERVERS_OWN = {
+    "env API_KEY",
+    "env CHAT_COMPLETION_API_KEY",
+    "env HF_TOKEN",
+    "env OTEL_EXPORTER_OTLP_HEADERS",
+    "model S3 key",
+    "model URL",
+}
 # In lb and pod mode nobody else is there whom a person could have meant with AWS_*.
 ALONE = SERVERS_OWN | {"env AWS_ACCESS_KEY_ID", "env AWS_SECRET_ACCESS_KEY"}
 
@@ -74,6 +81,8 @@ def environment(canary: Canaries) -> dict[str, str]:
     }
     return {
         **{name: canary(f"env {name}") for name in names},
+        "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9",  # nobody is there: what fails is logged
+        "OTEL_EXPORTER_OTLP_HEADERS": f"api-key={canary('env OTEL_EXPORTER_OTLP_HEADERS')}",
         "BUCKET_ENDPOINT_URL": "http://127.0.0.1:9",
         "BUCKET_NAME": "results",
         "CHAT_COMPLETION_BASE_URL": "http://127.0.0.1:9/v1",

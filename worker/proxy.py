@@ -8,12 +8,13 @@ import json
 import time
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
 from typing import Any
 
 import httpx
 
+from outgoing import tracing
 from worker import log
 from worker.answer.bucket import store_for
 from worker.answer.progress import reported_progress
@@ -53,22 +54,26 @@ class Proxy:
             # A generator handler has no progress: the address is its first piece.
             return await self._hold_session(request, send_progress or send_piece)
         headers = self._headers(request_id(request, job_id))
-        async with open_media(request.files, settings) as files:
-            server = await self._supervisor.ensure_ready()
+        async with AsyncExitStack() as stack:
+            with tracing.span("fetch_media", {"worker.files": len(request.files)}):
+                files = await stack.enter_async_context(open_media(request.files, settings))
+            with tracing.span("ensure_ready"):
+                server = await self._supervisor.ensure_ready()
+            body = stack.enter_context(spool())
             async with (
                 reported_progress(self._http, server, headers, settings.progress_interval, send_progress),
                 forward(self._http, self._supervisor, request, files, headers) as reply,
             ):
                 streams = reply.status < 300 and (request.stream or raw_events)
                 cutter = cutter_for(reply.content_type, raw_events=raw_events) if streams else None
-                with spool() as body:
-                    blocks = reply.blocks(settings.max_answer_mb * 1_000_000)
-                    async with aclosing(pieces(blocks, body, cutter)) as ready:
-                        async for piece in ready:
-                            await send_piece(piece)
-                    log.info(f"{request.method} {request.path} {reply.status}, {body.tell()} bytes", job_id)
-                    limit, store = result_limit(job_id, settings), store_for(request, job_id, settings)
-                    return await encode_reply(reply.status, reply.content_type, body, limit, store)
+                blocks = reply.blocks(settings.max_answer_mb * 1_000_000)
+                async with aclosing(pieces(blocks, body, cutter)) as ready:
+                    async for piece in ready:
+                        await send_piece(piece)
+            log.info(f"{request.method} {request.path} {reply.status}, {body.tell()} bytes", job_id)
+            limit, store = result_limit(job_id, settings), store_for(request, job_id, settings)
+            with tracing.span("encode_reply", {"worker.answer.bytes": body.tell()}):
+                return await encode_reply(reply.status, reply.content_type, body, limit, store)
 
     async def handle(self, job: Job) -> Any:
         """WORKER_HANDLER=plain: returns the whole result; jobs with "stream": true send pieces before."""
@@ -107,6 +112,13 @@ class Proxy:
 
     async def _finish(self, job: Job, send_piece: Send, send_progress: Send | None, *, raw_events: bool = False) -> Any:
         """The job's output or {"error": ...}: nothing but a cancellation gets past this."""
+        about = {"faas.invocation_id": str(job["id"]), "faas.trigger": "pubsub"}
+        with tracing.span("job", about, kind="consumer", carrier=trace_headers(job)) as span:
+            return await self._run(job, send_piece, send_progress, span, raw_events=raw_events)
+
+    async def _run(
+        self, job: Job, send_piece: Send, send_progress: Send | None, span: tracing.Span, *, raw_events: bool
+    ) -> Any:
         began, job_id = time.monotonic(), str(job["id"])
         task = asyncio.current_task()
         assert task is not None
@@ -135,6 +147,7 @@ class Proxy:
             error = WorkerError(f"the worker failed ({type(unknown).__name__}); its log says where")
         finally:
             self._running.discard(task)
+        span.fail(error.code)
         # The server's words may quote what it was sent; ours never do.
         reason = error.message if error.source == "worker" else f"the server's {error.status}"
         log.warn(f"FAILED in {time.monotonic() - began:.2f} s: {error.code}: {reason}", job_id)
@@ -153,9 +166,11 @@ class Proxy:
 
     async def _hold_session(self, request: JobInput, tell: Send) -> Any:
 
-        server = await self._supervisor.ensure_ready()
+        with tracing.span("ensure_ready"):
+            server = await self._supervisor.ensure_ready()
         try:
-            output = await hold_session(request, self._settings, server.url, tell)
+            with tracing.span("hold_session"):
+                output = await hold_session(request, self._settings, server.url, tell)
         except ServerUnavailable as broken:
             raise await self._supervisor.explain(server, broken) from None
         server.answered.set()
@@ -173,6 +188,14 @@ class Proxy:
         if self._settings.server_api_key:
             headers["authorization"] = f"Bearer {self._settings.server_api_key}"
         return headers
+
+
+def trace_headers(job: Job) -> dict[str, str]:
+    """The headers of a job that nobody has read yet: an invalid one belongs to its caller's trace, too."""
+    given = job.get("input")
+    found = given.get("headers") if isinstance(given, dict) else None
+    pairs = found.items() if isinstance(found, dict) else ()
+    return {str(name).lower(): value for name, value in pairs if isinstance(value, str)}
 
 
 def save(output: Any, to: Path) -> None:

@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from outgoing.collector import Collector, named_in
+from outgoing.errors import CollectorRefused
 from outgoing.url import parse_base
 from worker.errors import BadSetting
 
@@ -248,3 +250,11 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
     if not values.get("server_health_path", "/").startswith("/"):
         raise BadSetting("SPEECH_SERVER_HEALTH_PATH: must begin with /")
     return Settings(**values)
+
+
+def read_collector(environ: Mapping[str, str]) -> Collector | None:
+    """Where traces go, if anywhere. Raises BadSetting."""
+    try:
+        return named_in(environ)
+    except CollectorRefused as error:
+        raise BadSetting(error.message) from None

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Generator, Iterator
 from concurrent.futures import Future
 from typing import Generic, TypeVar
 
+from outgoing import tracing
 from speech_server.pools import Pool
 
 T = TypeVar("T")
@@ -32,14 +33,21 @@ class Puller(Generic[T]):
         self._stop = stop
         self._lock = threading.Lock()
         self._step: Future[T | None] | None = None
+        self._place = tracing.here()
+        self._span = tracing.SILENT
 
     async def pull(self) -> T | None:
         """The next item, or None at the end."""
+        if self._step is None:
+            self._span = tracing.begin("read_audio", self._place)
         first, self._first = self._first, None
         if first is not None:
             await first()
         self._step = self._pool.submit(self._next)
-        return await asyncio.wrap_future(self._step)
+        item = await asyncio.wrap_future(self._step)
+        if item is None:
+            self._end()
+        return item
 
     async def close(self) -> None:
         """Takes no thread. A step that does not end in time closes the iterator itself, when it does."""
@@ -49,6 +57,11 @@ class Puller(Generic[T]):
             step.add_done_callback(lambda step: step.cancelled() or step.exception())  # nobody's business any more
             await asyncio.wait([step], timeout=CLOSING_SECONDS)
         self._close_if_free()
+        self._end()
+
+    def _end(self) -> None:
+        span, self._span = self._span, tracing.SILENT
+        span.end()
 
     def _next(self) -> T | None:
         try:

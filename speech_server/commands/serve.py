@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 BAD_SETTINGS = 2
 
+log = logging.getLogger(__name__)
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", help="address to listen on (UVICORN_HOST, 127.0.0.1)")
@@ -83,6 +85,9 @@ def why_unbindable(host: str, port: int) -> str:
 def serve(settings: Settings) -> int:
     import uvicorn
 
+    from outgoing import tracing
+    from outgoing.collector import named_in
+    from outgoing.errors import CollectorRefused
     from speech_server.app import create_app
     from speech_server.engines.allocator import keep_memory, use_one_blas_thread
     from speech_server.errors import ConfigurationInvalid
@@ -99,12 +104,14 @@ def serve(settings: Settings) -> int:
         gave_up = server.should_exit = True
 
     try:
+        tracing.start(named_in(os.environ), "speech-server", log.warning)
         app = create_app(settings, stop=give_up)
-    except ConfigurationInvalid as error:
+    except (ConfigurationInvalid, CollectorRefused) as error:
         return refuse(error.message)
     server = uvicorn.Server(configured(app, settings))
     with ended_by_signals(server):
         server.run()
+    tracing.stop()
     return int(gave_up)
 
 

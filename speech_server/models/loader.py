@@ -10,6 +10,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import cast
 
+from outgoing import tracing
 from speech_server.engines.allocator import give_back
 from speech_server.engines.container_memory import model_budget
 from speech_server.engines.interfaces import (
@@ -139,7 +140,10 @@ class Loader:
         if resident.expiry:
             resident.expiry.cancel()
         try:
-            yield await self._loaded(resident)
+            if (engine := resident.engine) is None:
+                with tracing.span("load_model", {"gen_ai.request.model": info.id}):
+                    engine = await self._loaded(resident)
+            yield engine
         finally:
             resident.references -= 1
             self._rest(resident)

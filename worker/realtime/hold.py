@@ -18,6 +18,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 from urllib.parse import urlencode
 
+from outgoing import tracing
 from worker.errors import RealtimeUnavailable
 from worker.job.parse import JobInput
 from worker.realtime.door import Door
@@ -74,7 +75,7 @@ def upstream_url(base_url: str, request: JobInput) -> str:
 
 
 def upstream_headers(request: JobInput, settings: Settings) -> dict[str, str]:
-    headers = dict(request.headers)
+    headers = {**dict(request.headers), **tracing.headers()}
     if settings.server_api_key:
         headers.setdefault("authorization", f"Bearer {settings.server_api_key}")
     return headers

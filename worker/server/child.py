@@ -24,7 +24,7 @@ _PROGRESS_LINE_SECONDS = 5.0  # a bar redrawn with \r becomes a log line this of
 _KILL_SECONDS = 5.0  # a process that has not ended by then is stuck in the kernel
 
 _HIDDEN_ENV = re.compile(r"RUNPOD_.*KEY.*|RUNPOD_WEBHOOK_.*|BUCKET_.*|AWS_.*")
-_SECRET_ENV = re.compile(r"KEY|SECRET|TOKEN|PASSWORD|WEBHOOK")
+_SECRET_ENV = re.compile(r"KEY|SECRET|TOKEN|PASSWORD|WEBHOOK|OTLP_.*HEADERS")
 
 
 def child_environment(environ: Mapping[str, str], passed: Iterable[str], host: str, port: int) -> dict[str, str]:

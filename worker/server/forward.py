@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 
+from outgoing import tracing
 from worker.errors import InvalidJob, ReplyBrokeOff, ReplyTooLarge, ServerUnavailable
 from worker.job.address import plain_text
 from worker.job.media import MediaFile
@@ -79,22 +80,31 @@ async def forward(
 
     A request of which nothing was sent goes to the next server, once.
     """
-    for is_last in (False, True):
-        server = await supervisor.ensure_ready()
-        request = build_request(client, server.url, job, files, headers)
+    with tracing.span("forward", trace_attributes(job), kind="client") as span:
+        for is_last in (False, True):
+            server = await supervisor.ensure_ready()
+            request = build_request(client, server.url, job, files, headers)
+            try:
+                response = await client.send(request, stream=True)
+                break
+            except httpx.TransportError as error:
+                kind = type(error).__name__
+                broke = ServerUnavailable(f"the connection to the speech server broke ({kind}); try again")
+                trouble = await supervisor.explain(server, broke)
+                if is_last or not isinstance(error, httpx.ConnectError):
+                    raise trouble from None
+        server.answered.set()
+        span.note({"http.response.status_code": response.status_code})
+        if response.is_error:
+            span.fail(str(response.status_code))
         try:
-            response = await client.send(request, stream=True)
-            break
-        except httpx.TransportError as error:
-            broke = ServerUnavailable(f"the connection to the speech server broke ({type(error).__name__}); try again")
-            trouble = await supervisor.explain(server, broke)
-            if is_last or not isinstance(error, httpx.ConnectError):
-                raise trouble from None
-    server.answered.set()
-    try:
-        yield Answer(response, server, supervisor)
-    finally:
-        await response.aclose()
+            yield Answer(response, server, supervisor)
+        finally:
+            await response.aclose()
+
+
+def trace_attributes(job: JobInput) -> tracing.Attributes:
+    return {"http.request.method": job.method, "url.path": job.path[: tracing.LONGEST_PATH]}
 
 
 def request_id(job: JobInput, job_id: str) -> str:
@@ -113,7 +123,7 @@ def build_request(
         except httpx.InvalidURL:
             raise InvalidJob("input.query: is longer than an address can be; put large values into body") from None
     theirs = {name: value for name, value in job.headers if name != "x-request-id"}  # request_id() holds it
-    sent = {"accept-encoding": "identity", **headers, **theirs}
+    sent = {"accept-encoding": "identity", **headers, **theirs, **tracing.headers()}
     if files:
         form = httpx.Request(job.method, url, data=_form_fields(job.body or {}), files=_form_files(files))
         sent |= {"content-type": form.headers["content-type"], "content-length": form.headers["content-length"]}

@@ -56,6 +56,7 @@ class Batcher(Generic[T, R]):
         turnstile: Turnstile | None = None,
     ) -> None:
         self._step = step
+        self._name = name
         self._workers = workers
         self._max_batch = max_batch
         self._max_cost = max_cost
@@ -124,6 +125,7 @@ class Batcher(Generic[T, R]):
         """This work needs another turn, before what its request sent later."""
         with self._lock:
             if not work.lane.closed:  # else it is told when its turn ends
+                work.rest()
                 work.turn = None
                 work.lane.waiting.appendleft(work)
                 self._wake()
@@ -132,6 +134,7 @@ class Batcher(Generic[T, R]):
         """This work cannot go on before `call_back` is called for its lane."""
         with self._lock:
             if not work.lane.closed:
+                work.rest()
                 work.turn = None
                 work.lane.aside.append(work)
 
@@ -151,7 +154,7 @@ class Batcher(Generic[T, R]):
             lane = batch[0].lane
             first = lane.served <= batch[0].cost and all(work.lane is lane for work in batch)
             joined = self._take(batch, lane if first else None)
-        for work in [work for work in joined if not work.start()]:
+        for work in [work for work in joined if not work.start(self._name)]:
             joined.remove(work)
             batch.remove(work)
         return joined
@@ -223,7 +226,7 @@ class Batcher(Generic[T, R]):
                 if not self._begin(number, batch):
                     return
                 with self._place(batch):
-                    batch[:] = [work for work in batch if work.start()]
+                    batch[:] = [work for work in batch if work.start(self._name)]
                     if batch:
                         self._step(batch)
             self._end(number, batch, outcome.error)
@@ -261,6 +264,12 @@ class Batcher(Generic[T, R]):
         return self._queue.take(batch, share=share, max_batch=self._max_batch, max_cost=self._max_cost, exclude=exclude)
 
     def _end(self, number: int, batch: _Batch[T, R], error: BaseException | None) -> None:
+        for work in batch:
+            if work.turn is batch:
+                work.span.note({"speech.batch.size": len(batch)})
+                if error is not None:
+                    work.span.fail(type(error).__name__)
+                work.rest()
         with self._lock:
             self._running.pop(number, None)
             if batch is self._newcomer:

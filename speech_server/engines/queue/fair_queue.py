@@ -9,6 +9,8 @@ from concurrent.futures import Future
 from math import inf
 from typing import Generic, TypeVar
 
+from outgoing import tracing
+
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -24,7 +26,7 @@ class Work(Generic[T, R]):
     Only works of one `kind` share a batch.
     """
 
-    __slots__ = ("cost", "future", "kind", "lane", "payload", "since", "turn")
+    __slots__ = ("cost", "future", "kind", "lane", "payload", "place", "ready", "since", "span", "turn")
 
     def __init__(self, lane: Lane[T, R], payload: T, cost: float, kind: Hashable) -> None:
         self.lane = lane
@@ -34,15 +36,28 @@ class Work(Generic[T, R]):
         self.since = time.monotonic()
         self.future: Future[R] = Future()
         self.turn: list[Work[T, R]] | None = None  # the batch it is in: whoever runs that answers for its future
+        self.place = tracing.here()  # of its request, in that one's trace
+        self.span = tracing.SILENT  # its turn
+        self.ready = self.since  # when it began to wait for that
 
     @property
     def wanted(self) -> bool:
         """Whether anybody still waits for it; a step asks between its parts."""
         return not self.lane.closed
 
-    def start(self) -> bool:
+    def start(self, engine: str) -> bool:
         """False for what was cancelled, or failed with its batch."""
-        return not self.future.done() and (self.future.running() or self.future.set_running_or_notify_cancel())
+        if self.future.done() or not (self.future.running() or self.future.set_running_or_notify_cancel()):
+            return False
+        tracing.begin("queue", self.place, ago=time.monotonic() - self.ready).end()
+        self.span = tracing.begin(engine, self.place)
+        return True
+
+    def rest(self) -> None:
+        """Its turn is over."""
+        self.span.end()
+        self.span = tracing.SILENT
+        self.ready = time.monotonic()
 
 
 class Lane(Generic[T, R]):

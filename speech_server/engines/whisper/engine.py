@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Hashable
-from contextlib import aclosing
+from contextlib import ExitStack, aclosing
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import ctranslate2
 from faster_whisper import WhisperModel
 from faster_whisper.feature_extractor import FeatureExtractor
 
+from outgoing import tracing
 from speech_server.domain import ChunkTranscript, SpeechChunk
 from speech_server.engines.cores import core_count
 from speech_server.engines.interfaces import EngineArgs, TranscribeOptions
@@ -107,7 +108,10 @@ class WhisperTranscriber:
             ready.remove(work)
         if not ready:
             return
-        attempts = self._decoder.decode([work.payload for work in ready])
+        with ExitStack() as spans:
+            for work in ready:
+                spans.enter_context(tracing.begin("decode", work.span.place))
+            attempts = self._decoder.decode([work.payload for work in ready])
         for work, attempt in zip(ready, attempts, strict=True):
             job = work.payload
             job.attempts.append(attempt)
@@ -124,7 +128,8 @@ class WhisperTranscriber:
     def _encode(self, batch: list[Turn]) -> None:
         for work in batch:
             if work.wanted and work.payload.encoded is None:
-                self._decoder.encode(work.payload)
+                with tracing.begin("encode", work.span.place):
+                    self._decoder.encode(work.payload)
 
     def _with_language(self, batch: list[Turn]) -> list[Turn]:
         """Those whose language is known. The first chunk decides for all; the others are set aside, already encoded."""

@@ -11,6 +11,7 @@ from urllib.parse import quote
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from outgoing import tracing
 from speech_server.engines.queue.standing import caller
 from speech_server.routes.metrics import Metrics
 
@@ -18,7 +19,9 @@ log = logging.getLogger("speech_server.requests")
 
 # Asked every few seconds by a platform: not worth a line, nor work in flight.
 POLLED = frozenset({"/health", "/ping", "/metrics"})
+PROGRESS = "/api/progress/"  # asked beside every long request: no trace of its own
 LONGEST_ID = 128
+NO_ROUTE = "unknown"
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "WS"})  # others do not get a counter
 
 
@@ -36,7 +39,30 @@ def caller_of(scope: Scope, request_id: str) -> str:
 
 def route_of(scope: Scope) -> str:
     """The route's pattern, so that ids in paths do not make the counters grow."""
-    return getattr(scope.get("route"), "path", "unknown")
+    return getattr(scope.get("route"), "path", NO_ROUTE)
+
+
+def describe(span: tracing.Span, scope: Scope, status: int, route: str, request_id: str) -> None:
+    """By OpenTelemetry's names; without the query, where keys may be."""
+    if span is tracing.SILENT:
+        return
+    method = scope.get("method", "GET")
+    method = method if method in METHODS else "_OTHER"
+    span.rename(method if route == NO_ROUTE else f"{method} {route}")
+    span.note(
+        {
+            "http.request.method": method,
+            "http.response.status_code": status,
+            "http.response.header.x-request-id": [request_id],
+            "network.protocol.name": scope["type"],
+            "url.path": quote(scope["path"])[: tracing.LONGEST_PATH],
+            "url.scheme": scope["scheme"],
+        }
+    )
+    if route != NO_ROUTE:
+        span.note({"http.route": route})
+    if status >= 500:
+        span.fail(str(status))
 
 
 class Observe:
@@ -51,6 +77,13 @@ class Observe:
         request_id = request_id_of(scope)
         scope.setdefault("state", {})["request_id"] = request_id
         caller.set(caller_of(scope, request_id))
+        if scope["path"].startswith(PROGRESS):
+            await self.observed(scope, receive, send, request_id, tracing.SILENT)
+            return
+        with tracing.span("request", kind="server", carrier=Headers(scope=scope)) as span:
+            await self.observed(scope, receive, send, request_id, span)
+
+    async def observed(self, scope: Scope, receive: Receive, send: Send, request_id: str, span: tracing.Span) -> None:
         status, received, sent, started = 101 if scope["type"] == "websocket" else 499, 0, 0, time.perf_counter()
 
         async def counting_receive() -> Message:
@@ -79,6 +112,7 @@ class Observe:
             method, route = scope.get("method", "WS"), route_of(scope)
             self.metrics.requests.labels(method if method in METHODS else "OTHER", route, status).inc()
             self.metrics.seconds.labels(route).observe(seconds)
+            describe(span, scope, status, route, request_id)
             log.info(
                 "%s %s %s in %.3f s, %d B in, %d B out, request %s",
                 method, quote(scope["path"]), status, seconds, received, sent, request_id,
