@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from speech_server.errors import ModelNotFound
-from speech_server.models.catalog.aliases import read_aliases
+from speech_server.models.catalog.aliases import openai_family, read_aliases
 from speech_server.models.catalog.arguments import configured_args
 from speech_server.models.catalog.ids import require_model_id
 from speech_server.models.catalog.info import ModelInfo, Task
@@ -73,7 +73,7 @@ class Catalog:
             name = self._own_aliases[name]
         if name in self._listed:
             return name
-        if family := self._data["aliases"].get(name):
+        if family := self._data["aliases"].get(name) or openai_family(name):
             return self._best_installed(family)
         if name.startswith("silero_vad"):
             return SILERO

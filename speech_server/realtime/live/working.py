@@ -115,14 +115,16 @@ class Crew:
 
     async def _transcribe(self, work: Transcribe | TranscribeUpload) -> None:
         try:
-            text, seconds = await carry_out(work, self._loader, max_seconds=self._settings.max_audio_seconds)
+            written = await carry_out(work, self._loader, max_seconds=self._settings.max_audio_seconds)
         except SpeechError as error:
             self._session.transcription_failed(work.job, describe(error))
         except ProtocolError as error:
             details = {"type": "invalid_request_error", "code": error.code, "message": error.message}
             self._session.transcription_failed(work.job, {**details, "param": error.param})
         else:
-            self._session.transcribed(work.job, text, seconds)
+            self._session.transcribed(
+                work.job, written.text, written.seconds, language=written.language, logprobs=written.logprobs
+            )
         self._working.pop(work.job, None)
         self.flush()
 

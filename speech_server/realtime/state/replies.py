@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from speech_server.realtime.protocol.config import SessionConfig
 from speech_server.realtime.protocol.events import ProtocolError, ResponseParams
-from speech_server.realtime.protocol.items import Message, chat_messages
+from speech_server.realtime.protocol.items import ItemReference, Message, chat_messages
 from speech_server.realtime.protocol.outputs import Outputs, ReplyVoice, StopGenerating
-from speech_server.realtime.state.conversation import Conversation, check_size
+from speech_server.realtime.state.conversation import AnyItem, Conversation, check_size
 from speech_server.realtime.state.reply import Reason, Reply, heard_text
 
 REMEMBERED = 32  # replies whose audio can still be truncated
@@ -26,6 +26,7 @@ class Replies:
         self._active: Reply | None = None
         self._started = False
         self._params = ResponseParams()
+        self._input: list[AnyItem] | None = None  # what the model reads instead of the conversation
         self._spoken: dict[str, Reply] = {}  # by message id
         self._last_id: str | None = None
 
@@ -44,10 +45,7 @@ class Replies:
             )
         if self.config.type == "transcription":
             raise ProtocolError("A transcription session gives no responses", code="invalid_session_type")
-        for item in params.input or ():
-            if isinstance(item, Message):
-                item.take_audio()  # the language model reads text
-        check_size(params.input or (), "response.input")
+        self._input = None if params.input is None else self._read_from(params.input)
         speaks = "audio" in (params.output_modalities or self.config.output_modalities)
         self._params, self._started = params, False
         reply = Reply(
@@ -58,6 +56,15 @@ class Replies:
         self._out.emit("response.created", response=reply.describe("in_progress"))
         limit = {"name": "requests", "limit": self._max_sessions, "remaining": self._max_sessions - sessions}
         self._out.emit("rate_limits.updated", rate_limits=[limit | {"reset_seconds": 0.0}])
+
+    def _read_from(self, given: Sequence[AnyItem | ItemReference]) -> list[AnyItem]:
+        """References become the items they name, whose texts are read when all is transcribed."""
+        items = [self._conversation.get(item.id) if isinstance(item, ItemReference) else item for item in given]
+        for item in items:
+            if isinstance(item, Message):
+                item.take_audio()  # the language model reads text
+        check_size(items, "response.input")
+        return items
 
     def proceed(self) -> None:
         """Everything said so far is transcribed: the language model can be asked."""
@@ -75,7 +82,7 @@ class Replies:
 
     def _body(self, params: ResponseParams) -> dict[str, Any]:
         config = self.config
-        items = list(self._conversation) if params.input is None else list(params.input)
+        items = list(self._conversation) if self._input is None else self._input
         instructions = config.instructions if params.instructions is None else params.instructions
         body: dict[str, Any] = {"model": config.model, "messages": chat_messages(items, instructions), "stream": True}
         temperature = config.temperature if params.temperature is None else params.temperature
@@ -84,12 +91,18 @@ class Replies:
         limit = params.max_output_tokens or config.max_output_tokens
         if limit != "inf":
             body["max_tokens"] = limit
+        reasoning = params.reasoning or config.reasoning
+        if reasoning is not None and reasoning.effort:
+            body["reasoning_effort"] = reasoning.effort
         tools = config.tools if params.tools is None else params.tools
         if tools:
             body["tools"] = [
                 {"type": "function", "function": tool.model_dump(exclude={"type"}, exclude_none=True)} for tool in tools
             ]
             body["tool_choice"] = _chat_tool_choice(params.tool_choice or config.tool_choice)
+            parallel = config.parallel_tool_calls if params.parallel_tool_calls is None else params.parallel_tool_calls
+            if parallel is not None:
+                body["parallel_tool_calls"] = parallel
         return body
 
     # --- what the engines answer ---

@@ -6,18 +6,19 @@ The driver (live.py) calls `receive` with what the client sent, `hear` with what
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from pydantic import ValidationError
 
+from speech_server.domain import TokenLogprob
 from speech_server.errors import InvalidRequest
 from speech_server.realtime.protocol import events
 from speech_server.realtime.protocol.config import SessionConfig
 from speech_server.realtime.protocol.dialect import beta_event, ga_patch, is_beta_session
 from speech_server.realtime.protocol.events import AnyClientEvent, ProtocolError
 from speech_server.realtime.protocol.items import Message, wire
-from speech_server.realtime.protocol.outputs import ListenFor, Outputs, Work, new_id
+from speech_server.realtime.protocol.outputs import ListenFor, Outputs, Work, Written, new_id
 from speech_server.realtime.state.conversation import Conversation
 from speech_server.realtime.state.listening import Heard, Listener
 from speech_server.realtime.state.replies import Replies
@@ -47,6 +48,7 @@ class Session:
         self._conversation = Conversation()
         self._replies = Replies(config, self._out, self._conversation, max_sessions=max_sessions)
         self._transcripts = Transcripts(config.audio.input, self._out, clock, self._on_text)
+        self._transcripts.logprobs = config.shows_logprobs
         self._listener = Listener(
             config.audio.input,
             self._out,
@@ -95,8 +97,16 @@ class Session:
             self._out.refuse(error)
         self._proceed()
 
-    def transcribed(self, job: int, text: str, seconds: float) -> None:
-        self._transcripts.done(job, text, seconds)
+    def transcribed(
+        self,
+        job: int,
+        text: str,
+        seconds: float,
+        *,
+        language: str | None = None,
+        logprobs: Sequence[TokenLogprob] = (),
+    ) -> None:
+        self._transcripts.done(job, Written(text, seconds, language, tuple(logprobs)))
         self._proceed()
 
     def transcription_failed(self, job: int, error: dict[str, Any]) -> None:
@@ -193,6 +203,7 @@ class Session:
         before, self.config = self.config, self.updated(event)
         config = self.config
         self._replies.config = config
+        self._transcripts.logprobs = config.shows_logprobs
         self._listener.configure(config.audio.input)
         if config.audio.input.format != before.audio.input.format:
             self._out.do(ListenFor(config.audio.input.format))

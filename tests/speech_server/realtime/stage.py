@@ -110,12 +110,12 @@ class Stage:
     def guesses(self) -> list[Transcribe]:
         return [work for work in self.working.values() if not work.final]
 
-    def transcribe(self, text: str, *, final: bool = True, cost: float = 0.0) -> list[dict[str, Any]]:
+    def transcribe(self, text: str, *, final: bool = True, cost: float = 0.0, **more: Any) -> list[dict[str, Any]]:
         """The engine answers the oldest job of that kind."""
         work = next(work for work in self.working.values() if work.final == final)
         del self.working[work.job]
         self.now += cost
-        self.session.transcribed(work.job, text, len(work.samples) / RATE)
+        self.session.transcribed(work.job, text, len(work.samples) / RATE, **more)
         return self.events()
 
     def turn(self, text: str) -> list[dict[str, Any]]:

@@ -63,6 +63,20 @@ async def test_an_unknown_language_is_refused_by_name(transcriber: WhisperTransc
     assert refused.value.param == "language"
 
 
+@pytest.mark.parametrize(("languages", "found"), [(("pt", "es", "en"), "es"), (("pt", "en"), "en"), (("fr",), "fr")])
+async def test_the_language_is_one_of_those_it_may_be(
+    transcriber: WhisperTranscriber, languages: tuple[str, ...], found: str
+):
+    heard = (await hear(transcriber, FOREIGN, options=TranscribeOptions(languages=languages)))[0]
+    assert heard.language == found
+
+
+async def test_languages_of_which_the_model_knows_none_are_refused(transcriber: WhisperTranscriber):
+    with pytest.raises(InvalidRequest, match="klingon, sindarin") as refused:
+        await hear(transcriber, CLIP, options=TranscribeOptions(languages=("klingon", "sindarin")))
+    assert refused.value.param == "languages"
+
+
 async def test_segments_have_times_inside_the_audio(transcriber: WhisperTranscriber):
     said_twice = np.concatenate([CLIP, CLIP])  # one sentence after the other may be one segment, the same again not
     chunk = SpeechChunk(said_twice, offset=100.0)
