@@ -33,6 +33,7 @@ from speech_server.models.loader import Loader
 from speech_server.models.watchdog import watch
 from speech_server.routes import (
     chat,
+    client_secrets,
     health,
     memory,
     metrics,
@@ -47,6 +48,7 @@ from speech_server.routes import (
 )
 from speech_server.routes.bodies.uploads import Uploads
 from speech_server.routes.border.auth import Auth
+from speech_server.routes.border.client_secrets import ClientSecrets
 from speech_server.routes.border.crowd import Crowd
 from speech_server.routes.border.envelope import envelope, error_reply
 from speech_server.routes.border.observe import Observe
@@ -57,7 +59,21 @@ from speech_server.settings import Settings, get_settings
 
 log = logging.getLogger(__name__)
 
-ROUTES = (playground, health, metrics, models, memory, transcriptions, progress, speech, vad, voices, chat, realtime)
+ROUTES = (
+    playground,
+    health,
+    metrics,
+    models,
+    memory,
+    transcriptions,
+    progress,
+    speech,
+    vad,
+    voices,
+    chat,
+    realtime,
+    client_secrets,
+)
 PRELOAD_RETRY = 2.0  # seconds
 
 
@@ -70,7 +86,7 @@ def create_app(settings: Settings | None = None, stop: Callable[[], None] | None
         title="runpod-speech",
         description="OpenAI-compatible speech: transcription, translation, speech, voice activity, realtime.",
         lifespan=functools.partial(lifespan, stop=stop),
-        middleware=middleware(settings, state.metrics),
+        middleware=middleware(settings, state.metrics, state.secrets),
         exception_handlers={
             SpeechError: reply_to_speech_error,
             RequestValidationError: reply_to_invalid,
@@ -92,7 +108,8 @@ def compose(settings: Settings) -> Speech:
     catalog.remember()
     store = Store(settings, catalog)
     loader = Loader(settings, catalog, store, {engine: load_lazily(engine) for engine in TASKS})
-    return Speech(settings, catalog, loader.library, loader, metrics.Metrics(loader.loaded))
+    counters, secrets = metrics.Metrics(loader.loaded), ClientSecrets(settings.api_key)
+    return Speech(settings, catalog, loader.library, loader, counters, secrets=secrets)
 
 
 def load_lazily(engine: EngineName) -> EngineFactory:
@@ -105,7 +122,7 @@ def load_lazily(engine: EngineName) -> EngineFactory:
     return load
 
 
-def middleware(settings: Settings, counters: metrics.Metrics) -> list[Middleware]:
+def middleware(settings: Settings, counters: metrics.Metrics, secrets: ClientSecrets) -> list[Middleware]:
     """Outermost first."""
     stack = [Middleware(Prefixes), Middleware(Observe, metrics=counters)]
     if settings.allow_origins:
@@ -119,7 +136,7 @@ def middleware(settings: Settings, counters: metrics.Metrics) -> list[Middleware
             )
         )
     if settings.api_key:
-        stack.append(Middleware(Auth, key=settings.api_key, status=settings.auth_failure_status))
+        stack.append(Middleware(Auth, key=settings.api_key, status=settings.auth_failure_status, secrets=secrets))
     else:
         stack.append(
             Middleware(
