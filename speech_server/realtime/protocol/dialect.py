@@ -37,6 +37,7 @@ _EVENTS = {
     "response.output_audio_transcript.done": "response.audio_transcript.done",
     "conversation.item.added": "conversation.item.created",
     "conversation.item.done": None,  # GA only
+    "input_audio_buffer.timeout_triggered": None,
 }
 _NEWER = ("languages",)  # fields of events that the beta protocol does not have
 _CONTENT = {"output_text": "text", "output_audio": "audio"}

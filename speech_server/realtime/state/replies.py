@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from speech_server.realtime.protocol.config import SessionConfig
@@ -12,19 +12,29 @@ from speech_server.realtime.protocol.outputs import Outputs, ReplyVoice, StopGen
 from speech_server.realtime.state.conversation import AnyItem, Conversation, check_size
 from speech_server.realtime.state.reply import Reason, Reply, heard_text
 
+SILENCE = "(silence)"
 REMEMBERED = 32  # replies whose audio can still be truncated
 
 
 class Replies:
+    """`on_end` is told how each response ended."""
+
     def __init__(
-        self, config: SessionConfig, outputs: Outputs, conversation: Conversation, *, max_sessions: int
+        self,
+        config: SessionConfig,
+        outputs: Outputs,
+        conversation: Conversation,
+        *,
+        max_sessions: int,
+        on_end: Callable[[str], None],
     ) -> None:
+        self._on_end = on_end
         self.config = config
         self._out = outputs
         self._conversation = conversation
         self._max_sessions = max_sessions
         self._active: Reply | None = None
-        self._started = False
+        self._started = self._silence = False
         self._params = ResponseParams()
         self._input: list[AnyItem] | None = None  # what the model reads instead of the conversation
         self._spoken: dict[str, Reply] = {}  # by message id
@@ -36,8 +46,10 @@ class Replies:
 
     # --- beginning ---
 
-    def create(self, params: ResponseParams, *, sessions: int) -> None:
-        """Raises ProtocolError when one is under way. `sessions`: how many the server has open."""
+    def create(self, params: ResponseParams, *, sessions: int, silence: bool = False) -> None:
+        """Raises ProtocolError when one is under way. `sessions`: how many the server has open; `silence`: what is to
+        be answered is that nobody says anything.
+        """
         if self._active is not None:
             raise ProtocolError(
                 f"The response {self._active.id} is still under way: cancel it or wait for response.done",
@@ -47,7 +59,7 @@ class Replies:
             raise ProtocolError("A transcription session gives no responses", code="invalid_session_type")
         self._input = None if params.input is None else self._read_from(params.input)
         speaks = "audio" in (params.output_modalities or self.config.output_modalities)
-        self._params, self._started = params, False
+        self._params, self._started, self._silence = params, False, silence
         reply = Reply(
             self._out, self._conversation, {}, self._voice(params) if speaks else None, params.conversation == "auto",
             params.metadata,
@@ -84,7 +96,10 @@ class Replies:
         config = self.config
         items = list(self._conversation) if self._input is None else self._input
         instructions = config.instructions if params.instructions is None else params.instructions
-        body: dict[str, Any] = {"model": config.model, "messages": chat_messages(items, instructions), "stream": True}
+        messages = chat_messages(items, instructions)
+        if self._silence:  # many models go on with their own last words when nobody answers them
+            messages.append({"role": "user", "content": SILENCE})
+        body: dict[str, Any] = {"model": config.model, "messages": messages, "stream": True}
         temperature = config.temperature if params.temperature is None else params.temperature
         if temperature is not None:
             body["temperature"] = temperature
@@ -116,6 +131,7 @@ class Replies:
         if reply is None:
             return
         reply.finish(status, details, usage)
+        self._on_end(status)
         if reply.message_id is not None and reply.kept and reply.voice:
             self._spoken[reply.message_id] = reply
             while len(self._spoken) > REMEMBERED:

@@ -95,8 +95,15 @@ class Stage:
             self.now += step / RATE
             # The value of each sample is its frame's probability: a test can see which samples were cut out.
             self.session.hear(Heard(np.full(step, probability, np.float32), (probability,) * frames))
+            self.session.tick()
             events += self.events()
         return events
+
+    def wait(self, ms: float) -> list[dict[str, Any]]:
+        """Time passes, and no audio comes."""
+        self.now += ms / 1000
+        self.session.tick()
+        return self.events()
 
     def say(self, ms: float) -> list[dict[str, Any]]:
         return self.hear(ms, 0.95)
