@@ -8,7 +8,7 @@ import logging
 from typing import Any, Literal
 
 from fastapi import APIRouter, WebSocket
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 from starlette.websockets import WebSocketDisconnect
 
 from speech_server.errors import Busy, InvalidRequest, SpeechError
@@ -36,6 +36,14 @@ class RealtimeQuery(BaseModel):
     language: str | None = None
     transcription_model: str | None = None
     speech_model: str | None = None
+    call_id: str | None = None
+
+    @field_validator("call_id")
+    @classmethod
+    def no_calls(cls, value: str | None) -> str | None:
+        if value is not None:
+            raise ValueError("there are no calls to join here: name a model, and talk over this WebSocket")
+        return value
 
     def session(self) -> dict[str, Any]:
         """As an update of the default session."""
