@@ -63,7 +63,7 @@ class LanguageModel:
         import httpx
 
         try:
-            if self._own and ((name := body.get("model")) is None or OPENAI_SPEAKING.fullmatch(str(name))):
+            if self._own and stands_for_ours(body.get("model")):
                 body = {**body, "model": self._own}
             content = await POOL.run(orjson.dumps, body)
             headers = {"Content-Type": "application/json", "Content-Length": str(len(content))}
@@ -108,6 +108,11 @@ async def open_language_model(settings: Settings, look_up: LookUp = system_look_
         timeout=httpx.Timeout(settings.chat_completion_timeout, connect=min(10.0, settings.chat_completion_timeout)),
     ) as client:
         yield LanguageModel(client, f"{base}/chat/completions", settings.chat_completion_model)
+
+
+def stands_for_ours(name: object) -> bool:
+    """Whether it names no model, or one of OpenAI's that speak. A name is short: the pattern takes its time."""
+    return name is None or (isinstance(name, str) and len(name) <= 100 and bool(OPENAI_SPEAKING.fullmatch(name)))
 
 
 def require_language_model(settings: Settings) -> None:

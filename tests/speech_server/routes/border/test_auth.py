@@ -101,7 +101,8 @@ async def greet(websocket: WebSocket) -> None:
 
 
 def socket_client(key: str) -> TestClient:
-    routes = [WebSocketRoute("/v1/realtime", greet), Route("/v1/models", lambda _: PlainTextResponse("models"))]
+    sockets = [WebSocketRoute(path, greet) for path in ("/v1/realtime", "/v1/other")]
+    routes = [*sockets, Route("/v1/models", lambda _: PlainTextResponse("models"))]
     guard = Middleware(Auth, key=key, status=403, secrets=ClientSecrets(key))
     return TestClient(Starlette(routes=routes, middleware=[guard]))
 
@@ -134,6 +135,10 @@ def test_a_client_secret_opens_a_realtime_socket_and_nothing_else():
         assert session.receive_text() == "hello"
     answer = client.get("/v1/models", headers={"Authorization": f"Bearer {secret}"})
     assert (answer.status_code, "nothing else" in answer.json()["detail"]) == (403, True)
+    session = client.websocket_connect("/v1/other", headers={"Authorization": f"Bearer {secret}"})
+    with pytest.raises(WebSocketDenialResponse) as denied, session:
+        pytest.fail("it was accepted")
+    assert denied.value.status_code == 403
 
 
 def test_another_server_s_client_secret_is_401_and_told_from_a_wrong_key():
