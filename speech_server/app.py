@@ -33,14 +33,12 @@ from speech_server.models.loader import Loader
 from speech_server.models.watchdog import watch
 from speech_server.routes import (
     chat,
-    client_secrets,
     health,
     memory,
     metrics,
     models,
     openapi,
     progress,
-    realtime,
     speech,
     transcriptions,
     vad,
@@ -54,26 +52,16 @@ from speech_server.routes.border.envelope import envelope, error_reply
 from speech_server.routes.border.observe import Observe
 from speech_server.routes.border.prefixes import Prefixes
 from speech_server.routes.border.visitors import Visitors
+from speech_server.routes.realtime import client_secrets, sessions
 from speech_server.routes.state import Speech
 from speech_server.settings import Settings, get_settings
 
 log = logging.getLogger(__name__)
 
 ROUTES = (
-    playground,
-    health,
-    metrics,
-    models,
-    memory,
-    transcriptions,
-    progress,
-    speech,
-    vad,
-    voices,
-    chat,
-    realtime,
+    playground, health, metrics, models, memory, transcriptions, progress, speech, vad, voices, chat, sessions,
     client_secrets,
-)
+)  # fmt: skip
 PRELOAD_RETRY = 2.0  # seconds
 
 

@@ -40,8 +40,8 @@ from speech_server.realtime.protocol.dialect import ga_patch
 from speech_server.realtime.protocol.events import ProtocolError, parse_client_event
 from speech_server.routes.bodies.audio_form import AUDIO, collect
 from speech_server.routes.bodies.transcription_form import TranscriptionForm
-from speech_server.routes.client_secrets import BetaSecretRequest, SecretRequest, session_with
-from speech_server.routes.realtime import RealtimeQuery
+from speech_server.routes.realtime.client_secrets import BetaSecretRequest, SecretRequest, session_with
+from speech_server.routes.realtime.sessions import RealtimeQuery
 from speech_server.routes.speech import SpeechRequest
 from tests.conftest import ROOT
 from tests.openai_types import MISSING, Sample, samples

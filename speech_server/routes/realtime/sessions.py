@@ -1,4 +1,4 @@
-"""WS /v1/realtime: a conversation, or a transcription as it is spoken. The protocol itself is in realtime/."""
+"""WS /v1/realtime: a conversation, or a transcription as it is spoken. The protocol is in speech_server/realtime/."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from speech_server.realtime.protocol.config import SessionConfig
 from speech_server.routes.border.auth import presented_secret
 from speech_server.routes.border.client_secrets import ClientSecret
 from speech_server.routes.border.envelope import describe, error_reply
-from speech_server.routes.client_secrets import session_with
+from speech_server.routes.realtime.client_secrets import session_with
 from speech_server.routes.state import Speech, SpeechDep
 
 CLOSE_SECONDS = 1.0
