@@ -39,7 +39,6 @@ from speech_server.routes import (
     models,
     openapi,
     progress,
-    realtime,
     speech,
     transcriptions,
     vad,
@@ -47,17 +46,21 @@ from speech_server.routes import (
 )
 from speech_server.routes.bodies.uploads import Uploads
 from speech_server.routes.border.auth import Auth
+from speech_server.routes.border.client_secrets import ClientSecrets
 from speech_server.routes.border.crowd import Crowd
 from speech_server.routes.border.envelope import envelope, error_reply
 from speech_server.routes.border.observe import Observe
 from speech_server.routes.border.prefixes import Prefixes
 from speech_server.routes.border.visitors import Visitors
+from speech_server.routes.realtime import client_secrets, sessions
 from speech_server.routes.state import Speech
 from speech_server.settings import Settings, get_settings
 
 log = logging.getLogger(__name__)
 
-ROUTES = (health, metrics, models, memory, transcriptions, progress, speech, vad, voices, chat, realtime)
+ROUTES = (
+    health, metrics, models, memory, transcriptions, progress, speech, vad, voices, chat, sessions, client_secrets,
+)  # fmt: skip
 PRELOAD_RETRY = 2.0  # seconds
 
 
@@ -70,7 +73,7 @@ def create_app(settings: Settings | None = None, stop: Callable[[], None] | None
         title="runpod-speech",
         description="OpenAI-compatible speech: transcription, translation, speech, voice activity, realtime.",
         lifespan=functools.partial(lifespan, stop=stop),
-        middleware=middleware(settings, state.metrics),
+        middleware=middleware(settings, state.metrics, state.secrets),
         # FastAPI's own spans hold queries, its logs the words of errors: what is traced is in border/observe.py.
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
         exception_handlers={
@@ -94,7 +97,8 @@ def compose(settings: Settings) -> Speech:
     catalog.remember()
     store = Store(settings, catalog)
     loader = Loader(settings, catalog, store, {engine: load_lazily(engine) for engine in TASKS})
-    return Speech(settings, catalog, loader.library, loader, metrics.Metrics(loader.loaded))
+    counters, secrets = metrics.Metrics(loader.loaded), ClientSecrets(settings.api_key)
+    return Speech(settings, catalog, loader.library, loader, counters, secrets=secrets)
 
 
 def load_lazily(engine: EngineName) -> EngineFactory:
@@ -107,7 +111,7 @@ def load_lazily(engine: EngineName) -> EngineFactory:
     return load
 
 
-def middleware(settings: Settings, counters: metrics.Metrics) -> list[Middleware]:
+def middleware(settings: Settings, counters: metrics.Metrics, secrets: ClientSecrets) -> list[Middleware]:
     """Outermost first."""
     stack = [Middleware(Prefixes), Middleware(Observe, metrics=counters)]
     if settings.allow_origins:
@@ -121,7 +125,7 @@ def middleware(settings: Settings, counters: metrics.Metrics) -> list[Middleware
             )
         )
     if settings.api_key:
-        stack.append(Middleware(Auth, key=settings.api_key, status=settings.auth_failure_status))
+        stack.append(Middleware(Auth, key=settings.api_key, status=settings.auth_failure_status, secrets=secrets))
     else:
         stack.append(
             Middleware(

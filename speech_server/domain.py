@@ -130,6 +130,11 @@ class Voice:
     gender: str | None = None
 
 
+def voice_id(given: object) -> object:
+    """OpenAI's clients may name a voice by an object with its id."""
+    return given.get("id", given) if isinstance(given, dict) else given
+
+
 @dataclass(frozen=True, slots=True)
 class Clip:
     """A part of a recording, in seconds: from `start` to `end` (None: to its end), each moved by up to `zone` to where

@@ -66,6 +66,13 @@ class Forbidden(SpeechError):
     code = "invalid_api_key"
 
 
+class SecretRefused(Forbidden):
+    """A client secret that opens nothing: forged, expired, or used."""
+
+    status = 401
+    code = "invalid_client_secret"
+
+
 class NotAllowed(SpeechError):
     """What the server's operator lets no caller do, whatever key they have."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import re
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -24,15 +25,18 @@ if TYPE_CHECKING:
 
 BLOCK = 1 << 16  # bytes of a request sent in one piece; there are megabytes where a client adds fields of its own
 POOL = Pool("llm-json", threads=1, waiting=1000)
+OPENAI_SPEAKING = re.compile(r"gpt-(?:[a-z0-9.]+-)*(?:realtime|audio)(?:-[a-z0-9.]+)*")
 LONGEST_REASON = 500  # characters of the language model's own words in an error
 
 
 class LanguageModel:
     """One client of the language model; `open_language_model` makes and closes it."""
 
-    def __init__(self, client: httpx.AsyncClient, url: str) -> None:
+    def __init__(self, client: httpx.AsyncClient, url: str, own: str | None) -> None:
+        """`own`: its model that stands for OpenAI's."""
         self._client = client
         self._url = url
+        self._own = own
 
     async def complete(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """The whole chat completion. Raises UpstreamError."""
@@ -59,6 +63,8 @@ class LanguageModel:
         import httpx
 
         try:
+            if self._own and stands_for_ours(body.get("model")):
+                body = {**body, "model": self._own}
             content = await POOL.run(orjson.dumps, body)
             headers = {"Content-Type": "application/json", "Content-Length": str(len(content))}
             async with self._client.stream("POST", self._url, content=_blocks(content), headers=headers) as response:
@@ -101,7 +107,12 @@ async def open_language_model(settings: Settings, look_up: LookUp = system_look_
         transport=async_transport(Door.of_operator(look_up), httpx, verify),
         timeout=httpx.Timeout(settings.chat_completion_timeout, connect=min(10.0, settings.chat_completion_timeout)),
     ) as client:
-        yield LanguageModel(client, f"{base}/chat/completions")
+        yield LanguageModel(client, f"{base}/chat/completions", settings.chat_completion_model)
+
+
+def stands_for_ours(name: object) -> bool:
+    """Whether it names no model, or one of OpenAI's that speak. A name is short: the pattern takes its time."""
+    return name is None or (isinstance(name, str) and len(name) <= 100 and bool(OPENAI_SPEAKING.fullmatch(name)))
 
 
 def require_language_model(settings: Settings) -> None:

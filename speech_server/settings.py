@@ -186,6 +186,11 @@ class Settings(BaseSettings):
         None, description="OpenAI-compatible language model behind voice chat and realtime, with its /v1."
     )
     chat_completion_api_key: str | None = Field(None, description="Key for that language model.")
+    chat_completion_model: str | None = Field(
+        None,
+        description="Model that it is asked for where a client names none, or one of OpenAI's that speak "
+        "(gpt-realtime, gpt-audio and their like).",
+    )
     chat_completion_timeout: float = Field(
         60, gt=0, description="Seconds that language model may be silent, before its first word and between words."
     )

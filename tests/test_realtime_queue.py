@@ -106,6 +106,23 @@ async def test_a_conversation_through_a_held_job(endpoint: Endpoint, question: b
     assert not listens(endpoint.port)
 
 
+async def test_a_session_through_the_door_begins_with_the_settings_of_a_client_secret(endpoint: Endpoint):
+    platform = endpoint.platform
+    order = {"path": "/v1/realtime/client_secrets", "body": {"session": {"instructions": "Be brief."}}}
+    state = await asyncio.to_thread(platform.runsync, order)
+    assert state["status"] == "COMPLETED", state
+    headers = {"Authorization": f"Bearer {state['output']['value']}"}
+    job_id = await asyncio.to_thread(platform.run, {"path": "/v1/realtime", "headers": headers})
+    told = await asyncio.to_thread(address, platform, job_id)
+    async with (
+        AsyncOpenAI(api_key=told["token"], websocket_base_url=told["url"].removesuffix("/realtime")) as client,
+        client.realtime.connect(model="any") as connection,
+    ):
+        created = await Person(connection).until("session.created")
+    assert created["session"]["instructions"] == "Be brief."
+    assert (await asyncio.to_thread(platform.wait, job_id))["status"] == "COMPLETED"
+
+
 async def test_a_client_of_the_gateway_never_sees_the_door(endpoint: Endpoint, question: bytes):
     """The official client, told nothing but the gateway's base URL."""
     gateway = await asyncio.to_thread(start, endpoint.platform.base, RUNPOD_API_KEY="any")

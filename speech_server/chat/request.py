@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
+from speech_server.domain import voice_id
 from speech_server.transcript.languages import asked_language
 
 # Ours; the language model never sees them. `stream` is set by who asks it.
@@ -41,17 +42,12 @@ class SpeechExtras(Lenient):
 
 
 class SpokenFormat(Lenient):
-    voice: str = "alloy"
+    voice: Annotated[str, BeforeValidator(voice_id)] = "alloy"
     format: Literal["wav", "mp3", "flac", "opus", "aac", "pcm16", "pcm"] = "wav"
 
     @property
     def encoding(self) -> Literal["wav", "mp3", "flac", "opus", "aac", "pcm"]:
         return "pcm" if self.format == "pcm16" else self.format
-
-    @field_validator("voice", mode="before")
-    @classmethod
-    def _by_id(cls, value: Any) -> Any:
-        return value.get("id") if isinstance(value, dict) else value
 
 
 class ChatRequest(BaseModel):

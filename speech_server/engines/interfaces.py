@@ -50,10 +50,12 @@ class Queue(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class TranscribeOptions:
-    """How to decode. `language` is a code the model knows, or None to detect it from the first chunk."""
+    """How to decode. `language` is a code the model knows, or None to detect it from the first chunk: among
+    `languages`, where there are any."""
 
     task: Literal["transcribe", "translate"] = "transcribe"
     language: str | None = None
+    languages: tuple[str, ...] = ()
     prompt: str | None = None
     hotwords: str | None = None
     temperatures: tuple[float, ...] = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)

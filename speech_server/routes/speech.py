@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Request, Response
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from speech_server.domain import Voice
+from speech_server.domain import Voice, voice_id
 from speech_server.engines.interfaces import SpeakOptions
 from speech_server.errors import InvalidRequest
 from speech_server.models.catalog.info import TTS
@@ -24,11 +24,6 @@ FAVOURITE_VOICE = "af_heart"  # Kokoro's best; other models start with their fir
 NO_VOICE = ("", "default", "unused")  # OpenVINO Model Server's clients have to send one, and send this
 
 router = APIRouter(tags=["text to speech"], route_class=JsonRoute)
-
-
-def voice_id(value: object) -> object:
-    """OpenAI's clients may send a voice as an object with its id."""
-    return value.get("id", value) if isinstance(value, dict) else value
 
 
 def well_formed(text: str) -> str:

@@ -12,6 +12,7 @@ from starlette.requests import HTTPConnection
 
 from speech_server.chat.answers import Answers
 from speech_server.errors import ManagementOff
+from speech_server.routes.border.client_secrets import ClientSecrets
 from speech_server.routes.metrics import Metrics
 from speech_server.settings import Settings
 
@@ -44,7 +45,7 @@ class Running:
 @dataclass(frozen=True)
 class Speech:
     """`running` holds the transcriptions in work, for whoever asks how far they are; `sessions` the realtime
-    connections that are open, `answers` what voice chat has said."""
+    connections that are open, `answers` what voice chat has said, `secrets` makes and reads browsers' keys."""
 
     settings: Settings
     catalog: Catalog
@@ -54,6 +55,7 @@ class Speech:
     running: Running = field(default_factory=Running)
     sessions: set[HTTPConnection] = field(default_factory=set)
     answers: Answers = field(default_factory=Answers)
+    secrets: ClientSecrets = field(default_factory=lambda: ClientSecrets(None))
 
 
 async def speech_of(connection: HTTPConnection) -> Speech:

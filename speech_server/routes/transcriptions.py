@@ -125,6 +125,8 @@ def render(
         body = {"text": formats.dialogue(segments)}
         if form.include:
             body["logprobs"] = formats.logprob_entries(entry for segment in segments for entry in segment.logprobs)
+        if task == "transcribe":
+            body["languages"] = formats.languages(done.language)
         body["usage"] = formats.usage(done.duration)
     if who and form.speaker_embeddings:
         body["speakers"] = [formats.speaker_entry(person) for person in who.people]
@@ -152,5 +154,8 @@ async def events(speech: Speech, job: Order, task: Task) -> AsyncGenerator[dict[
         if who := await transcription.who_spoke():
             for number, segment in enumerate(await _rendering.run(attributed, segments, who.turns)):
                 yield formats.diarized_segment(number, segment)
-    done = {"type": "transcript.text.done", "text": text, "usage": formats.usage(transcription.duration)}
+    done: dict[str, Any] = {"type": "transcript.text.done", "text": text}
+    if task == "transcribe":
+        done["languages"] = formats.languages(transcription.language)
+    done["usage"] = formats.usage(transcription.duration)
     yield {**done, "logprobs": tokens if job.form.include else None}

@@ -150,6 +150,11 @@ def speaker_entry(person: Person) -> dict[str, Any]:
     return {"speaker": person.name, "seconds": number(person.seconds, 3), "embedding": voice}
 
 
+def languages(code: str | None) -> list[dict[str, str]]:
+    """As gpt-transcribe tells them; none for silence."""
+    return [{"code": code}] if code else []
+
+
 def usage(duration: float) -> dict[str, Any]:
     """What OpenAI bills: whole seconds begun."""
     return {"type": "duration", "seconds": math.ceil(round(duration, 3))}

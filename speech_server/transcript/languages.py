@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from speech_server.errors import InvalidRequest
 
 NAMES = {
@@ -34,7 +36,7 @@ OTHER_NAMES = {
 CODES = {**{name: code for code, name in NAMES.items()}, **OTHER_NAMES, **{code: code for code in NAMES}}
 
 
-def language_code(given: str) -> str:
+def language_code(given: str, param: str = "language") -> str:
     """`en` from `en`, `EN`, `en-US`, `English`. Raises InvalidRequest for what Whisper has never heard of."""
     name = given.strip().lower().replace("_", "-")
     code = CODES.get(name) or CODES.get(name.partition("-")[0])
@@ -42,7 +44,7 @@ def language_code(given: str) -> str:
         raise InvalidRequest(
             f"Unknown language '{given[:50]}': give a code such as `en` or an English name such as `english`, "
             f"one of {', '.join(NAMES)}",
-            param="language",
+            param=param,
             code="invalid_language",
         )
     return code
@@ -51,3 +53,16 @@ def language_code(given: str) -> str:
 def asked_language(given: str | None) -> str | None:
     """The code; None where the language is to be found out, which many clients write as `auto`."""
     return language_code(given) if given and given.strip().lower() != "auto" else None
+
+
+def asked_languages(given: Sequence[str], language: str | None) -> tuple[str, ...]:
+    """The codes among which the language is to be found out; none where it may be any. Raises InvalidRequest, also
+    where `language` says already which it is and is not among them."""
+    codes = tuple(dict.fromkeys(language_code(name, "languages") for name in given))
+    if language and codes and language not in codes:
+        raise InvalidRequest(
+            f"language is '{language}' and languages are {', '.join(codes)}: leave one out",
+            param="languages",
+            code="invalid_language",
+        )
+    return codes

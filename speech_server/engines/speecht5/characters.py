@@ -28,7 +28,7 @@ class _Alphabet(BaseModel):
     vocab: dict[str, _Token]
 
 
-class _Tokenizer(BaseModel):
+class _CharacterTokenizer(BaseModel):
     """What is read of a tokenizer.json."""
 
     model: _Alphabet
@@ -76,7 +76,7 @@ def read_characters(file: Path) -> Characters:
             content = opened.read(_LARGEST_FILE + 1)
         if len(content) > _LARGEST_FILE:
             raise ModelBroken(f"{file} has more than {_LARGEST_FILE} bytes: it is no list of characters")
-        numbers = _Tokenizer.model_validate(from_json(content)).model.vocab
+        numbers = _CharacterTokenizer.model_validate(from_json(content)).model.vocab
     except OSError as error:
         raise ModelBroken(f"{file} cannot be read ({error.strerror})") from error
     except ValidationError as error:

@@ -51,7 +51,7 @@ class Decoder:
 
     def detect_languages(self, jobs: list[Job]) -> list[tuple[str, float]]:
         found = self.model.detect_language(_join([job.encoded for job in jobs]))
-        return [(best[0][0][2:-2], float(best[0][1])) for best in found]
+        return [_likeliest(best, job.request.options.languages) for best, job in zip(found, jobs, strict=True)]
 
     def decode(self, jobs: list[Job]) -> list[Attempt]:
         """One attempt for each job; all of one kind, languages known."""
@@ -85,6 +85,12 @@ def _attempt(job: Job, result: Any, temperature: float) -> Attempt:
     # The score is a mean over the tokens without the end mark, which Whisper's own mean counts.
     mean = result.scores[0] * len(tokens) / (len(tokens) + 1)
     return Attempt(tokens, text, temperature, mean, get_compression_ratio(text), result.no_speech_prob)
+
+
+def _likeliest(found: list[tuple[str, float]], languages: tuple[str, ...]) -> tuple[str, float]:
+    """Of the languages asked for; `found` begins with the likeliest of all."""
+    coded = [(token[2:-2], float(probability)) for token, probability in found]
+    return next((entry for entry in coded if entry[0] in languages), coded[0])
 
 
 def _join(views: list[Any]) -> Any:

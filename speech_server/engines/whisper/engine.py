@@ -83,13 +83,24 @@ class WhisperTranscriber:
             raise InvalidRequest(
                 f"the model does not know the language '{options.language}': use one of {known}", param="language"
             )
+        if options.languages:
+            options = replace(options, languages=self._known(options.languages))
         if self._beam_size and options.beam_size > 1:  # 1 was asked for to be quick
             options = replace(options, beam_size=self._beam_size)
         sample = self._decoder.tokenizer(options.task, "en")
         request = Request(options, self._short_windows, len(self._decoder.prompt(sample, options)))
-        if options.language or len(self.languages) == 1:
-            self._set_language(request, options.language or "en", 1.0)
+        if only := options.language or self._only_language(options):
+            self._set_language(request, only, 1.0)
         return request
+
+    def _known(self, languages: tuple[str, ...]) -> tuple[str, ...]:
+        if known := tuple(code for code in languages if code in self.languages):
+            return known
+        raise InvalidRequest(f"the model knows none of the languages {', '.join(languages)}", param="languages")
+
+    def _only_language(self, options: TranscribeOptions) -> str | None:
+        possible = options.languages or tuple(self.languages)
+        return possible[0] if len(possible) == 1 else None
 
     def _set_language(self, request: Request, language: str, probability: float) -> None:
         request.language, request.language_probability = language, probability

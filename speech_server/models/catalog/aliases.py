@@ -1,12 +1,24 @@
-"""model_aliases.json: a user's own names for models, in Speaches' format {"alias": "model id"}."""
+"""Other names for models: OpenAI's, by a rule, and a user's own in model_aliases.json, {"alias": "model id"}."""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
 from speech_server.errors import ConfigurationInvalid
+
+_SNAPSHOT = r"(?:-\d{4}-\d{2}-\d{2}|-\d{4}|-latest)?"
+_HEARING = re.compile(rf"(?:whisper-1|gpt-(?:[a-z0-9.]+-)*(?:transcribe|whisper)(?:-diarize)?){_SNAPSHOT}")
+_SPEAKING = re.compile(rf"(?:tts-1(?:-hd)?|gpt-(?:[a-z0-9.]+-)*tts){_SNAPSHOT}")
+
+
+def openai_family(name: str) -> str | None:
+    """Which models of the catalog do what OpenAI's model of that name does, whatever its version and date."""
+    if _HEARING.fullmatch(name):
+        return "whisper"
+    return "kokoro" if _SPEAKING.fullmatch(name) else None
 
 
 def read_aliases(path: Path) -> Mapping[str, str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from speech_server.engines.interfaces import EngineArgs
 from speech_server.errors import ConfigurationInvalid, ModelBroken, ModelNotFound
-from speech_server.models.catalog.aliases import read_aliases
+from speech_server.models.catalog.aliases import openai_family, read_aliases
 from speech_server.models.catalog.arguments import configured_args
 from speech_server.models.catalog.ids import is_model_id, require_model_id
 from speech_server.models.catalog.info import ModelInfo, Task
@@ -95,7 +95,7 @@ class Catalog:
         name = self._follow(name)
         if name in self._listed:
             return name
-        if family := self._data["aliases"].get(name):
+        if family := self._data["aliases"].get(name) or openai_family(name):
             return self.best_of(family)
         if name.startswith("silero_vad"):
             return SILERO

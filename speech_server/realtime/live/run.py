@@ -23,6 +23,7 @@ from speech_server.settings import Settings
 if TYPE_CHECKING:
     from speech_server.models.loader import Loader
 
+CLOCK = time.time
 MOST_PENDING = 4  # turns waiting for their text, beyond which no more audio is heard
 BATCH = 64 * 1024  # characters heard at once: a second of audio
 LONGEST_INLINE = 256 * 1024  # characters of JSON that may be parsed on the event loop
@@ -60,7 +61,7 @@ async def run_session(
     """
     session = Session(
         config,
-        time.time,
+        CLOCK,
         beta=beta,
         lifetime=settings.realtime_max_seconds,
         longest_turn=settings.realtime_max_turn_seconds,
@@ -97,7 +98,7 @@ class Live:
         self._inbox = Bounded(READ_AHEAD)
 
     def start(self, tasks: asyncio.TaskGroup) -> None:
-        for part in (self._read(), self._obey(), self._write(), self._limit()):
+        for part in (self._read(), self._obey(), self._write(), self._watch(), self._limit()):
             tasks.create_task(part)
 
     async def _read(self) -> None:
@@ -121,6 +122,18 @@ class Live:
                         await self._socket.send(cast(str, text))
                 except TimeoutError:
                     raise SessionOver("client_too_slow") from None
+
+    async def _watch(self) -> None:
+        """Wakes the session when it is due to do something that nobody asked for."""
+        while True:
+            due = self._session.due
+            try:
+                async with asyncio.timeout(None if due is None else max(0.0, due - CLOCK())):
+                    await self._crew.due_changes(due)
+            except TimeoutError:
+                await self._crew.outbox.room()
+                self._session.tick()
+                self._crew.flush()
 
     async def _limit(self) -> None:
         most = self._settings.realtime_max_seconds

@@ -8,16 +8,16 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from speech_server.audio.resample import Resampler
-from speech_server.domain import RATE, Samples, SpeechChunk, VadOptions
+from speech_server.domain import RATE, Samples, Segment, SpeechChunk, VadOptions
 from speech_server.engines.cores import core_count
 from speech_server.engines.interfaces import TranscribeOptions, Transcriber
 from speech_server.errors import Busy
 from speech_server.models.transcribers import transcriber
 from speech_server.realtime.live.ear import decode, decode_base64
-from speech_server.realtime.protocol.config import TranscriptionSettings
 from speech_server.realtime.protocol.events import ProtocolError
-from speech_server.realtime.protocol.outputs import Transcribe, TranscribeUpload
+from speech_server.realtime.protocol.outputs import Transcribe, TranscribeUpload, Written
 from speech_server.speech_to_text import bounded, transcribe_samples
+from speech_server.transcript.languages import asked_languages
 
 if TYPE_CHECKING:
     from speech_server.models.loader import Loader
@@ -50,48 +50,59 @@ class Load:
 _load = Load()
 
 
-async def carry_out(work: Transcribe | TranscribeUpload, loader: Loader, *, max_seconds: float) -> tuple[str, float]:
-    """The text and the seconds of audio it is of. Raises SpeechError, and ProtocolError for a bad upload, or one of
-    more than `max_seconds`.
+async def carry_out(work: Transcribe | TranscribeUpload, loader: Loader, *, max_seconds: float) -> Written:
+    """Raises SpeechError, and ProtocolError for a bad upload, or one of more than `max_seconds`.
 
     A guess raises Busy when its time is better spent on others.
     """
-    options = _options(work.settings, final=not isinstance(work, Transcribe) or work.final)
+    options = _options(work, final=not isinstance(work, Transcribe) or work.final)
     async with transcriber(loader, work.settings.model, options) as engine:
         if isinstance(work, Transcribe):
             with _load.counted(final=work.final):
-                text = await _transcribe_piece(work.samples, engine, options)
-            return text, len(work.samples) / RATE
+                segments, language = await _transcribe_piece(work.samples, engine, options)
+            return _written(segments, len(work.samples) / RATE, language)
         async with loader.detector() as detector:
             blocks = _decoded(work, max_seconds)
             transcription = transcribe_samples(blocks, engine, options, detector, VadOptions())
             async with aclosing(transcription):
-                text = "".join([segment.text async for segment in transcription])
-        return text.strip(), transcription.duration
+                segments = [segment async for segment in transcription]
+        return _written(segments, transcription.duration, transcription.language, strip=True)
 
 
-def _options(settings: TranscriptionSettings, *, final: bool) -> TranscribeOptions:
+def _written(segments: list[Segment], seconds: float, language: str | None, *, strip: bool = False) -> Written:
+    text = "".join(segment.text for segment in segments)
+    logprobs = tuple(entry for segment in segments for entry in segment.logprobs)
+    return Written(text.strip() if strip else text, seconds, language, logprobs)
+
+
+def _options(work: Transcribe | TranscribeUpload, *, final: bool) -> TranscribeOptions:
     """The final text gets the decoder's whole care; a guess is worth one quick pass."""
+    settings = work.settings
     options = TranscribeOptions(
         language=settings.language,
+        languages=asked_languages(settings.languages or (), settings.language),
         prompt=settings.prompt,
         hotwords=", ".join(settings.keywords or ()) or None,
         without_timestamps=True,
+        logprobs=work.logprobs,
     )
     return bounded(options if final else replace(options, beam_size=1, temperatures=(0.0,)))
 
 
-async def _transcribe_piece(samples: Samples, transcriber: Transcriber, options: TranscribeOptions) -> str:
-    """Of one piece, at most 30 s: straight to the engine."""
+async def _transcribe_piece(
+    samples: Samples, transcriber: Transcriber, options: TranscribeOptions
+) -> tuple[list[Segment], str | None]:
+    """Of one piece, at most 30 s: straight to the engine. The language is None where nothing was heard."""
 
     async def one() -> AsyncIterator[SpeechChunk]:
         yield SpeechChunk(samples, 0.0)
 
-    texts = []
-    transcripts = transcriber.transcribe(one(), options)
-    async for transcript in transcripts:
-        texts += [segment.text for segment in transcript.segments]
-    return "".join(texts)
+    segments: list[Segment] = []
+    language = None
+    async for transcript in transcriber.transcribe(one(), options):
+        segments += transcript.segments
+        language = transcript.language
+    return segments, language if segments else None
 
 
 def _decoded(work: TranscribeUpload, max_seconds: float) -> Iterator[Samples]:

@@ -54,7 +54,7 @@ class Crew:
         self._model: LanguageModel | None = None
         self._working: dict[int | str, asyncio.Task[None]] = {}  # by job or response
         self._held: dict[tuple[str, ModelTask], asyncio.Task[None]] = {}
-        self._less = asyncio.Event()
+        self._flushed = asyncio.Event()
 
     def flush(self) -> None:
         """Send what the session has to say, start and stop the work it wants done."""
@@ -62,13 +62,19 @@ class Crew:
             self._post(event)
         for work in self._session.take_work():
             self._start(work)
-        self._less.set()
+        self._flushed.set()
 
     async def fewer_pending(self, most: int) -> None:
         """Wait until fewer than `most` turns wait for their text."""
         while self._session.pending >= most:
-            self._less.clear()
-            await self._less.wait()
+            self._flushed.clear()
+            await self._flushed.wait()
+
+    async def due_changes(self, due: float | None) -> None:
+        """Wait until the session is due at another time than this."""
+        while self._session.due == due:
+            self._flushed.clear()
+            await self._flushed.wait()
 
     def hold_models(self) -> None:
         """Load what the session will need, and keep it in memory while it lasts: nobody waits for it later."""
@@ -115,14 +121,16 @@ class Crew:
 
     async def _transcribe(self, work: Transcribe | TranscribeUpload) -> None:
         try:
-            text, seconds = await carry_out(work, self._loader, max_seconds=self._settings.max_audio_seconds)
+            written = await carry_out(work, self._loader, max_seconds=self._settings.max_audio_seconds)
         except SpeechError as error:
             self._session.transcription_failed(work.job, describe(error))
         except ProtocolError as error:
             details = {"type": "invalid_request_error", "code": error.code, "message": error.message}
             self._session.transcription_failed(work.job, {**details, "param": error.param})
         else:
-            self._session.transcribed(work.job, text, seconds)
+            self._session.transcribed(
+                work.job, written.text, written.seconds, language=written.language, logprobs=written.logprobs
+            )
         self._working.pop(work.job, None)
         self.flush()
 

@@ -5,9 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    field_validator,
+    model_validator,
+)
 
-from speech_server.transcript.languages import asked_language
+from speech_server.domain import voice_id
+from speech_server.transcript.languages import asked_language, asked_languages
 
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=256)]
 Modality = Literal["text", "audio"]
@@ -41,16 +51,20 @@ AudioFormat = Annotated[PcmFormat | G711Format, Field(discriminator="type")]
 class TranscriptionSettings(Strict):
     model: Name = "whisper-1"
     language: str | None = None
+    languages: tuple[str, ...] | None = None  # it is one of these
     prompt: str | None = None
-    # Accepted for newer clients; `keywords` become Whisper's hotwords.
-    keywords: tuple[str, ...] | None = None
-    languages: tuple[str, ...] | None = None
-    delay: str | None = None
+    keywords: tuple[str, ...] | None = None  # become Whisper's hotwords
+    delay: Literal["minimal", "low", "medium", "high", "xhigh"] | None = None  # accepted, ignored
 
     @field_validator("language")
     @classmethod
     def _known_language(cls, value: str | None) -> str | None:
         return asked_language(value)
+
+    @model_validator(mode="after")
+    def _known_languages(self) -> TranscriptionSettings:
+        asked_languages(self.languages or (), self.language)
+        return self
 
 
 class ServerVad(Strict):
@@ -60,7 +74,7 @@ class ServerVad(Strict):
     prefix_padding_ms: int = Field(300, ge=0, le=5_000)
     create_response: bool = True
     interrupt_response: bool = True
-    idle_timeout_ms: int | None = None  # accepted, ignored
+    idle_timeout_ms: int | None = Field(None, ge=1_000, le=600_000)
 
 
 class SemanticVad(Strict):
@@ -70,11 +84,18 @@ class SemanticVad(Strict):
     interrupt_response: bool = True
 
 
+class NoiseReduction(Strict):
+    """Accepted, ignored: there is no filter."""
+
+    type: Literal["near_field", "far_field"] | None = None
+    strength: float | None = None
+
+
 class AudioInput(Strict):
     format: AudioFormat = PcmFormat()
     transcription: TranscriptionSettings | None = TranscriptionSettings()
     turn_detection: Annotated[ServerVad | SemanticVad, Field(discriminator="type")] | None = ServerVad()
-    noise_reduction: Mapping[str, Any] | None = None  # accepted, ignored
+    noise_reduction: NoiseReduction | None = None
 
     @property
     def spoken(self) -> TranscriptionSettings:
@@ -97,7 +118,7 @@ class AudioInput(Strict):
 class AudioOutput(Strict):
     format: AudioFormat = PcmFormat()
     model: Name = "tts-1"  # ours: OpenAI's models speak by themselves
-    voice: Name = "alloy"
+    voice: Annotated[Name, BeforeValidator(voice_id)] = "alloy"
     speed: float = Field(1.0, ge=0.25, le=4.0)
 
 
@@ -117,6 +138,27 @@ class Tool(BaseModel):
     parameters: Mapping[str, Any] | None = None
 
 
+class Reasoning(Strict):
+    """Goes to the language model as `reasoning_effort`."""
+
+    effort: Literal["minimal", "low", "medium", "high", "xhigh"] | None = None
+
+
+def _no_server_of_tools(choice: str | Mapping[str, Any]) -> str | Mapping[str, Any]:
+    if isinstance(choice, Mapping) and choice.get("type") == "mcp":
+        raise ValueError("there are no MCP tools here: name a function")
+    return choice
+
+
+def _no_stored_prompt(prompt: object) -> None:
+    if prompt is not None:
+        raise ValueError("prompts that OpenAI keeps are not known here: send the text as `instructions`")
+
+
+ToolChoice = Annotated[str | Mapping[str, Any], AfterValidator(_no_server_of_tools)]
+StoredPrompt = Annotated[Any, AfterValidator(_no_stored_prompt)]
+
+
 class SessionConfig(Strict):
     """The session in the GA shape. The last group is accepted for OpenAI's clients and changes nothing."""
 
@@ -126,20 +168,24 @@ class SessionConfig(Strict):
     output_modalities: tuple[Modality, ...] = Field(("audio",), min_length=1)
     audio: Audio = Audio()
     tools: tuple[Tool, ...] = ()
-    tool_choice: str | Mapping[str, Any] = "auto"
+    tool_choice: ToolChoice = "auto"
+    parallel_tool_calls: bool | None = None
+    reasoning: Reasoning | None = None
     temperature: float | None = Field(None, ge=0, le=2)
     max_output_tokens: Annotated[int, Field(ge=1)] | Literal["inf"] = "inf"
-    include: tuple[str, ...] | None = None
+    include: tuple[Literal["item.input_audio_transcription.logprobs"], ...] | None = None
+    prompt: StoredPrompt = None
 
-    parallel_tool_calls: bool | None = None
-    prompt: Mapping[str, Any] | None = None
-    reasoning: Mapping[str, Any] | None = None
     tracing: Any = None
     truncation: Any = None
 
     @property
     def speaks(self) -> bool:
         return "audio" in self.output_modalities
+
+    @property
+    def shows_logprobs(self) -> bool:
+        return bool(self.include)
 
     def updated(self, patch: Mapping[str, Any]) -> SessionConfig:
         """This session with the fields in `patch` changed and all others kept. Raises pydantic's ValidationError."""

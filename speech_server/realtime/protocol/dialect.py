@@ -37,7 +37,9 @@ _EVENTS = {
     "response.output_audio_transcript.done": "response.audio_transcript.done",
     "conversation.item.added": "conversation.item.created",
     "conversation.item.done": None,  # GA only
+    "input_audio_buffer.timeout_triggered": None,
 }
+_NEWER = ("languages",)  # fields of events that the beta protocol does not have
 _CONTENT = {"output_text": "text", "output_audio": "audio"}
 
 
@@ -106,7 +108,7 @@ def beta_event(event: dict[str, Any]) -> dict[str, Any] | None:
     kind = _EVENTS.get(event["type"], event["type"])
     if kind is None:
         return None
-    event = event | {"type": kind}
+    event = {name: value for name, value in event.items() if name not in _NEWER} | {"type": kind}
     if "session" in event:
         event["session"] = beta_session(event["session"])
     if "item" in event:

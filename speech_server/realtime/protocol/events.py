@@ -11,9 +11,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from speech_server.realtime.protocol.config import Audio, Modality, Tool
+from speech_server.realtime.protocol.config import Audio, Modality, Reasoning, StoredPrompt, Tool, ToolChoice
 from speech_server.realtime.protocol.dialect import ga_patch
-from speech_server.realtime.protocol.items import Item
+from speech_server.realtime.protocol.items import Item, ItemReference
 
 # Python's reader of JSON holds everything else up while it works: a message of audio is one value, and read at once.
 MAX_APPEND_BYTES = 15 * 1024 * 1024  # OpenAI's limit for one append event
@@ -90,11 +90,14 @@ class ResponseParams(BaseModel):
     output_modalities: tuple[Modality, ...] | None = Field(None, min_length=1)
     audio: Audio | None = None
     tools: tuple[Tool, ...] | None = None
-    tool_choice: str | dict[str, Any] | None = None
+    tool_choice: ToolChoice | None = None
+    parallel_tool_calls: bool | None = None
+    reasoning: Reasoning | None = None
     temperature: float | None = Field(None, ge=0, le=2)
     max_output_tokens: Annotated[int, Field(ge=1)] | Literal["inf"] | None = None
-    input: tuple[Item, ...] | None = None
+    input: tuple[Annotated[Item | ItemReference, Field(discriminator="type")], ...] | None = None
     metadata: dict[str, str] | None = None
+    prompt: StoredPrompt = None
 
 
 class ResponseCreate(ClientEvent):

@@ -23,6 +23,7 @@ class Part(BaseModel):
     transcript: str | None = None
     audio: str | None = None
     image_url: str | None = None
+    detail: Literal["auto", "low", "high"] | None = None  # of the image
 
     @property
     def words(self) -> str:
@@ -87,6 +88,13 @@ class FunctionCallOutput(BaseModel):
     output: str
 
 
+class ItemReference(BaseModel):
+    """An item of the conversation, named by its id in a response's `input`."""
+
+    type: Literal["item_reference"]
+    id: ItemId
+
+
 Item = Annotated[Message | FunctionCall | FunctionCallOutput, Field(discriminator="type")]
 
 
@@ -119,7 +127,7 @@ def _chat_content(message: Message) -> str | list[dict[str, Any]]:
     if not any(part.image_url for part in message.content):
         return message.words
     return [
-        {"type": "image_url", "image_url": {"url": part.image_url}}
+        {"type": "image_url", "image_url": {"url": part.image_url} | ({"detail": part.detail} if part.detail else {})}
         if part.image_url
         else {"type": "text", "text": part.words}
         for part in message.content

@@ -6,7 +6,7 @@ import secrets
 from dataclasses import dataclass, field
 from typing import Any
 
-from speech_server.domain import Samples
+from speech_server.domain import Samples, TokenLogprob
 from speech_server.realtime.protocol.config import AudioFormat, TranscriptionSettings
 from speech_server.realtime.protocol.events import ProtocolError
 
@@ -19,6 +19,7 @@ class Transcribe:
     samples: Samples
     settings: TranscriptionSettings
     final: bool
+    logprobs: bool = False
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,17 @@ class TranscribeUpload:
     audio: tuple[str, ...]
     format: AudioFormat
     settings: TranscriptionSettings
+    logprobs: bool = False
+
+
+@dataclass(frozen=True)
+class Written:
+    """What an engine made of one of these."""
+
+    text: str
+    seconds: float
+    language: str | None = None
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -63,6 +63,11 @@ class Listener:
     def speaking(self) -> bool:
         return self._utterance is not None and self._detector is not None
 
+    @property
+    def heard(self) -> int:
+        """Samples, since the session began."""
+        return self._audio.end
+
     def configure(self, settings: AudioInput) -> None:
         self._transcripts.settings = settings
         if settings.vad != self._vad:
@@ -167,6 +172,21 @@ class Listener:
         if utterance.open.job is None:
             self._finish_piece(utterance, max(at, self._position))
         self._utterance, self._silent_since, self._free_from = None, None, at
+        self._commit(utterance)
+
+    def time_out(self, start: int) -> None:
+        """Nobody has spoken since the sample `start`: the silence is a turn without words."""
+        utterance = Utterance(new_id("item"), start)
+        self._out.emit(
+            "input_audio_buffer.timeout_triggered",
+            audio_start_ms=_ms(start),
+            audio_end_ms=_ms(self._audio.end),
+            item_id=utterance.item_id,
+        )
+        self._finish_piece(utterance, self._audio.end)
+        self._commit(utterance)
+
+    def _commit(self, utterance: Utterance) -> None:
         message = Message(id=utterance.item_id, role="user", content=[Part(type="input_audio")])
         previous = self._conversation.add(message)
         self._out.emit("input_audio_buffer.committed", previous_item_id=previous, item_id=utterance.item_id)

@@ -2,30 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from speech_server.realtime.protocol.config import SessionConfig
 from speech_server.realtime.protocol.events import ProtocolError, ResponseParams
-from speech_server.realtime.protocol.items import Message, chat_messages
+from speech_server.realtime.protocol.items import ItemReference, Message, chat_messages
 from speech_server.realtime.protocol.outputs import Outputs, ReplyVoice, StopGenerating
-from speech_server.realtime.state.conversation import Conversation, check_size
+from speech_server.realtime.state.conversation import AnyItem, Conversation, check_size
 from speech_server.realtime.state.reply import Reason, Reply, heard_text
 
+SILENCE = "(silence)"
 REMEMBERED = 32  # replies whose audio can still be truncated
 
 
 class Replies:
+    """`on_end` is told how each response ended."""
+
     def __init__(
-        self, config: SessionConfig, outputs: Outputs, conversation: Conversation, *, max_sessions: int
+        self,
+        config: SessionConfig,
+        outputs: Outputs,
+        conversation: Conversation,
+        *,
+        max_sessions: int,
+        on_end: Callable[[str], None],
     ) -> None:
+        self._on_end = on_end
         self.config = config
         self._out = outputs
         self._conversation = conversation
         self._max_sessions = max_sessions
         self._active: Reply | None = None
-        self._started = False
+        self._started = self._silence = False
         self._params = ResponseParams()
+        self._input: list[AnyItem] | None = None  # what the model reads instead of the conversation
         self._spoken: dict[str, Reply] = {}  # by message id
         self._last_id: str | None = None
 
@@ -35,8 +46,10 @@ class Replies:
 
     # --- beginning ---
 
-    def create(self, params: ResponseParams, *, sessions: int) -> None:
-        """Raises ProtocolError when one is under way. `sessions`: how many the server has open."""
+    def create(self, params: ResponseParams, *, sessions: int, silence: bool = False) -> None:
+        """Raises ProtocolError when one is under way. `sessions`: how many the server has open; `silence`: what is to
+        be answered is that nobody says anything.
+        """
         if self._active is not None:
             raise ProtocolError(
                 f"The response {self._active.id} is still under way: cancel it or wait for response.done",
@@ -44,12 +57,9 @@ class Replies:
             )
         if self.config.type == "transcription":
             raise ProtocolError("A transcription session gives no responses", code="invalid_session_type")
-        for item in params.input or ():
-            if isinstance(item, Message):
-                item.take_audio()  # the language model reads text
-        check_size(params.input or (), "response.input")
+        self._input = None if params.input is None else self._read_from(params.input)
         speaks = "audio" in (params.output_modalities or self.config.output_modalities)
-        self._params, self._started = params, False
+        self._params, self._started, self._silence = params, False, silence
         reply = Reply(
             self._out, self._conversation, {}, self._voice(params) if speaks else None, params.conversation == "auto",
             params.metadata,
@@ -58,6 +68,15 @@ class Replies:
         self._out.emit("response.created", response=reply.describe("in_progress"))
         limit = {"name": "requests", "limit": self._max_sessions, "remaining": self._max_sessions - sessions}
         self._out.emit("rate_limits.updated", rate_limits=[limit | {"reset_seconds": 0.0}])
+
+    def _read_from(self, given: Sequence[AnyItem | ItemReference]) -> list[AnyItem]:
+        """References become the items they name, whose texts are read when all is transcribed."""
+        items = [self._conversation.get(item.id) if isinstance(item, ItemReference) else item for item in given]
+        for item in items:
+            if isinstance(item, Message):
+                item.take_audio()  # the language model reads text
+        check_size(items, "response.input")
+        return items
 
     def proceed(self) -> None:
         """Everything said so far is transcribed: the language model can be asked."""
@@ -75,21 +94,30 @@ class Replies:
 
     def _body(self, params: ResponseParams) -> dict[str, Any]:
         config = self.config
-        items = list(self._conversation) if params.input is None else list(params.input)
+        items = list(self._conversation) if self._input is None else self._input
         instructions = config.instructions if params.instructions is None else params.instructions
-        body: dict[str, Any] = {"model": config.model, "messages": chat_messages(items, instructions), "stream": True}
+        messages = chat_messages(items, instructions)
+        if self._silence:  # many models go on with their own last words when nobody answers them
+            messages.append({"role": "user", "content": SILENCE})
+        body: dict[str, Any] = {"model": config.model, "messages": messages, "stream": True}
         temperature = config.temperature if params.temperature is None else params.temperature
         if temperature is not None:
             body["temperature"] = temperature
         limit = params.max_output_tokens or config.max_output_tokens
         if limit != "inf":
             body["max_tokens"] = limit
+        reasoning = params.reasoning or config.reasoning
+        if reasoning is not None and reasoning.effort:
+            body["reasoning_effort"] = reasoning.effort
         tools = config.tools if params.tools is None else params.tools
         if tools:
             body["tools"] = [
                 {"type": "function", "function": tool.model_dump(exclude={"type"}, exclude_none=True)} for tool in tools
             ]
             body["tool_choice"] = _chat_tool_choice(params.tool_choice or config.tool_choice)
+            parallel = config.parallel_tool_calls if params.parallel_tool_calls is None else params.parallel_tool_calls
+            if parallel is not None:
+                body["parallel_tool_calls"] = parallel
         return body
 
     # --- what the engines answer ---
@@ -103,6 +131,7 @@ class Replies:
         if reply is None:
             return
         reply.finish(status, details, usage)
+        self._on_end(status)
         if reply.message_id is not None and reply.kept and reply.voice:
             self._spoken[reply.message_id] = reply
             while len(self._spoken) > REMEMBERED:

@@ -6,19 +6,21 @@ The driver (live.py) calls `receive` with what the client sent, `hear` with what
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from pydantic import ValidationError
 
+from speech_server.domain import TokenLogprob
 from speech_server.errors import InvalidRequest
 from speech_server.realtime.protocol import events
 from speech_server.realtime.protocol.config import SessionConfig
 from speech_server.realtime.protocol.dialect import beta_event, ga_patch, is_beta_session
 from speech_server.realtime.protocol.events import AnyClientEvent, ProtocolError
 from speech_server.realtime.protocol.items import Message, wire
-from speech_server.realtime.protocol.outputs import ListenFor, Outputs, Work, new_id
+from speech_server.realtime.protocol.outputs import ListenFor, Outputs, Work, Written, new_id
 from speech_server.realtime.state.conversation import Conversation
+from speech_server.realtime.state.idle import Idle
 from speech_server.realtime.state.listening import Heard, Listener
 from speech_server.realtime.state.replies import Replies
 from speech_server.realtime.state.transcripts import Transcripts
@@ -45,8 +47,13 @@ class Session:
         self._expires_at = int(clock() + lifetime)
         self._out = Outputs()
         self._conversation = Conversation()
-        self._replies = Replies(config, self._out, self._conversation, max_sessions=max_sessions)
+        self._clock = clock
+        self._idle = Idle(clock)
+        self._replies = Replies(
+            config, self._out, self._conversation, max_sessions=max_sessions, on_end=self._on_reply_end
+        )
         self._transcripts = Transcripts(config.audio.input, self._out, clock, self._on_text)
+        self._transcripts.logprobs = config.shows_logprobs
         self._listener = Listener(
             config.audio.input,
             self._out,
@@ -81,6 +88,27 @@ class Session:
         for error in heard.refused:
             self._out.refuse(error)
         self._listener.hear(heard)
+        self._idle.hear(self._listener.heard)
+        self._proceed()
+
+    @property
+    def due(self) -> float | None:
+        """When `tick` has something to do, on the session's clock."""
+        vad = self.config.audio.input.vad
+        if vad is None or vad.idle_timeout_ms is None:
+            return None
+        busy = self._replies.active or self._listener.speaking or self.pending
+        return None if busy else self._idle.due(vad.idle_timeout_ms)
+
+    def tick(self) -> None:
+        """After too long a silence it is the language model's turn again."""
+        if (due := self.due) is None or due > self._clock():
+            return
+        self._idle.end()
+        self._listener.time_out(self._idle.position)
+        vad = self.config.audio.input.vad
+        if vad is not None and vad.create_response:
+            self._replies.create(events.ResponseParams(), sessions=self._sessions(), silence=True)
         self._proceed()
 
     def refuse(self, error: ProtocolError) -> None:
@@ -95,8 +123,16 @@ class Session:
             self._out.refuse(error)
         self._proceed()
 
-    def transcribed(self, job: int, text: str, seconds: float) -> None:
-        self._transcripts.done(job, text, seconds)
+    def transcribed(
+        self,
+        job: int,
+        text: str,
+        seconds: float,
+        *,
+        language: str | None = None,
+        logprobs: Sequence[TokenLogprob] = (),
+    ) -> None:
+        self._transcripts.done(job, Written(text, seconds, language, tuple(logprobs)))
         self._proceed()
 
     def transcription_failed(self, job: int, error: dict[str, Any]) -> None:
@@ -109,6 +145,7 @@ class Session:
 
     def reply_audio(self, response_id: str, data: str, sentence: str, start_ms: float, end_ms: float) -> None:
         if reply := self._replies.get(response_id):
+            self._idle.play((end_ms - reply.audio_ms) / 1000)
             reply.audio(data, sentence, start_ms, end_ms)
 
     def reply_call(self, response_id: str, index: int, call_id: str | None, name: str | None, arguments: str) -> None:
@@ -136,7 +173,14 @@ class Session:
         if self._transcripts.pending == 0:
             self._replies.proceed()
 
+    def _on_reply_end(self, status: str) -> None:
+        if status in ("completed", "incomplete"):
+            self._idle.begin(self._listener.heard)
+        else:
+            self._idle.end()
+
     def _on_speech(self) -> None:
+        self._idle.end()
         vad = self.config.audio.input.vad
         if vad is not None and vad.interrupt_response:
             self._replies.cancel("turn_detected")
@@ -148,6 +192,8 @@ class Session:
         idle = not self._replies.active and not self._listener.speaking
         if answers and idle and understood and message.words:
             self._replies.create(events.ResponseParams(), sessions=self._sessions())
+        elif idle:
+            self._idle.go_on(self._listener.heard)
 
     # --- client events ---
 
@@ -193,6 +239,7 @@ class Session:
         before, self.config = self.config, self.updated(event)
         config = self.config
         self._replies.config = config
+        self._transcripts.logprobs = config.shows_logprobs
         self._listener.configure(config.audio.input)
         if config.audio.input.format != before.audio.input.format:
             self._out.do(ListenFor(config.audio.input.format))

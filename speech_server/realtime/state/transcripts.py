@@ -10,8 +10,9 @@ from speech_server.domain import Samples
 from speech_server.realtime.protocol.config import AudioInput
 from speech_server.realtime.protocol.events import MAX_APPEND_BYTES, ProtocolError
 from speech_server.realtime.protocol.items import Message, wire
-from speech_server.realtime.protocol.outputs import Outputs, StopTranscribing, Transcribe, TranscribeUpload
+from speech_server.realtime.protocol.outputs import Outputs, StopTranscribing, Transcribe, TranscribeUpload, Written
 from speech_server.realtime.state.utterance import Stretch, Utterance
+from speech_server.transcript.formats import languages, logprob_entries
 
 # Characters of base64 that may wait for their text in one session: one message of OpenAI's largest size.
 MAX_WAITING_AUDIO = MAX_APPEND_BYTES * 4 // 3 + 4
@@ -45,6 +46,7 @@ class Transcripts:
         on_text: Callable[[Message, bool], None],
     ) -> None:
         self.settings = settings
+        self.logprobs = False  # whether they are shown
         self._out = outputs
         self._clock = clock
         self._on_text = on_text
@@ -76,7 +78,7 @@ class Transcripts:
             piece.job, piece.text = 0, ""
             return
         piece.job = self._new_job(utterance, piece, final=True)
-        self._out.do(Transcribe(piece.job, samples, self.settings.spoken, final=True))
+        self._out.do(Transcribe(piece.job, samples, self.settings.spoken, final=True, logprobs=self.logprobs))
 
     def check_room(self, audio: Sequence[str]) -> None:
         """Raises ProtocolError for more audio than may wait."""
@@ -97,7 +99,8 @@ class Transcripts:
         utterance = Utterance(message.id, 0, part=part)
         utterance.open.job = self._new_job(utterance, utterance.open, final=True)
         self._waiting[message.id] = Waiting(message, previous, sum(map(len, audio)))
-        self._out.do(TranscribeUpload(utterance.open.job, audio, self.settings.format, self.settings.spoken))
+        work = TranscribeUpload(utterance.open.job, audio, self.settings.format, self.settings.spoken, self.logprobs)
+        self._out.do(work)
 
     def reopen(self, piece: Stretch) -> None:
         """Speech went on: the piece is not final after all."""
@@ -137,19 +140,19 @@ class Transcripts:
         self._waiting[utterance.item_id] = Waiting(message, previous)
         self._settle(utterance)
 
-    def done(self, number: int, text: str, seconds: float) -> None:
+    def done(self, number: int, written: Written) -> None:
         job = self._jobs.pop(number, None)
         if job is None:
             return  # stopped meanwhile
         if job.final:
-            job.piece.text = text
-            self._settle(job.utterance, seconds)
+            job.piece.text, job.piece.language, job.piece.logprobs = written.text, written.language, written.logprobs
+            self._settle(job.utterance, written.seconds)
             return
         self._guess = None
         # At most half the time goes into guessing, however slow the machine is.
         now = self._clock()
         self._next_guess = now + (now - job.started)
-        self._delta(job.utterance, job.piece.deltas.guess(text))
+        self._delta(job.utterance, job.piece.deltas.guess(written.text))
 
     def failed(self, number: int, error: dict[str, Any]) -> None:
         job = self._jobs.pop(number, None)
@@ -183,7 +186,10 @@ class Transcripts:
             self._out.emit(f"{kind}.failed", **place, error=utterance.error)
         else:
             usage = {"type": "duration", "seconds": round(seconds, 3)}
-            self._out.emit(f"{kind}.completed", **place, transcript=text, usage=usage)
+            shown = {"languages": languages(utterance.language)}
+            if self.logprobs:
+                shown["logprobs"] = logprob_entries(entry for piece in utterance.pieces for entry in piece.logprobs)
+            self._out.emit(f"{kind}.completed", **place, transcript=text, usage=usage, **shown)
 
     def _finish_deltas(self, utterance: Utterance) -> None:
         """What the deltas still lack of every piece whose text is settled, in order."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from speech_server.domain import FRAME, RATE
+from speech_server.domain import FRAME, RATE, TokenLogprob
 from speech_server.realtime.state.deltas import Deltas
 
 # Whisper's window is 30 s. A longer turn is transcribed piece by piece while it lasts, so that its end costs no more
@@ -24,6 +24,8 @@ class Stretch:
     guessed_until: int = 0  # sample up to which a guess was made
     job: int | None = None  # the final transcription, running or done
     text: str | None = None  # its result
+    language: str | None = None
+    logprobs: tuple[TokenLogprob, ...] = ()
     told: bool = False  # all of it has been sent as deltas
 
     @property
@@ -67,6 +69,11 @@ class Utterance:
         texts = [piece.text for piece in self.pieces]
         known = [text for text in texts if text is not None]
         return None if len(known) < len(texts) else "".join(known).strip()
+
+    @property
+    def language(self) -> str | None:
+        """As the first piece with words has it."""
+        return next((piece.language for piece in self.pieces if piece.language), None)
 
     @property
     def seconds(self) -> float:

@@ -21,7 +21,9 @@ from speech_server.routes.state import Speech, SpeechDep
 AUDIO = frozenset({"file"})
 RAW = ("audio/pcm", "audio/raw")  # s16le, mono, 16 kHz
 NO_MODEL = ": name a model, one of GET /v1/models say; a server with WHISPER__MODEL needs none"
-LISTS = ("timestamp_granularities", "include", "known_speaker_names", "known_speaker_references")
+LISTS = (
+    "timestamp_granularities", "include", "keywords", "languages", "known_speaker_names", "known_speaker_references",
+)  # fmt: skip
 
 Fields = TypeVar("Fields", bound=BaseModel)
 

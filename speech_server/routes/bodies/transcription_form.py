@@ -11,7 +11,7 @@ from speech_server.engines.interfaces import TranscribeOptions
 from speech_server.routes.bodies.fields import as_list, from_json
 from speech_server.routes.bodies.speaker_fields import SpeakerFields
 from speech_server.transcript.formats import TEXTS
-from speech_server.transcript.languages import asked_language
+from speech_server.transcript.languages import asked_language, asked_languages
 
 ResponseFormat = Literal["json", "text", "srt", "verbose_json", "vtt", "diarized_json"]
 Second = Field(ge=0, le=1e6, allow_inf_nan=False)
@@ -32,6 +32,9 @@ class TranscriptionForm(SpeakerFields):
 
     model: str = Field(min_length=1, description="Id or alias of a speech recognition model.")
     language: str | None = Field(None, description="Language of the audio: a code or an English name.")
+    languages: Annotated[list[str], BeforeValidator(as_list)] = Field(
+        [], description="Send as languages[]: the language is one of these; which one is found out."
+    )
     prompt: str | None = Field(None, description="Text to guide the style, or the end of what was said before.")
     response_format: ResponseFormat = Field("json", description="Shape of the reply.")
     temperature: float = Field(
@@ -45,6 +48,7 @@ class TranscriptionForm(SpeakerFields):
     )
     stream: bool = Field(False, description="Server-sent events while the audio is transcribed.")
     hotwords: str | None = Field(None, description="Words to expect, such as names.")
+    keywords: list[str] = Field([], description="Send as keywords[]: the same, as OpenAI's clients send it.")
     vad_filter: bool = Field(True, description="Skip what is not speech.")
     chunking_strategy: Annotated[Literal["auto"] | ChunkingVad, BeforeValidator(from_json)] | None = Field(
         None, description='"auto", or {"type": "server_vad", ...} with its own thresholds.'
@@ -73,6 +77,17 @@ class TranscriptionForm(SpeakerFields):
     @classmethod
     def known_language(cls, value: str | None) -> str | None:
         return asked_language(value)
+
+    @model_validator(mode="after")
+    def checked_languages(self) -> TranscriptionForm:
+        asked_languages(self.languages, self.language)
+        return self
+
+    @model_validator(mode="after")
+    def checked_include(self) -> TranscriptionForm:
+        if self.include and self.response_format != "json" and not self.stream:
+            raise ValueError("include[]=logprobs shows in response_format=json, and in a stream: ask for one of them")
+        return self
 
     @model_validator(mode="after")
     def checked_clip(self) -> TranscriptionForm:
@@ -115,8 +130,9 @@ class TranscriptionForm(SpeakerFields):
         return TranscribeOptions(
             task=task,
             language=self.language,
+            languages=asked_languages(self.languages, self.language),
             prompt=self.prompt,
-            hotwords=self.hotwords,
+            hotwords=", ".join(filter(None, (self.hotwords, *self.keywords))) or None,
             temperatures=(self.temperature,) if self.temperature else LADDER,
             word_timestamps=words,
             without_timestamps=not timed if self.without_timestamps is None else self.without_timestamps,

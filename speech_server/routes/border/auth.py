@@ -1,4 +1,7 @@
-"""Lets only clients with the API key in, when there is one: Bearer, X-API-Key, or ?api_key= on a WebSocket."""
+"""Lets only clients with the API key in, when there is one: Bearer, X-API-Key, or ?api_key= on a WebSocket.
+
+What a browser got instead of the key, a client secret, opens a realtime session and nothing else.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,15 @@ from urllib.parse import parse_qs
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from speech_server.errors import Forbidden
+from speech_server.errors import Forbidden, SecretRefused
+from speech_server.routes.border.client_secrets import PREFIX, ClientSecrets
 from speech_server.routes.border.envelope import error_reply
 
 # What a load balancer asks and what a browser opens first.
 PUBLIC = frozenset({"/", "/health", "/ping", "/docs", "/redoc", "/openapi.json", "/favicon.ico"})
 PUBLIC_FILES = "/static-offline-docs/"  # what /docs and /redoc are made of
+
+REALTIME = "/v1/realtime"
 
 
 def presented_keys(scope: Scope) -> list[bytes]:
@@ -31,21 +37,44 @@ def presented_keys(scope: Scope) -> list[bytes]:
     return [key.encode("latin-1") for key in keys] + in_address
 
 
+def presented_secret(scope: Scope, api_key: str | None) -> str | None:
+    """A client secret sent as a key; an operator may have chosen a key that looks like one."""
+    key = (api_key or "").encode()
+    found = (
+        sent for sent in presented_keys(scope) if sent.startswith(PREFIX.encode()) and not compare_digest(sent, key)
+    )
+    return next((sent.decode("latin-1") for sent in found), None)
+
+
 class Auth:
-    def __init__(self, app: ASGIApp, key: str, status: int) -> None:
+    def __init__(self, app: ASGIApp, key: str, status: int, secrets: ClientSecrets) -> None:
         self.app = app
+        self.secrets = secrets
         self.key = key.encode()
         self.status = status
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope.get("path", "")
         is_public = path in PUBLIC or path.startswith(PUBLIC_FILES)
-        if scope["type"] not in ("http", "websocket") or is_public or self.admits(scope):
-            await self.app(scope, receive, send)
-            return
-        refusal = Forbidden("Missing or wrong API key: send it as `Authorization: Bearer KEY` or `X-API-Key: KEY`")
-        refusal.status = self.status
-        await error_reply(refusal)(scope, receive, send)
+        is_ours = scope["type"] in ("http", "websocket")
+        refusal = self.refusal(scope) if is_ours and not is_public else None
+        await (error_reply(refusal) if refusal else self.app)(scope, receive, send)
 
-    def admits(self, scope: Scope) -> bool:
-        return any(compare_digest(key, self.key) for key in presented_keys(scope))
+    def refusal(self, scope: Scope) -> Forbidden | None:
+        if any(compare_digest(key, self.key) for key in presented_keys(scope)):
+            return None
+        message = "Missing or wrong API key: send it as `Authorization: Bearer KEY` or `X-API-Key: KEY`"
+        if secret := presented_secret(scope, None):
+            if scope["type"] == "websocket" and scope["path"] == REALTIME:
+                return self.refusal_of(secret)
+            message = "A client secret opens a WebSocket at /v1/realtime and nothing else: send the API key"
+        refusal = Forbidden(message)
+        refusal.status = self.status
+        return refusal
+
+    def refusal_of(self, secret: str) -> SecretRefused | None:
+        try:
+            self.secrets.read(secret)
+        except SecretRefused as error:
+            return error
+        return None

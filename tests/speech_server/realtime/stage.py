@@ -95,8 +95,15 @@ class Stage:
             self.now += step / RATE
             # The value of each sample is its frame's probability: a test can see which samples were cut out.
             self.session.hear(Heard(np.full(step, probability, np.float32), (probability,) * frames))
+            self.session.tick()
             events += self.events()
         return events
+
+    def wait(self, ms: float) -> list[dict[str, Any]]:
+        """Time passes, and no audio comes."""
+        self.now += ms / 1000
+        self.session.tick()
+        return self.events()
 
     def say(self, ms: float) -> list[dict[str, Any]]:
         return self.hear(ms, 0.95)
@@ -110,12 +117,12 @@ class Stage:
     def guesses(self) -> list[Transcribe]:
         return [work for work in self.working.values() if not work.final]
 
-    def transcribe(self, text: str, *, final: bool = True, cost: float = 0.0) -> list[dict[str, Any]]:
+    def transcribe(self, text: str, *, final: bool = True, cost: float = 0.0, **more: Any) -> list[dict[str, Any]]:
         """The engine answers the oldest job of that kind."""
         work = next(work for work in self.working.values() if work.final == final)
         del self.working[work.job]
         self.now += cost
-        self.session.transcribed(work.job, text, len(work.samples) / RATE)
+        self.session.transcribed(work.job, text, len(work.samples) / RATE, **more)
         return self.events()
 
     def turn(self, text: str) -> list[dict[str, Any]]:

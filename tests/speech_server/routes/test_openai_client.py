@@ -74,6 +74,30 @@ def test_logprobs(v1: openai.OpenAI, english: Path):
     assert transcription.logprobs
 
 
+def test_todays_names_and_fields(v1: openai.OpenAI, english: Path):
+    heard = v1.audio.transcriptions.create(
+        model="gpt-transcribe", file=english, languages=["es", "en"], keywords=["quick brown fox"]
+    )
+    assert "quick brown fox" in heard.text
+    assert [language.code for language in heard.languages or ()] == ["en"]
+    assert not heard.model_extra
+
+
+def test_streamed_logprobs_are_those_of_each_delta_and_in_the_end_of_all(v1: openai.OpenAI, english: Path):
+    told: list[str | None] = []
+    with v1.audio.transcriptions.create(
+        model="gpt-4o-mini-transcribe-2025-12-15", file=english, stream=True, include=["logprobs"]
+    ) as stream:
+        for event in stream:
+            if event.type == "transcript.text.delta":
+                assert "".join(entry.token or "" for entry in event.logprobs or ()).strip() == event.delta.strip()
+                told += [entry.token for entry in event.logprobs or ()]
+            elif event.type == "transcript.text.done":
+                assert [entry.token for entry in event.logprobs or ()] == told
+                assert [language.code for language in event.languages or ()] == ["en"]
+    assert told
+
+
 def test_a_chunking_strategy_of_ones_own(v1: openai.OpenAI, english: Path):
     strategy = {"type": "server_vad", "silence_duration_ms": 1000, "threshold": 0.5}
     transcription = v1.audio.transcriptions.create(model=WHISPER, file=english, chunking_strategy=strategy)  # type: ignore[call-overload]
@@ -89,6 +113,13 @@ def test_streamed_transcription(v1: openai.OpenAI, english: Path):
             elif event.type == "transcript.text.done":
                 assert event.text == text
     assert "quick brown fox" in text
+
+
+def test_a_voice_may_be_an_object_with_its_id(v1: openai.OpenAI):
+    model = "gpt-4o-mini-tts-2025-12-15"
+    assert v1.audio.speech.create(model=model, voice={"id": "af_heart"}, input="Hi.", response_format="wav").content
+    with pytest.raises(openai.BadRequestError):
+        v1.audio.speech.create(model=model, voice={"id": "voice_1234"}, input="Hi.")
 
 
 @pytest.mark.parametrize("model", [KOKORO, PIPER, "tts-1"])

@@ -41,7 +41,7 @@ def test_json_has_the_text_and_the_seconds(client: httpx.Client, english: Path):
     assert plain(body["text"]) == WORDS
     assert body["text"] == body["text"].strip()
     assert body["usage"] == {"type": "duration", "seconds": 6}
-    assert set(body) == {"text", "usage"}
+    assert set(body) == {"text", "usage", "languages"}
 
 
 def test_text_is_only_the_text(client: httpx.Client, english: Path):
@@ -107,12 +107,42 @@ def test_logprobs_come_when_included(client: httpx.Client, english: Path):
         {"chunking_strategy[type]": "server_vad", "chunking_strategy[threshold]": "0.4"},
         {"without_timestamps": "true"},
         {"prompt": "A pangram.", "hotwords": "fox"},
+        {"keywords[]": ["fox", "lazy dog"]},
+        {"languages[]": ["English", "es"]},
         {"unknown_field": "is ignored"},
     ],
     ids=str,
 )
 def test_every_field_is_taken(client: httpx.Client, english: Path, form: dict[str, str]):
     assert "quick brown fox" in plain(hear(client, english, **form).json()["text"])
+
+
+def test_json_tells_the_language(client: httpx.Client, spanish: Path):
+    assert hear(client, spanish).json()["languages"] == [{"code": "es"}]
+    assert hear(client, spanish, **{"languages[]": ["pt", "en"]}).json()["languages"] == [{"code": "en"}]
+    done = events(hear(client, spanish, stream="true").text)[-1]
+    assert done["languages"] == [{"code": "es"}]
+
+
+def test_a_translation_tells_no_language_as_openai_s_does_not(client: httpx.Client, spanish: Path):
+    assert "languages" not in hear(client, spanish, "/v1/audio/translations").json()
+
+
+@pytest.mark.parametrize(
+    ("form", "status", "param"),
+    [
+        ({"languages[]": "klingon"}, 400, "languages"),
+        ({"languages[]": ["es", "fr"], "language": "en"}, 400, "languages"),
+        ({"include[]": "logprobs", "response_format": "srt"}, 422, None),
+    ],
+    ids=str,
+)
+def test_what_would_be_lost_or_cannot_be_is_refused(
+    client: httpx.Client, english: Path, form: dict[str, Any], status: int, param: str | None
+):
+    response = client.post(HEAR, files={"file": ("clip", english.read_bytes())}, data={"model": WHISPER, **form})
+    assert response.status_code == status
+    assert param is None or response.json()["error"]["param"] == param
 
 
 @pytest.mark.parametrize("seconds", [1, 40])
@@ -237,6 +267,7 @@ def test_a_file_that_is_a_part_has_the_times_of_the_whole(client: httpx.Client, 
 def test_a_part_beyond_the_end_has_no_words(client: httpx.Client, english: Path):
     assert hear(client, english, clip_start="600", clip_end="1200", clip_zone="15").json() == {
         "text": "",
+        "languages": [],
         "usage": {"type": "duration", "seconds": 0},
     }
 

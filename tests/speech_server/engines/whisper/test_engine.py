@@ -17,7 +17,7 @@ from speech_server.domain import RATE, SpeechChunk
 from speech_server.engines.interfaces import EngineArgs, TranscribeOptions
 from speech_server.engines.whisper import engine as whisper
 from speech_server.engines.whisper.engine import WhisperTranscriber
-from speech_server.errors import ModelBroken
+from speech_server.errors import InvalidRequest, ModelBroken
 from tests.conftest import WHISPER
 from tests.speech_server.conftest import ENGLISH, ENGLISH_WORDS, SPANISH, Say, model_folder
 from tests.speech_server.transcribing import chunked, hear, text_of, words_of
@@ -53,6 +53,20 @@ async def test_the_first_chunk_s_language_holds_for_all(transcriber: WhisperTran
 async def test_a_given_language_is_not_detected(transcriber: WhisperTranscriber):
     heard = (await hear(transcriber, CLIP, options=TranscribeOptions(language="en")))[0]
     assert (heard.language, heard.language_probability) == ("en", 1.0)
+
+
+@pytest.mark.parametrize(("languages", "found"), [(("pt", "es", "en"), "es"), (("pt", "en"), "en"), (("fr",), "fr")])
+async def test_the_language_is_one_of_those_it_may_be(
+    transcriber: WhisperTranscriber, languages: tuple[str, ...], found: str
+):
+    heard = (await hear(transcriber, FOREIGN, options=TranscribeOptions(languages=languages)))[0]
+    assert heard.language == found
+
+
+async def test_languages_of_which_the_model_knows_none_are_refused(transcriber: WhisperTranscriber):
+    with pytest.raises(InvalidRequest, match="klingon, sindarin") as refused:
+        await hear(transcriber, CLIP, options=TranscribeOptions(languages=("klingon", "sindarin")))
+    assert refused.value.param == "languages"
 
 
 async def test_segments_have_times_inside_the_audio(transcriber: WhisperTranscriber):

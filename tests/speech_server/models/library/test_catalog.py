@@ -56,7 +56,13 @@ def test_a_name_means_a_model(catalog: Catalog, name: str, model_id: str):
     assert catalog.resolve(name) == model_id
 
 
-@pytest.mark.parametrize("alias", ["whisper-1", "gpt-4o-transcribe", "gpt-4o-mini-transcribe"])
+@pytest.mark.parametrize(
+    "alias",
+    [
+        *("whisper-1", "gpt-4o-transcribe", "gpt-4o-mini-transcribe", "gpt-4o-mini-transcribe-2025-12-15"),
+        *("gpt-transcribe", "gpt-live-transcribe", "gpt-realtime-whisper", "gpt-6-nano-transcribe-2031-01-02"),
+    ],
+)
 def test_whisper_1_is_the_default_model_until_another_whisper_is_installed(catalog: Catalog, cache: Cache, alias: str):
     assert catalog.resolve(alias) == "Systran/faster-whisper-large-v3"
     install(cache, "Systran/faster-whisper-tiny.en")
@@ -102,11 +108,20 @@ def test_auto_and_the_user_s_aliases_of_it_leave_the_choice_to_the_request(cache
     assert [catalog.leaves_choice(name) for name in names] == [True, True, True, False, False, False, False]
 
 
-@pytest.mark.parametrize("alias", ["tts-1", "tts-1-hd", "gpt-4o-mini-tts"])
+@pytest.mark.parametrize(
+    "alias", ["tts-1", "tts-1-hd", "tts-1-1106", "tts-1-hd-1106", "gpt-4o-mini-tts", "gpt-4o-mini-tts-2025-12-15"]
+)
 def test_tts_1_is_the_kokoro_that_is_installed(catalog: Catalog, cache: Cache, alias: str):
     assert catalog.resolve(alias) == KOKORO
     install(cache, KOKORO + "-fp16", kokoro_folder)
     assert catalog.resolve(alias) == KOKORO + "-fp16"
+
+
+@pytest.mark.parametrize(
+    "name", ["gpt-4o", "gpt-realtime", "whisper-2", "my-gpt-transcribe", "gpt-transcribe-2", "gpt--tts", "tts-1-hd-1"]
+)
+def test_a_name_that_is_only_like_openai_s_means_itself(catalog: Catalog, name: str):
+    assert catalog.resolve(name) == name
 
 
 def test_the_users_aliases_win_and_may_lead_to_each_other(cache: Cache):

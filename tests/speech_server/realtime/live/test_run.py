@@ -149,6 +149,29 @@ async def test_speaking_over_the_answer_stops_it(talk: TalkServer, question: byt
     assert len(story[0]["content"]) < 400, "the model is told what was said of it, not all it wrote"
 
 
+async def test_a_person_who_falls_silent_is_spoken_to_again(talk: TalkServer):
+    talk.answer("Are you there?")
+    turns = {"turn_detection": {"type": "server_vad", "idle_timeout_ms": 1000}}
+    async with person(talk.url) as someone:
+        update = {"type": "realtime", "output_modalities": ["text"], "audio": {"input": turns}}
+        await someone.send("session.update", session=update)
+        await someone.send("response.create")
+        for _ in range(2):
+            await someone.until("response.done")
+            await someone.until("input_audio_buffer.timeout_triggered")
+    assert talk.asked["messages"][-1] == {"role": "user", "content": "(silence)"}
+
+
+async def test_log_probabilities_are_those_of_the_words(talk: TalkServer, question: bytes):
+    async with person(talk.url, model="whisper-1", intent="transcription") as someone:
+        asked = {"type": "transcription", "include": ["item.input_audio_transcription.logprobs"]}
+        await someone.send("session.update", session=asked)
+        await someone.say(question)
+        done = await someone.until(COMPLETED)
+    assert plain("".join(entry["token"] for entry in done["logprobs"])) == plain(done["transcript"])
+    assert done["languages"] == [{"code": "en"}]
+
+
 async def test_an_interrupted_language_model_is_hung_up_on(talk: TalkServer, question: bytes):
     gate = threading.Event()
     talk.answer(Reply("This never ends", held=" because nobody opens the gate." * 1000, gate=gate))

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from speech_server.domain import RATE
+from speech_server.domain import RATE, TokenLogprob
 from tests.speech_server.realtime.stage import FRAME_MS, Stage, named
 
 DELTA = "conversation.item.input_audio_transcription.delta"
@@ -45,6 +45,25 @@ def test_a_turn_is_told_from_its_start_to_its_text(stage: Stage):
     assert (told[0]["delta"], told[1]["transcript"]) == ("Hello there.", "Hello there.")
     assert abs(told[1]["usage"]["seconds"] - 2.1) < 0.3
     assert told[2]["item"]["content"] == [{"type": "input_audio", "transcript": "Hello there."}]
+
+
+def test_a_text_comes_with_its_language_and_where_asked_with_its_logprobs():
+    stage = Stage(type="transcription", include=["item.input_audio_transcription.logprobs"])
+    stage.say(1000)
+    stage.be_silent(600)
+    (work,) = stage.finals()
+    assert work.logprobs
+    told = named(stage.transcribe("Ja.", language="de", logprobs=(TokenLogprob("Ja.", -0.5),)), COMPLETED)
+    assert told["languages"] == [{"code": "de"}]
+    assert told["logprobs"] == [{"token": "Ja.", "logprob": -0.5, "bytes": [74, 97, 46]}]
+
+
+def test_logprobs_are_nobody_s_work_unless_asked_for(stage: Stage):
+    stage.say(1000)
+    stage.be_silent(600)
+    assert not stage.finals()[0].logprobs
+    told = named(stage.transcribe(""), COMPLETED)
+    assert (told["languages"], "logprobs" in told) == ([], False)
 
 
 def test_speech_stopped_comes_at_most_one_frame_off_the_silence_asked_for(stage: Stage):

@@ -138,6 +138,39 @@ def test_an_answer_asked_for_waits_for_the_transcript(stage: Stage):
     assert stage.generating[0].body["messages"][-1]["content"] == "Now."
 
 
+def test_a_response_may_read_items_of_the_conversation_by_their_ids(stage: Stage):
+    stage.turn("Not this.")
+    finish(stage)
+    item = {"type": "message", "role": "user", "id": "item_1", "content": [{"type": "input_text", "text": "This."}]}
+    stage.send("conversation.item.create", item=item)
+    stage.send("response.create", response={"input": [{"type": "item_reference", "id": "item_1"}]})
+    assert [m["content"] for m in stage.generating[-1].body["messages"]] == ["Be kind.", "This."]
+
+
+def test_a_reference_is_read_when_its_text_is_known(stage: Stage):
+    stage.send("session.update", session={"audio": {"input": {"turn_detection": None}}})
+    stage.say(1000)
+    item = named(stage.send("input_audio_buffer.commit"), "input_audio_buffer.committed")["item_id"]
+    stage.send("response.create", response={"input": [{"type": "item_reference", "id": item}]})
+    assert stage.generating == []
+    stage.transcribe("Now.")
+    assert stage.generating[0].body["messages"][-1]["content"] == "Now."
+
+
+def test_a_reference_to_nothing_is_refused_and_begins_no_response(stage: Stage):
+    refused = stage.send("response.create", response={"input": [{"type": "item_reference", "id": "gone"}]})
+    assert [event["error"]["code"] for event in refused] == ["item_not_found"]
+    assert named(stage.send("response.create"), "response.created")
+
+
+def test_how_hard_to_think_and_how_to_call_goes_to_the_language_model(stage: Stage):
+    tool = {"type": "function", "name": "clock"}
+    stage.send("session.update", session={"reasoning": {"effort": "low"}, "tools": [tool], "parallel_tool_calls": True})
+    stage.send("response.create", response={"parallel_tool_calls": False})
+    body = stage.generating[0].body
+    assert (body["reasoning_effort"], body["parallel_tool_calls"]) == ("low", False)
+
+
 def test_what_one_response_does_differently_is_for_it_alone(stage: Stage):
     stage.send(
         "response.create",

@@ -14,6 +14,7 @@ from starlette.testclient import TestClient, WebSocketDenialResponse
 from starlette.websockets import WebSocket
 
 from speech_server.routes.border.auth import PUBLIC, Auth
+from speech_server.routes.border.client_secrets import ClientSecrets
 from tests.conftest import ServerProcess
 
 KEY = "sk-a-secret-kéy"
@@ -100,8 +101,10 @@ async def greet(websocket: WebSocket) -> None:
 
 
 def socket_client(key: str) -> TestClient:
-    routes = [WebSocketRoute("/v1/realtime", greet), Route("/v1/models", lambda _: PlainTextResponse("models"))]
-    return TestClient(Starlette(routes=routes, middleware=[Middleware(Auth, key=key, status=401)]))
+    sockets = [WebSocketRoute(path, greet) for path in ("/v1/realtime", "/v1/other")]
+    routes = [*sockets, Route("/v1/models", lambda _: PlainTextResponse("models"))]
+    guard = Middleware(Auth, key=key, status=403, secrets=ClientSecrets(key))
+    return TestClient(Starlette(routes=routes, middleware=[guard]))
 
 
 @pytest.mark.parametrize(
@@ -120,4 +123,32 @@ def test_a_websocket_without_the_key_is_denied_with_the_status_of_the_setting():
     session = socket_client(KEY).websocket_connect("/v1/realtime?api_key=no")
     with pytest.raises(WebSocketDenialResponse) as denied, session:
         pytest.fail("it was accepted")
-    assert denied.value.status_code == 401
+    assert denied.value.status_code == 403
+
+
+def test_a_client_secret_opens_a_realtime_socket_and_nothing_else():
+    secret, _ = ClientSecrets(KEY).issue({}, 60, single_use=False)
+    client = socket_client(KEY)
+    with client.websocket_connect("/v1/realtime", ["realtime", f"openai-insecure-api-key.{secret}"]) as session:
+        assert session.receive_text() == "hello"
+    with client.websocket_connect("/v1/realtime", headers={"Authorization": f"Bearer {secret}"}) as session:
+        assert session.receive_text() == "hello"
+    answer = client.get("/v1/models", headers={"Authorization": f"Bearer {secret}"})
+    assert (answer.status_code, "nothing else" in answer.json()["detail"]) == (403, True)
+    session = client.websocket_connect("/v1/other", headers={"Authorization": f"Bearer {secret}"})
+    with pytest.raises(WebSocketDenialResponse) as denied, session:
+        pytest.fail("it was accepted")
+    assert denied.value.status_code == 403
+
+
+def test_another_server_s_client_secret_is_401_and_told_from_a_wrong_key():
+    secret, _ = ClientSecrets("another key").issue({}, 60, single_use=False)
+    session = socket_client(KEY).websocket_connect("/v1/realtime", ["realtime", f"openai-insecure-api-key.{secret}"])
+    with pytest.raises(WebSocketDenialResponse) as denied, session:
+        pytest.fail("it was accepted")
+    assert (denied.value.status_code, denied.value.json()["error"]["code"]) == (401, "invalid_client_secret")
+
+
+def test_a_key_that_looks_like_a_client_secret_is_a_key():
+    with socket_client("ek_mine").websocket_connect("/v1/realtime?api_key=ek_mine") as session:
+        assert session.receive_text() == "hello"

@@ -1,4 +1,4 @@
-"""WS /v1/realtime: a conversation, or a transcription as it is spoken. The protocol itself is in realtime/."""
+"""WS /v1/realtime: a conversation, or a transcription as it is spoken. The protocol is in speech_server/realtime/."""
 
 from __future__ import annotations
 
@@ -8,13 +8,17 @@ import logging
 from typing import Any, Literal
 
 from fastapi import APIRouter, WebSocket
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 from starlette.websockets import WebSocketDisconnect
 
 from speech_server.errors import Busy, InvalidRequest, SpeechError
 from speech_server.pools import importing
+from speech_server.realtime.protocol.config import SessionConfig
+from speech_server.routes.border.auth import presented_secret
+from speech_server.routes.border.client_secrets import ClientSecret
 from speech_server.routes.border.envelope import describe, error_reply
-from speech_server.routes.state import SpeechDep
+from speech_server.routes.realtime.client_secrets import session_with
+from speech_server.routes.state import Speech, SpeechDep
 
 CLOSE_SECONDS = 1.0
 
@@ -32,6 +36,14 @@ class RealtimeQuery(BaseModel):
     language: str | None = None
     transcription_model: str | None = None
     speech_model: str | None = None
+    call_id: str | None = None
+
+    @field_validator("call_id")
+    @classmethod
+    def no_calls(cls, value: str | None) -> str | None:
+        if value is not None:
+            raise ValueError("there are no calls to join here: name a model, and talk over this WebSocket")
+        return value
 
     def session(self) -> dict[str, Any]:
         """As an update of the default session."""
@@ -59,6 +71,19 @@ def read_query(websocket: WebSocket) -> RealtimeQuery:
         fault = error.errors()[0]
         name = str(fault["loc"][0])
         raise InvalidRequest(f"{name}: {fault['msg']}", param=name) from None
+
+
+def choose_session(websocket: WebSocket, speech: Speech) -> tuple[SessionConfig, ClientSecret | None]:
+    """What the session begins with: the settings a client secret was made for, or the query. Raises SpeechError."""
+    query = read_query(websocket)
+    value = presented_secret(websocket.scope, speech.settings.api_key)
+    if value is None:
+        return session_with(query.session()), None
+    secret = speech.secrets.read(value)
+    config = session_with(secret.session)
+    if config.type == "realtime" and config.model is None:
+        config = config.updated({"model": query.model or None})
+    return config, secret
 
 
 class ClientSocket:
@@ -90,7 +115,9 @@ async def realtime(websocket: WebSocket, speech: SpeechDep) -> None:
     try:
         if len(speech.sessions) >= settings.realtime_max_sessions:
             raise Busy(f"{len(speech.sessions)} realtime sessions are open, no more are taken: try again later")
-        config = live.SessionConfig().updated(read_query(websocket).session())
+        config, secret = choose_session(websocket, speech)
+        if secret:
+            speech.secrets.spend(secret)
     except SpeechError as error:
         await websocket.send_denial_response(error_reply(error))
         return

@@ -1,0 +1,1 @@
+"""Realtime sessions over HTTP: the WebSocket, and the keys with which browsers open it."""
