@@ -62,7 +62,7 @@ class Captions {
   get lines() {
     return [...this.turns.values()]
       .filter(({ text, end }) => text && end)
-      .map(({ start, end, text, english }) => ({ start, end, text: english ? `${text}\n${english}` : text }));
+      .map(({ start, end, text, english }) => ({ start, end, text: english && english !== text ? `${text}\n${english}` : text }));
   }
 
   async begin() {
@@ -117,6 +117,7 @@ class Captions {
     const turn = this.turn(id);
     turn.text = text;
     $(".said", turn.line).textContent = text;
+    hideSame(turn);
     turn.line.hidden = !text; // a noise that was no words
     if (text) this.exports.hidden = false;
   }
@@ -131,7 +132,7 @@ class Captions {
     try {
       const reply = await ask("v1/audio/translations", { method: "POST", body });
       turn.english = line.textContent = (await reply.json()).text.trim();
-      line.hidden = turn.english === turn.text; // it was English
+      hideSame(turn);
     } catch (error) {
       line.remove();
       showError(this.error, error);
@@ -154,6 +155,12 @@ class Captions {
     showLevel(this.level, 0);
     this.onEnd();
   }
+}
+
+/** What was said in English need not stand there twice. */
+function hideSame({ line, text, english }) {
+  const beneath = $(".english", line);
+  if (beneath) beneath.hidden = english === text;
 }
 
 /** The latest sound of a session, as far back as a turn may reach. Places are samples since its beginning. */

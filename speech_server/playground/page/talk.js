@@ -70,7 +70,10 @@ class Conversation {
     this.button.textContent = "End";
     this.player = new Player(RATE, {
       onLevel: (level) => showLevel(this.levels.it, level),
-      onQuiet: () => this.say("Listening"),
+      onQuiet: () => {
+        this.stopButton.hidden = true;
+        this.say("Listening");
+      },
     });
     try {
       await this.session.open();

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import wave
 from collections.abc import Callable, Iterator
@@ -69,7 +68,6 @@ def launch(playwright: Playwright, tmp_path_factory: pytest.TempPathFactory) -> 
             running[clip] = playwright.chromium.launch(
                 executable_path=program,
                 args=[
-                    *(["--no-sandbox"] if os.geteuid() == 0 else []),  # root has no sandbox
                     "--use-fake-device-for-media-stream",
                     "--use-fake-ui-for-media-stream",
                     f"--use-file-for-fake-audio-capture={sound}",

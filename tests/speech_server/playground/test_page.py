@@ -20,6 +20,7 @@ pytestmark = pytest.mark.xdist_group("page")
 
 WORDS = "the quick brown fox jumps over the lazy dog speech on demand paid by the second"
 CONVERSATION = ROOT / "examples/clips/conversation.opus"
+ENGLISH_OF_IT = re.compile(r"Spain|Spanish")  # of "Madrid es la capital de España"
 LONG_ANSWER = "Listen, this is a long story and it goes on and on. " * 12
 
 
@@ -107,7 +108,7 @@ def test_the_microphone_is_recorded_and_written_down(visit: Open, server_url: st
     expect(tab.get_by_role("button", name="Stop (0:06)")).to_be_visible()
     tab.get_by_role("button", name="Stop").click()
     expect(tab.locator(".name")).to_contain_text("recording.wav")
-    assert "quick brown fox" in transcribed(visitor)
+    assert "lazy dog" in transcribed(visitor)
 
 
 def test_a_text_is_spoken_while_it_is_made_and_saved(visit: Open, server_url: str, tmp_path: Path):
@@ -180,8 +181,9 @@ def test_captions_come_as_it_is_spoken_and_in_english_too(visit: Open, talk: Tal
         tab.get_by_label("English beneath").check()
         tab.get_by_role("button", name="Start captions").click()
         expect(tab.locator(".said").first).not_to_be_empty()
+    # What a microphone hears before it is listened to is lost: of the first turn perhaps a syllable.
     expect(tab.locator(".said").first).to_contain_text("capital")
-    expect(tab.locator(".english").first).to_contain_text("Madrid is")
+    expect(tab.locator(".english").first).to_have_text(ENGLISH_OF_IT)
     second = visit(talk.url)
     second.expects("429")
     other = second.tab("Captions")
@@ -190,7 +192,7 @@ def test_captions_come_as_it_is_spoken_and_in_english_too(visit: Open, talk: Tal
     tab.get_by_role("button", name="Stop").click()
     text = saved(visitor.page, ".srt", tmp_path / "captions.srt")
     assert "-->" in text
-    assert "Madrid is" in text
+    assert ENGLISH_OF_IT.search(text)
 
 
 def test_models_are_installed_loaded_unloaded_and_removed(visit: Open, talk: TalkServer):
