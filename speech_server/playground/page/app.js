@@ -79,7 +79,8 @@ const about = await ask("page/server.json").then((reply) => reply.json(), (error
   showError($("#offline"), error);
   throw error;
 });
+about.admitted = () => !about.key_needed || key.get() !== "";
 for (const [name, { start }] of Object.entries(STARTS)) start(document.getElementById(name), about);
 startKey(about.key_needed);
 startTabs();
-if (!about.key_needed || key.get()) await greet();
+if (about.admitted()) await greet();

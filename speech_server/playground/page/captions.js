@@ -10,7 +10,7 @@ import { ask } from "./server.js";
 import { wav } from "./sound.js";
 import { showError } from "./work.js";
 
-const KEPT = 300; // seconds of sound kept for translation: the longest turn the server takes by default
+const MOST_BLOCKS = 300 * 25; // of 40 ms, kept for translation: the longest turn the server takes by default
 
 export function start(tab) {
   const form = $("form", tab);
@@ -75,7 +75,7 @@ class Captions {
       await this.session.open();
       this.say("Listening");
     } catch (error) {
-      this.finish(error);
+      if (!this.session.left) this.finish(error);
     }
   }
 
@@ -110,7 +110,6 @@ class Captions {
     const turn = this.turn(id);
     turn.end = end;
     if (this.translates()) this.translate(turn, this.sound.cut(turn.start, end, this.session.rate));
-    this.sound.dropBefore(end, this.session.rate);
   }
 
   completed(id, text) {
@@ -168,21 +167,11 @@ class Sound {
   constructor() {
     this.blocks = [];
     this.first = 0; // the place of the first sample kept
-    this.kept = 0;
   }
 
   add(samples) {
     this.blocks.push(samples);
-    this.kept += samples.length;
-  }
-
-  dropBefore(second, rate) {
-    const place = Math.max(second * rate, this.first + this.kept - KEPT * rate);
-    while (this.blocks.length && this.first + this.blocks[0].length <= place) {
-      const { length } = this.blocks.shift();
-      this.first += length;
-      this.kept -= length;
-    }
+    if (this.blocks.length > MOST_BLOCKS) this.first += this.blocks.shift().length;
   }
 
   cut(start, end, rate) {

@@ -14,7 +14,7 @@ const SHOWN = 3; // languages of a model; the rest is a number
 
 export function start(tab, about) {
   const form = $("form", tab);
-  const page = { tab, error: $(".changed.error", tab), status: $(".memory", tab), manages: about.manages_models, loaded: new Map() };
+  const page = { tab, about, error: $(".changed.error", tab), status: $(".memory", tab), loaded: new Map() };
   $(".off", tab).hidden = about.manages_models;
   showRequest($(".request", tab), form, () => installing(form.model.value.trim() || "Systran/faster-whisper-small"));
   onSubmit(form, async (signal, say) => {
@@ -25,7 +25,7 @@ export function start(tab, about) {
   onModels(() => draw(page));
   tab.addEventListener("shown", () => reload(page));
   tab.addEventListener("key", () => offer(form));
-  offer(form);
+  if (about.admitted()) offer(form);
 }
 
 /** What the server knows how to install. */
@@ -39,6 +39,7 @@ async function offer(form) {
 }
 
 async function reload(page) {
+  if (!page.about.admitted()) return;
   try {
     const { details } = await (await ask("api/ps")).json();
     page.loaded = new Map(details.map((model) => [model.id, model]));
@@ -64,7 +65,7 @@ function row(page, model, loaded) {
     : "on disk";
   const change = (label, method, url) =>
     element("button", {
-      type: "button", className: "quiet", textContent: label, disabled: !page.manages, "aria-label": `${label} ${model.id}`,
+      type: "button", className: "quiet", textContent: label, disabled: !page.about.manages_models, "aria-label": `${label} ${model.id}`,
       onclick: ({ currentTarget }) => apply(page, currentTarget, method, url),
     });
   const id = path(model.id);

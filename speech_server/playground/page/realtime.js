@@ -12,16 +12,17 @@ const OPENS_WITHIN = 60_000; // ms: the first session loads its models
  */
 export class RealtimeSession {
   constructor(query, session, on) {
-    Object.assign(this, { query, session, on, opened: false, over: false });
+    Object.assign(this, { query, session, on, opened: false, over: false, left: false });
     this.waiting = []; // blocks spoken before the session was there
   }
 
   async open() {
     this.microphone = await openMicrophone((block) => this.hear(block));
     try {
+      if (this.left) throw new Refused("The session was ended before it began.");
       await this.connect();
     } catch (error) {
-      await this.close();
+      await this.release();
       throw error;
     }
     this.send("session.update", { session: this.withFormat() });
@@ -87,7 +88,13 @@ export class RealtimeSession {
     this.on.ended?.(reason);
   }
 
+  /** The person leaves, perhaps before the session was there. */
   async close() {
+    this.left = true;
+    await this.release();
+  }
+
+  async release() {
     this.over = true;
     await this.microphone?.stop();
     this.socket?.close(1000);

@@ -79,7 +79,7 @@ class Conversation {
       await this.session.open();
       this.say("Listening: say something");
     } catch (error) {
-      this.finish(error);
+      if (!this.session.left) this.finish(error);
     }
   }
 

@@ -74,6 +74,7 @@ class Recording {
     this.record = $(".record", form);
     this.bar = $("progress", form);
     this.error = $(".error", form);
+    audio.onerror = () => ($(".name", this.drop).textContent += " (this browser does not play it)");
     form.file.onchange = () => form.file.files[0] && this.take(form.file.files[0], form.file.files[0].name);
     this.record.onclick = () => (this.microphone ? this.stop() : this.listen());
     $(".sample", form).onclick = () => this.makeSample();

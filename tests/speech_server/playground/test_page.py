@@ -49,9 +49,9 @@ def test_a_file_is_written_down_and_a_click_on_a_word_plays_it(visit: Open, serv
     assert transcribed(visitor, ENGLISH) == nearly(WORDS)
     word = page.locator(".word", has_text="lazy")
     word.click()
-    sound = page.locator("audio.heard")
+    played_from = page.locator("audio.heard").evaluate("sound => sound.currentTime")
+    assert played_from >= float(word.get_attribute("data-at") or "nan")
     expect(page.locator(".word.now", has_text="lazy")).to_be_visible()
-    assert sound.evaluate("sound => sound.currentTime") >= float(word.get_attribute("data-at") or "nan")
     assert saved(page, "Save .txt", tmp_path / "a.txt").count("\n") == 1
     assert saved(page, ".vtt", tmp_path / "a.vtt").startswith("WEBVTT\n\n00:00:0")
     words = json.loads(saved(page, ".json", tmp_path / "a.json"))["segments"][0]["words"]
@@ -193,6 +193,15 @@ def test_captions_come_as_it_is_spoken_and_in_english_too(visit: Open, talk: Tal
     text = saved(visitor.page, ".srt", tmp_path / "captions.srt")
     assert "-->" in text
     assert ENGLISH_OF_IT.search(text)
+
+
+def test_what_is_stopped_before_it_has_begun_is_no_error(visit: Open, server_url: str):
+    tab = visit(server_url).tab("Captions")
+    tab.get_by_role("button", name="Start captions").evaluate("button => { button.click(); button.click(); }")
+    expect(tab.locator(".state")).to_have_text("Stopped")
+    tab.get_by_role("button", name="Start captions").click()
+    expect(tab.locator(".said").first).not_to_be_empty()
+    expect(tab.get_by_role("alert")).to_be_hidden()
 
 
 def test_models_are_installed_loaded_unloaded_and_removed(visit: Open, talk: TalkServer):
