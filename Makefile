@@ -12,7 +12,7 @@ unexport UV_DEFAULT_INDEX
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup models run serve server test again clients flaky check bench image lock clean
+.PHONY: help setup models axe run serve server test again clients flaky check bench image lock clean
 
 help: ## this list
 	@echo "runpod-speech: a complete speech API as a Runpod Serverless worker"; echo
@@ -44,7 +44,10 @@ serve: models ## Runpod on this machine: control plane and worker, http://127.0.
 server: models ## the speech server alone, http://127.0.0.1:8000/docs
 	@$(BIN)/python -m speech_server $(ARGS)
 
-test: models ## all tests
+axe: ## the rules of accessibility that the page is tested by, into build/ (once; needs npm)
+	@[ -e build/node_modules/axe-core/axe.min.js ] || npm install --silent --no-save --ignore-scripts --prefix build axe-core@4.14.1
+
+test: models ## all tests (make axe before it, and a Chromium, for those of the page)
 	@$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 again: models ## the tests that failed the last time, one after the other

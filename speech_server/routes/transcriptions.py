@@ -136,8 +136,11 @@ def render(
 async def events(speech: Speech, job: Order, task: Task) -> AsyncGenerator[dict[str, Any], None]:
     """A delta for each segment as soon as it is final, then the whole text: exactly the deltas joined.
 
-    Who spoke is known when all have been heard: segments with their speakers come at the end.
+    With verbose_json its times follow each delta, as a segment of their own. Who spoke is known when all have been
+    heard: segments with their speakers come at the end, and replace those.
     """
+    verbose = job.form.response_format == "verbose_json"
+    words = verbose and job.form.wants_words
     text = ""
     tokens: list[dict[str, Any]] = []
     segments: list[Segment] = []
@@ -151,9 +154,11 @@ async def events(speech: Speech, job: Order, task: Task) -> AsyncGenerator[dict[
             logprobs = formats.logprob_entries(segment.logprobs) if job.form.include else None
             tokens += logprobs or ()
             yield {"type": "transcript.text.delta", "delta": delta, "logprobs": logprobs}
+            if verbose:
+                yield formats.streamed_segment(len(segments) - 1, segment, words=words)
         if who := await transcription.who_spoke():
             for number, segment in enumerate(await _rendering.run(attributed, segments, who.turns)):
-                yield formats.diarized_segment(number, segment)
+                yield formats.diarized_segment(number, segment, words=words)
     done: dict[str, Any] = {"type": "transcript.text.done", "text": text}
     if task == "transcribe":
         done["languages"] = formats.languages(transcription.language)

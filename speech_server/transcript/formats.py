@@ -120,14 +120,19 @@ def diarized(segments: Sequence[Segment], *, duration: float) -> dict[str, Any]:
     }
 
 
-def diarized_segment(index: int, segment: Segment) -> dict[str, Any]:
+def diarized_segment(index: int, segment: Segment, *, words: bool = False) -> dict[str, Any]:
+    return {**streamed_segment(index, segment, words=words), "speaker": segment.speaker or FIRST_SPEAKER}
+
+
+def streamed_segment(index: int, segment: Segment, *, words: bool) -> dict[str, Any]:
+    timed = {"words": [word_entry(word) for word in segment.words]} if words else {}
     return {
         "type": "transcript.text.segment",
         "id": f"seg_{index:03}",
         "start": number(segment.start, 3),
         "end": number(segment.end, 3),
         "text": segment.text.strip(),
-        "speaker": segment.speaker or FIRST_SPEAKER,
+        **timed,
     }
 
 

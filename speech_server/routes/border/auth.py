@@ -17,7 +17,7 @@ from speech_server.routes.border.envelope import error_reply
 
 # What a load balancer asks and what a browser opens first.
 PUBLIC = frozenset({"/", "/health", "/ping", "/docs", "/redoc", "/openapi.json", "/favicon.ico"})
-PUBLIC_FILES = "/static-offline-docs/"  # what /docs and /redoc are made of
+PUBLIC_FILES = ("/static-offline-docs/", "/page/")  # what /docs, /redoc and the page are made of
 
 REALTIME = "/v1/realtime"
 

@@ -196,6 +196,20 @@ def test_a_stream_brings_the_logprobs_that_were_asked_for(client: httpx.Client, 
     assert all(Logprob.model_validate(entry, strict=True) for entry in told)
 
 
+@pytest.mark.parametrize("granularity", ["segment", "word"])
+def test_a_stream_of_verbose_json_has_the_times_of_each_delta(client: httpx.Client, english: Path, granularity: str):
+    asked = {"response_format": "verbose_json", "timestamp_granularities[]": granularity}
+    *pieces, done = events(hear(client, english, stream="true", **asked).text)
+    deltas, segments = pieces[::2], pieces[1::2]
+    assert {segment["type"] for segment in segments} == {"transcript.text.segment"}
+    assert [segment["text"] for segment in segments] == [delta["delta"].strip() for delta in deltas]
+    assert [segment["id"] for segment in segments] == [f"seg_{number:03}" for number in range(len(segments))]
+    assert all(0 <= segment["start"] < segment["end"] < 6 for segment in segments)
+    words = [word for segment in segments for word in segment.get("words", ())]
+    assert plain(" ".join(word["word"] for word in words)) == (WORDS if granularity == "word" else "")
+    assert plain(done["text"]) == WORDS
+
+
 def test_a_stream_of_silence_is_one_empty_done(client: httpx.Client):
     (done,) = events(hear(client, silence(2), stream="true").text)
     assert (done["type"], done["text"]) == ("transcript.text.done", "")
