@@ -8,6 +8,7 @@ from typing import Annotated, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 
 from speech_server.decoding import from_base64
+from speech_server.domain import MOST_SPEAKERS, Count
 from speech_server.engines.interfaces import VoiceDetector, VoiceEncoder
 from speech_server.errors import InvalidRequest, RequestTooLarge
 from speech_server.routes.bodies.fields import as_list
@@ -15,7 +16,6 @@ from speech_server.speakers.voice_print import embedding_of
 from speech_server.speakers.who_speaks import (
     LONGEST_REFERENCE,
     MOST_KNOWN,
-    MOST_SPEAKERS,
     SHORTEST_REFERENCE,
     ExpectedSpeakers,
     KnownVoice,
@@ -57,11 +57,12 @@ class SpeakerFields(BaseModel):
             raise ValueError(f"{len(names)} {_NAMES} and {len(references)} {_REFERENCES}: give one for each")
         if len(set(names)) < len(names):
             raise ValueError(f"{_NAMES}: each person has a name of their own")
-        if self.num_speakers is not None and (self.min_speakers or self.max_speakers):
-            raise ValueError("num_speakers says it all: leave out min_speakers and max_speakers")
-        if self.min_speakers and self.max_speakers and self.min_speakers > self.max_speakers:
-            raise ValueError("min_speakers is more than max_speakers")
+        _ = self.count
         return self
+
+    @property
+    def count(self) -> Count:
+        return Count.asked(self.num_speakers, self.min_speakers, self.max_speakers)
 
     @property
     def says_who(self) -> bool:
@@ -92,5 +93,4 @@ async def expected_speakers(fields: SpeakerFields, encoder: VoiceEncoder, detect
             if 1 - float(other.voice @ voice) < _SAME:
                 raise InvalidRequest(f"{where}: the voice of {name} is that of {other.name}", param=where)
         known.append(KnownVoice(name, voice))
-    least = fields.num_speakers or fields.min_speakers or 1
-    return ExpectedSpeakers(least, fields.num_speakers or fields.max_speakers, tuple(known))
+    return ExpectedSpeakers(fields.count, tuple(known))
