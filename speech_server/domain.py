@@ -14,8 +14,10 @@ Embeddings: TypeAlias = "NDArray[np.float32]"  # one voice a row, each of length
 RATE = 16_000  # Hz, what transcribers and voice detectors take
 FRAME = 512  # samples at RATE per voice probability: 32 ms
 SECTION = 600.0  # seconds between two nominal cuts of a long recording
-MOST_SPEAKERS = 100
 REACH = 15.0  # seconds around a nominal place in which the cut is looked for
+MOST_SPEAKERS, MOST_KNOWN = 100, 20
+SHORTEST_REFERENCE, LONGEST_REFERENCE = 2.0, 10.0  # seconds of a known voice, OpenAI's
+REFERENCE_SLACK = 0.5  # seconds it may be too short or too long: encoders pad
 
 
 @dataclass(frozen=True, slots=True)

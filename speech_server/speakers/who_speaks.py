@@ -24,9 +24,6 @@ if TYPE_CHECKING:
     from speech_server.hearing.speakers.phrases import Phrase, VoiceListener
     from speech_server.hearing.speakers.turns import Diarization
 
-MOST_KNOWN = 20
-SHORTEST_REFERENCE, LONGEST_REFERENCE = 2.0, 10.0  # seconds, OpenAI's
-
 _LOT = 16  # windows that are looked at together: half a minute of speech, in one phrase of 30 s at most twice that
 _AHEAD = 4  # lots that wait
 _BLOCK = 10.0  # seconds
