@@ -15,6 +15,7 @@ BENCHMARKS = {
     "stt": "transcription: throughput, latency, word error rate against faster-whisper",
     "tts": "speech: throughput, first audio, load time against kokoro-onnx and piper-tts",
     "speakers": "who speaks: conversations whose truth is known, errors, cost",
+    "pieces": "who speaks, where a conversation is heard in pieces",
     "proxy": "the worker's own cost per job against direct HTTP and a plain blocking proxy",
     "realtime": "turn latency, event-loop stalls, sessions at once",
     "gateway": "what the gateway adds to a job, a first sound, a first word; uploads of 1 to 100 MB",

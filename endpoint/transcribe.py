@@ -18,12 +18,14 @@ import sys
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from endpoint import speakers
 from endpoint.api import Request, answer
 from endpoint.bulk import command
 from endpoint.errors import BadArgument
 from endpoint.progress import Progress
 from endpoint.where import SERVER_URL, find
 
+FORMATS = ("text", "json", "verbose_json", "diarized_json", "srt", "vtt")
 ROUTES = {"transcribe": "/audio/transcriptions", "translate": "/audio/translations"}
 
 
@@ -37,12 +39,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--hotwords", help="words to expect, such as names")
     parser.add_argument("--temperature", type=float, help="of the decoding, 0 to 1")
     parser.add_argument(
-        "--format", choices=("text", "json", "verbose_json", "srt", "vtt"), default="text", help="(text)"
+        "--format",
+        choices=("text", "json", "verbose_json", "diarized_json", "srt", "vtt"),
+        default="text",
+        help="(text)",
     )
     parser.add_argument("--words", action="store_true", help="with --format verbose_json: the times of words")
     parser.add_argument("--timestamps", action="store_true", help="one line per segment, with its times")
     parser.add_argument("--stream", action="store_true", help="print words as they are heard")
     add_common(parser, "write the text of one file here instead of printing it")
+    speakers.add_arguments(parser)
     command.add_arguments(parser)
 
 
@@ -59,11 +65,13 @@ def add_common(parser: argparse.ArgumentParser, output: str) -> None:
 
 async def run(args: argparse.Namespace) -> int:
     where = find(args.at, os.environ, args.api_key)
-    if command.is_asked(args):
-        return await command.run(args, where, ROUTES[args.command])
+    many = command.is_asked(args)
+    asked = command.fields_of(args) | await speakers.speaker_fields(args)
+    if many:
+        return await command.run(args, asked, where, ROUTES[args.command])
     file = Path(args.sources[0])
     shape = "verbose_json" if args.timestamps and not args.stream else args.format
-    fields = command.fields_of(args) | {"response_format": shape} | ({"stream": True} if args.stream else {})
+    fields = asked | {"response_format": shape} | ({"stream": True} if args.stream else {})
     text = ""
     with open_audio(file) as audio, Progress() as bar:
         request = Request(ROUTES[args.command], fields, audio, file.name, streams=args.stream)
@@ -101,7 +109,13 @@ def text_of(body: bytes, shape: str, *, timestamps: bool) -> str:
 
 
 def timed_lines(body: dict[str, Any]) -> list[str]:
-    return [f"[{part['start']:8.2f} -> {part['end']:8.2f}]{part['text']}" for part in body["segments"]]
+    return [
+        f"[{part['start']:8.2f} -> {part['end']:8.2f}]{_spoken_by(part)}{part['text']}" for part in body["segments"]
+    ]
+
+
+def _spoken_by(part: dict[str, Any]) -> str:
+    return f" {part['speaker']}:" if part.get("speaker") else ""
 
 
 def write_text(text: str, output: str | None) -> None:

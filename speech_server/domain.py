@@ -15,6 +15,9 @@ RATE = 16_000  # Hz, what transcribers and voice detectors take
 FRAME = 512  # samples at RATE per voice probability: 32 ms
 SECTION = 600.0  # seconds between two nominal cuts of a long recording
 REACH = 15.0  # seconds around a nominal place in which the cut is looked for
+MOST_SPEAKERS, MOST_KNOWN = 100, 20
+SHORTEST_REFERENCE, LONGEST_REFERENCE = 2.0, 10.0  # seconds of a known voice, OpenAI's
+REFERENCE_SLACK = 0.5  # seconds it may be too short or too long: encoders pad
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +74,50 @@ class Person:
     name: str
     seconds: float
     voice: Embeddings
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """How many people there are: at least, at most; the same twice where it is known."""
+
+    least: int = 1
+    most: int | None = None
+
+    @classmethod
+    def asked(cls, num: int | None, least: int | None, most: int | None) -> Count:
+        """Of num_speakers, min_speakers and max_speakers. Raises ValueError where they are none."""
+        if any(number is not None and not 1 <= number <= MOST_SPEAKERS for number in (num, least, most)):
+            raise ValueError(f"num_speakers, min_speakers and max_speakers go from 1 to {MOST_SPEAKERS}")
+        if num is not None and (least or most):
+            raise ValueError("num_speakers says it all: leave out min_speakers and max_speakers")
+        if least and most and least > most:
+            raise ValueError("min_speakers is more than max_speakers")
+        return cls(num or least or 1, num or most)
+
+    def check(self, found: int) -> None:
+        """Raises ValueError where so few were found."""
+        if found < self.least > 1:
+            raise ValueError(
+                f"{self.least} speakers are asked for, and there is speech enough for {found}: "
+                "ask for fewer, or leave the number out"
+            )
+
+
+EVERYBODY = Count()  # who is there, however many
+
+
+@dataclass(frozen=True, slots=True)
+class Likeness:
+    """Cosine distances of an encoder's voices, and the seconds below which a group needs more to be somebody.
+
+    `apart`: two groups are two people. `few_apart`: one of fewer than `few` seconds is somebody else than all others;
+    one of fewer than `least` is nobody of their own.
+    """
+
+    apart: float
+    few_apart: float
+    few: float = 5.0
+    least: float = 1.5
 
 
 @dataclass(frozen=True, slots=True)

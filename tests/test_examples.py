@@ -14,6 +14,7 @@ import pytest
 
 from tests.conftest import KOKORO, PIPER, ROOT, WHISPER
 from tests.local_runpod.local_platform import LocalPlatform
+from tests.speech_server.voices import SAID, TRUTH
 from tests.talking import nearly
 
 JOBS = {path.stem: json.loads(path.read_text())["input"] for path in sorted((ROOT / "examples/jobs").glob("*.json"))}
@@ -69,6 +70,16 @@ def test_subtitles_come_back_as_text(platform: LocalPlatform):
     output = answer(platform, JOBS["transcription-srt"])
     assert output["text"].startswith("1\n00:00:00,")
     assert words(re.sub(r"[\d:,>-]+", "", output["text"])) == SPOKEN
+
+
+def test_a_conversation_says_whose_its_words_are(platform: LocalPlatform):
+    output = answer(platform, JOBS["diarize"])
+    told = {(segment["speaker"], words(segment["text"])) for segment in output["segments"]}
+    assert {speaker for speaker, _ in told} == {"A", "B", "C"}
+    said = {speaker: " ".join(text for who, text in told if who == speaker) for speaker in "ABC"}
+    for turn, sentence in zip(TRUTH, SAID, strict=True):
+        heard = said[turn.speaker].split()
+        assert sum(word in heard for word in sentence.split()) >= len(sentence.split()) - 1, said
 
 
 def test_spanish_speech_becomes_english_text(platform: LocalPlatform):

@@ -62,7 +62,7 @@ def _dialogues(report: Report, encoder: VoiceEncoder, detector: VoiceDetector) -
         before = len(right)
         for people, made in _all(**options):
             report.progress(f"{kind}, {people} people")
-            who = _who(made.samples, encoder, detector)
+            who = heard_by(made.samples, encoder, detector)
             right.append(len(who.people) == people)
             rates[people].append(error_rate(made.turns, who.turns))
         report.progress("")
@@ -76,7 +76,7 @@ def _dialogues(report: Report, encoder: VoiceEncoder, detector: VoiceDetector) -
     report.add("speaker count right, all of them", 100 * mean(right), "%", at_least=95, note=f"{len(right)} dialogues")
     recording = np.concatenate([made.samples for _, made in _all()])
     started = time.perf_counter()
-    _who(recording, encoder, detector)
+    heard_by(recording, encoder, detector)
     times = len(recording) / RATE / (time.perf_counter() - started)
     note = f"{len(recording) / RATE / 60:.0f} min in one file, decoded, its speech found, on all cores"
     report.add("times real time", times, against="the sound", at_least=100, note=note)
@@ -152,7 +152,7 @@ def _cost(report: Report, transcriber: Transcriber, encoder: VoiceEncoder, detec
         report.add("a transcript with speakers", seconds["speakers"] / seconds[name], against=name, at_most=at_most)
 
 
-def _who(samples: Samples, encoder: VoiceEncoder, detector: VoiceDetector) -> WhoSpoke:
+def heard_by(samples: Samples, encoder: VoiceEncoder, detector: VoiceDetector) -> WhoSpoke:
     return asyncio.run(_hear(_as_file(samples), encoder, detector))
 
 

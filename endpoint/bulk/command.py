@@ -76,8 +76,8 @@ def _is_file(name: str) -> bool:
     return name == "-" or Path(name).is_file() or not (Path(name).is_dir() or any(c in name for c in "*?["))
 
 
-async def run(args: argparse.Namespace, where: Where, path: str) -> int:
-    plan = _plan(args)
+async def run(args: argparse.Namespace, fields: dict[str, Any], where: Where, path: str) -> int:
+    plan = _plan(args, fields)
     sources = await find(args.sources, args.out, ENDING[plan.shape])
     if not where.takes_jobs and (remote := [source.name for source in sources if source.url]):
         raise BadArgument(f"{remote[0]}: {where.url} fetches nothing itself; URLs go to a queue endpoint")
@@ -116,12 +116,12 @@ def fields_of(args: argparse.Namespace) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value is not None}
 
 
-def _plan(args: argparse.Namespace) -> Plan:
+def _plan(args: argparse.Namespace, fields: dict[str, Any]) -> Plan:
     if not SHORTEST <= args.piece <= LONGEST:
         raise BadArgument(f"--piece is {args.piece:g}: it wants {SHORTEST:g} to {LONGEST:g} seconds")
     if args.workers < 1 or args.retries < 0:
         raise BadArgument("--workers wants 1 or more, --retries 0 or more")
-    return Plan(fields_of(args), args.format, args.piece, args.workers, args.retries, args.overwrite)
+    return Plan(fields, args.format, args.piece, args.workers, args.retries, args.overwrite)
 
 
 @asynccontextmanager

@@ -51,6 +51,11 @@ class Readers:
             length: float | None = said["seconds"]
             return length
 
+    async def reference(self, path: Path) -> bytes:
+        """Somebody's voice as MP3. Raises Refused where it is no sound, too short or too long."""
+        async with self._reader() as reader:
+            return await reader.sound({"reference": str(path)}, _LENGTH_SECONDS)
+
     @asynccontextmanager
     async def pieces_of(self, path: Path, seconds: float, done: Collection[int]) -> AsyncIterator[Reader]:
         """A reader whose `next` gives the pieces."""
@@ -94,6 +99,16 @@ class Reader:
         said = await self._answer(seconds)
         self.is_done = True
         return said
+
+    async def sound(self, what: dict[str, Any], seconds: float) -> bytes:
+        self.order(what)
+        file = await self._file((await self._answer(seconds))["size"])
+        self.is_done = True
+        if not file:
+            return b""
+        with file:
+            file.seek(0)
+            return file.read()
 
     async def next(self) -> Part | None:
         """The next piece; one that is done comes without its sound; None after the last. Raises Refused."""

@@ -1,4 +1,7 @@
-"""The answers to the pieces of a recording -> the answer to the recording, as if it had been one request."""
+"""The answers to the pieces of a recording -> the answer to the recording, as if it had been one request.
+
+With speakers each piece is asked for what all of them need, and the whole is written by the server's own code.
+"""
 
 from __future__ import annotations
 
@@ -9,23 +12,40 @@ from collections.abc import Sequence
 from itertools import count
 from typing import Any
 
+from endpoint.bulk.people import Speakers, named
+from endpoint.bulk.segments import segments_of
+from speech_server.transcript import formats
+
 # What a piece is asked for: plain text does not say whether a space belongs before its first word.
-ASKED = {"text": "verbose_json", "json": "verbose_json", "verbose_json": "verbose_json", "srt": "srt", "vtt": "vtt"}
-ENDING = {"text": "txt", "json": "json", "verbose_json": "json", "srt": "srt", "vtt": "vtt"}
+# Subtitles can be joined as they are, but for their speakers.
+ASKED = {
+    "text": "verbose_json", "json": "verbose_json", "verbose_json": "verbose_json", "diarized_json": "verbose_json",
+    "srt": "srt", "vtt": "vtt",
+}  # fmt: skip
+ENDING = {
+    "text": "txt", "json": "json", "verbose_json": "json", "diarized_json": "json", "srt": "srt", "vtt": "vtt"
+}  # fmt: skip
 _NUMBER = re.compile(r"^\d+$(?=\n\d+:\d\d:\d\d,\d{3} --> )", re.MULTILINE)
 _UNKNOWN = "und"
 _HEADER = "WEBVTT\n\n"
 
 
-def joined(shape: str, answers: Sequence[str]) -> str:
-    """`answers` in order, in the format ASKED for `shape`. Raises ValueError where they are not."""
-    if shape == "srt":
+def asked(shape: str, speakers: Speakers | None) -> str:
+    return "verbose_json" if speakers else ASKED[shape]
+
+
+def joined(shape: str, answers: Sequence[str], speakers: Speakers | None = None) -> str:
+    """`answers` in order, in the format `asked` for `shape`. Raises ValueError where they are not, Refused."""
+    if shape == "srt" and not speakers:
         numbers = count(1)
         return _NUMBER.sub(lambda _: str(next(numbers)), "".join(map(_whole_cues, answers)))
-    if shape == "vtt":
+    if shape == "vtt" and not speakers:
         return _HEADER + "".join(_whole_cues(answer.removeprefix(_HEADER)) for answer in answers)
     try:
-        body = _verbose([json.loads(answer) for answer in answers])
+        bodies = [json.loads(answer) for answer in answers]
+        if speakers:
+            return _diarized(shape, bodies, speakers)
+        body = _verbose(bodies)
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"an answer is no verbose_json: {error!r}") from error
     if shape == "text":
@@ -33,6 +53,21 @@ def joined(shape: str, answers: Sequence[str]) -> str:
     if shape == "json":
         body = {"text": body["text"], "usage": body["usage"]}
     return json.dumps(body, ensure_ascii=False) + "\n"
+
+
+def _diarized(shape: str, bodies: list[dict[str, Any]], speakers: Speakers) -> str:
+    bodies, voices = named(bodies, speakers)
+    body = _verbose(bodies)
+    segments = [segment for each in bodies for segment in segments_of(each)]
+    if shape == "text":
+        return f"{formats.dialogue(segments)}\n"
+    if text := formats.TEXTS.get(shape):
+        return text.write(segments)
+    if shape == "diarized_json":
+        body = formats.diarized(segments, duration=body["duration"])
+    elif shape == "json":
+        body = {"text": formats.dialogue(segments), "usage": body["usage"]}
+    return json.dumps(body | voices, ensure_ascii=False) + "\n"
 
 
 def language_of(answer: str) -> str | None:

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from endpoint.bulk.cutting import Part, Readers
-from endpoint.bulk.join import ASKED, joined, language_of
+from endpoint.bulk.join import asked, joined, language_of
 from endpoint.bulk.manifest import Done, Manifest
+from endpoint.bulk.people import piece_fields, speakers_in, without_speakers
 from endpoint.bulk.send import Answer, Sender
 from endpoint.bulk.sources import Source
 from endpoint.errors import BadArgument, EndpointError, PlatformRefused, Refused
@@ -79,6 +80,7 @@ class Bulk:
         self._readers = readers
         self._plan = plan
         self._watcher = watcher
+        self._speakers = speakers_in(plan.fields, plan.shape)
         self._slots = asyncio.Semaphore(AHEAD * plan.workers)
         self._open = asyncio.Semaphore(AHEAD * plan.workers + READERS)
 
@@ -99,7 +101,7 @@ class Bulk:
 
     async def _recording(self, outcome: Outcome) -> None:
         source, plan = outcome.source, self._plan
-        about = {"source": source.mark, "fields": plan.fields, "format": plan.shape, "piece": plan.piece}
+        about = {"source": source.mark, "fields": self._asked(outcome), "format": plan.shape, "piece": plan.piece}
         with Manifest(source.output.with_name(f"{source.output.name}.pieces"), about) as manifest:
             for done in manifest.done.values():
                 self._count(outcome, done, is_new=False)
@@ -114,7 +116,7 @@ class Bulk:
                             task.add_done_callback(partial(self._give_back, part))
             if not manifest.is_whole:
                 raise Refused(f"{len(manifest.done)} of {manifest.count} pieces were heard")
-            text = await asyncio.to_thread(joined, plan.shape, manifest.texts())
+            text = await asyncio.to_thread(joined, plan.shape, manifest.texts(), self._speakers)
             await asyncio.to_thread(write_whole, source.output, text, overwrite=plan.overwrite)
             outcome.state = "done"
             manifest.remove()
@@ -161,7 +163,7 @@ class Bulk:
         if is_known or is_alone or part.number >= LANGUAGE_PIECES:
             return
         beginning = Part(part.number, part.start, part.start + LANGUAGE_SECONDS, part.file, part.url)
-        fields = {**self._fields(None), "response_format": "verbose_json"}
+        fields = {**without_speakers(self._plan.fields), "response_format": "verbose_json"}
         try:
             answer = await self._answered(beginning, fields, outcome, None, None)
         except BaseException:
@@ -170,13 +172,20 @@ class Bulk:
         if language := language_of(answer.text):
             manifest.found(language=language)
 
-    def _fields(self, language: str | None) -> dict[str, Any]:
-        fields = {**self._plan.fields, "response_format": ASKED[self._plan.shape]}
-        return {**fields, "language": language} if language and "language" not in fields else fields
+    def _asked(self, outcome: Outcome) -> dict[str, Any]:
+        """Of each piece of a recording: the same in every run that may go on with its answers."""
+        if not self._speakers:
+            return self._plan.fields
+        is_known = outcome.seconds is not None or outcome.source.url is not None
+        is_alone = is_known and len(borders_of(outcome.seconds, self._plan.piece)) == 1
+        return piece_fields(self._plan.fields, self._plan.shape, is_alone=is_alone)
 
     async def _piece(self, part: Part, manifest: Manifest, outcome: Outcome) -> None:
+        fields = {**self._asked(outcome), "response_format": asked(self._plan.shape, self._speakers)}
+        if manifest.language:
+            fields.setdefault("language", manifest.language)
         answer = await self._answered(
-            part, self._fields(manifest.language), outcome, manifest.jobs.get(part.number),
+            part, fields, outcome, manifest.jobs.get(part.number),
             lambda job_id: manifest.found(piece=part.number, job=job_id),
         )  # fmt: skip
         done = Done(part.start, part.end, answer.text, answer.queued, answer.ran)

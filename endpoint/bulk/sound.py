@@ -1,9 +1,10 @@
 """A process of its own that reads recordings: how long each is, and its pieces as Opus. A file can harm only it.
 
-A line of JSON on stdin is an order: {"length": PATH OR URL}, or {"pieces": PATH, "seconds": N, "done": [...]}, after
-which an empty line asks for each piece that is not done. A line of JSON on stdout is an answer: {"seconds": N or null};
-{"number", "start", "end", "size"} and so many bytes, then {"end": true}; {"error": WHY}. Recordings are cut where the
-server would cut them (speech_server.hearing.clip), so that no text has to be merged.
+A line of JSON on stdin is an order: {"length": PATH OR URL}; {"pieces": PATH, "seconds": N, "done": [...]}, after which
+an empty line asks for each piece that is not done; or {"reference": PATH} of somebody's voice. A line of JSON on stdout
+is an answer: {"seconds": N or null}; {"number", "start", "end", "size"} and so many bytes, then {"end": true}; {"size"}
+and so many bytes; {"error": WHY}. Recordings are cut where the server would cut them (speech_server.hearing.clip), so
+that no text has to be merged.
 """
 
 from __future__ import annotations
@@ -16,17 +17,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from endpoint.gateway.smaller import BIT_RATE
 from outgoing.errors import OutgoingError
 from speech_server.audio.budget import Limits
-from speech_server.audio.codecs import Opus
+from speech_server.audio.codecs import Mp3, Opus
 from speech_server.audio.decode import announced_seconds, stream
-from speech_server.domain import RATE, Clip
+from speech_server.domain import LONGEST_REFERENCE, RATE, REFERENCE_SLACK, SHORTEST_REFERENCE, Clip
 from speech_server.errors import SpeechError
 from speech_server.hearing.clip import Clipper, Cut, clipped
 
 EFFORT = 1  # who reads must keep many workers busy
 _LONGEST = 7 * 24 * 3600.0  # seconds of sound
+_LONGEST_READ = 600.0  # of a reference, to say how long it is
 _BLOCK = 1 << 18  # bytes asked for of a URL at a time
 _SECONDS = 20.0  # for one of them
 
@@ -40,6 +44,9 @@ def main() -> None:
         try:
             if "length" in order:
                 _say({"seconds": length(order["length"])})
+            elif "reference" in order:
+                sound = reference(Path(order["reference"]))
+                _say({"size": len(sound)}, sound)
             else:
                 write_pieces(Path(order["pieces"]), order["seconds"], set(order["done"]))
                 _say({"end": True})
@@ -58,6 +65,18 @@ def length(source: str) -> float | None:
     """Seconds, as its header has it; None where it does not say."""
     with io.BufferedReader(_Remote(source) if "://" in source else io.FileIO(source), _BLOCK) as file:
         return announced_seconds(file)
+
+
+def reference(path: Path) -> bytes:
+    """As MP3, which is the same in every run: a run that goes on asks what the one before has asked."""
+    samples = np.concatenate(list(stream(path, Limits(_LONGEST_READ), rate=RATE)))
+    seconds = len(samples) / RATE
+    if not SHORTEST_REFERENCE - REFERENCE_SLACK <= seconds <= LONGEST_REFERENCE + REFERENCE_SLACK:
+        raise ValueError(
+            f"it has {seconds:.1f} s: give {SHORTEST_REFERENCE:g} to {LONGEST_REFERENCE:g} s of that voice"
+        )
+    codec = Mp3(RATE)
+    return b"".join([codec.feed(samples[: round(LONGEST_REFERENCE * RATE)]), *codec.finish()])
 
 
 def write_pieces(path: Path, seconds: float, done: set[int]) -> None:

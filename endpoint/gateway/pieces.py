@@ -15,6 +15,7 @@ from starlette.responses import Response
 
 from endpoint.bulk.cutting import Readers
 from endpoint.bulk.join import ASKED
+from endpoint.bulk.people import speakers_in
 from endpoint.bulk.run import READERS, RETRIES, WORKERS, Bulk, Outcome, Plan, Watcher
 from endpoint.bulk.send import ByJobs
 from endpoint.bulk.sources import Source
@@ -29,7 +30,7 @@ log = logging.getLogger("endpoint.gateway")
 _SMALLEST = 1_000_000  # bytes: less is no long recording, whatever its codec
 _TYPES = {"text": "text/plain", "srt": "application/x-subrip", "vtt": "text/vtt"}
 # What cannot be put together out of pieces, or is about a part already.
-_WHOLE = {"include", "clip_start", "clip_end", "clip_zone", "clip_offset", "diarize"}
+_WHOLE = {"include", "clip_start", "clip_end", "clip_zone", "clip_offset"}
 
 
 class Pieces:
@@ -47,7 +48,7 @@ class Pieces:
         shape = (call.body or {}).get("response_format", "json")
         (file,) = call.files if len(call.files) == 1 else (None,)
         may = self._options.pieces and call.hears and not call.streams and not _WHOLE & set(call.body or {})
-        if not may or shape not in ASKED or file is None or file.size < _SMALLEST:
+        if not may or shape not in ASKED or file is None or file.size < _SMALLEST or not _is_sound(call):
             yield None
             return
         self.at_work += 1
@@ -82,6 +83,16 @@ class Pieces:
         text = await asyncio.to_thread(outcome.source.output.read_bytes)
         times = {"x-queue-seconds": f"{outcome.queued:.3f}", "x-worker-seconds": f"{outcome.ran:.3f}"}
         return Response(text, media_type=_TYPES.get(shape, "application/json"), headers=times)
+
+
+def _is_sound(call: Call) -> bool:
+    """What asks for speakers in a way that is none goes as it is: the API says better what is wrong with it."""
+    body = call.body or {}
+    try:
+        speakers_in(body, body.get("response_format", "json"))
+    except ValueError:
+        return False
+    return True
 
 
 def _copy(file: BinaryIO, path: Path) -> None:

@@ -10,13 +10,10 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import Literal, Protocol
 
-from speech_server.domain import ChunkTranscript, Embeddings, Samples, SpeechChunk, Voice
+from speech_server.domain import ChunkTranscript, Embeddings, Likeness, Samples, SpeechChunk, Voice
 from speech_server.hearing.spans import VoiceStream
-
-if TYPE_CHECKING:  # numpy takes 0.2 s to import, and the routes only need the names below
-    from speech_server.hearing.speakers.clusters import Likeness
 
 
 class Engine(Protocol):

@@ -107,11 +107,17 @@ async def whole(speech: Speech, job: Order, task: Task) -> Response:
     async with transcribing(speech, job, task) as transcription:
         segments = [segment async for segment in transcription]
         who = await transcription.who_spoke()
-    return await _rendering.run(render, job.form, segments, transcription, task, who)
+    encoder = speech.catalog.resolve(speech.settings.default_speaker_model)
+    return await _rendering.run(render, job.form, segments, transcription, task, who, encoder)
 
 
 def render(
-    form: TranscriptionForm, segments: list[Segment], done: Transcription, task: Task, who: WhoSpoke | None
+    form: TranscriptionForm,
+    segments: list[Segment],
+    done: Transcription,
+    task: Task,
+    who: WhoSpoke | None,
+    encoder: str,
 ) -> Response:
     segments = attributed(segments, who.turns) if who else segments
     if text := formats.TEXTS.get(form.response_format):
@@ -129,7 +135,7 @@ def render(
             body["languages"] = formats.languages(done.language)
         body["usage"] = formats.usage(done.duration)
     if who and form.speaker_embeddings:
-        body["speakers"] = [formats.speaker_entry(person) for person in who.people]
+        body |= formats.voices(who.people, encoder, who.likeness)
     return JSONResponse(body)
 
 

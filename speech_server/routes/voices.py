@@ -62,7 +62,7 @@ async def create_diarization(
         "segments": [formats.turn_entry(turn) for turn in who.turns],
     }
     if job.form.speaker_embeddings:
-        body["speakers"] = [formats.speaker_entry(person) for person in who.people]
+        body |= formats.voices(who.people, speech.catalog.resolve(job.form.model), who.likeness)
     return JSONResponse(body)
 
 

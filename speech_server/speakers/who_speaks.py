@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from speech_server.audio.pulling import Puller
 from speech_server.decoding import decoding_pool, vetting
-from speech_server.domain import RATE, Embeddings, Person, Samples, SpeakerTurn
+from speech_server.domain import EVERYBODY, RATE, Count, Embeddings, Likeness, Person, Samples, SpeakerTurn
 from speech_server.engines.interfaces import VoiceDetector, VoiceEncoder, VoiceSample
 from speech_server.errors import InvalidRequest
+from speech_server.hearing.speakers.names import lettered
 from speech_server.pools import Pool
 
 if TYPE_CHECKING:
@@ -22,10 +23,6 @@ if TYPE_CHECKING:
     from speech_server.hearing.speakers.clusters import Groups
     from speech_server.hearing.speakers.phrases import Phrase, VoiceListener
     from speech_server.hearing.speakers.turns import Diarization
-
-MOST_SPEAKERS = 100
-MOST_KNOWN = 20
-SHORTEST_REFERENCE, LONGEST_REFERENCE = 2.0, 10.0  # seconds, OpenAI's
 
 _LOT = 16  # windows that are looked at together: half a minute of speech, in one phrase of 30 s at most twice that
 _AHEAD = 4  # lots that wait
@@ -44,15 +41,17 @@ class KnownVoice:
 
 @dataclass(frozen=True, slots=True)
 class ExpectedSpeakers:
-    """What is known of who will speak: how many, at least, at most, and some of their voices."""
+    """What is known of who will speak: how many, and some of their voices."""
 
-    least: int = 1
-    most: int | None = None
+    count: Count = EVERYBODY
     known: tuple[KnownVoice, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class WhoSpoke:
+    """`likeness`: what distances between the people's voices mean."""
+
+    likeness: Likeness
     turns: list[SpeakerTurn] = field(default_factory=list)
     people: list[Person] = field(default_factory=list)
 
@@ -128,20 +127,16 @@ class Voices:
             yield lot
 
     def _grouped(self, all_heard: list[tuple[Phrase, Embeddings]]) -> WhoSpoke:
-        from speech_server.hearing.speakers.clusters import Count
         from speech_server.hearing.speakers.turns import Voiced, diarization
 
         heard = [Voiced(*each, self._encoder.window) for each in all_heard]
-        count = Count(self._expected.least, self._expected.most)
-        found = diarization(heard, self._encoder.likeness, count)
-        if len(found.voices) < self._expected.least and self._expected.least > 1:
-            raise InvalidRequest(
-                f"{self._expected.least} speakers are asked for, and there is speech enough for {len(found.voices)}: "
-                "ask for fewer, or leave the number out",
-                param="num_speakers",
-            )
+        found = diarization(heard, self._encoder.likeness, self._expected.count)
+        try:
+            self._expected.count.check(len(found.voices))
+        except ValueError as error:
+            raise InvalidRequest(str(error), param="num_speakers") from None
         names = _names(found.voices, self._expected.known, self._encoder.likeness.apart)
-        return WhoSpoke(_turns(found, names), _people(found.voices, names))
+        return WhoSpoke(self._encoder.likeness, _turns(found, names), _people(found.voices, names))
 
 
 async def who_speaks(
@@ -202,19 +197,7 @@ def _names(voices: Groups, known: Sequence[KnownVoice], apart: float) -> list[st
             who, which = np.unravel_index(distance.argmin(), distance.shape)
             names[who] = known[int(which)].name
             distance[who], distance[:, which] = np.inf, np.inf
-    taken = set(names)
-    letters = (letter for number in range(len(voices) + len(taken)) if (letter := letter_of(number)) not in taken)
-    return [name or next(letters) for name in names]
-
-
-def letter_of(number: int) -> str:
-    """A to Z, AA to ZZ and on."""
-    letters = ""
-    number += 1
-    while number:
-        number, rest = divmod(number - 1, 26)
-        letters = chr(ord("A") + rest) + letters
-    return letters
+    return lettered(names, {each.name for each in known})
 
 
 def _turns(found: Diarization, names: Sequence[str]) -> list[SpeakerTurn]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import groupby
 from typing import Any
 
-from speech_server.domain import Person, Segment, SpeakerTurn, TokenLogprob, Word
+from speech_server.domain import Likeness, Person, Segment, SpeakerTurn, TokenLogprob, Word
 from speech_server.transcript.cues import Cue, split
 
 FIRST_SPEAKER = "A"
@@ -148,6 +148,14 @@ def rttm(turns: Iterable[SpeakerTurn], name: str) -> str:
         speaker = "_".join(turn.speaker.split())
         lines.append(f"SPEAKER {name} 1 {start} {length} <NA> <NA> {speaker} <NA> <NA>\n")
     return "".join(lines)
+
+
+def voices(people: Iterable[Person], encoder: str, likeness: Likeness) -> dict[str, Any]:
+    """What each speaker's voice is like, and what whoever compares them with others has to know."""
+    return {
+        "speakers": [speaker_entry(person) for person in people],
+        "speaker_encoder": {"model": encoder, **asdict(likeness)},
+    }
 
 
 def speaker_entry(person: Person) -> dict[str, Any]:

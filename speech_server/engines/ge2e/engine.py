@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from speech_server.domain import Embeddings, Samples
+from speech_server.domain import Embeddings, Likeness, Samples
 from speech_server.engines.cores import core_count
 from speech_server.engines.ge2e.mel import HOP, mel_frames
 from speech_server.engines.interfaces import EngineArgs, VoiceSample
@@ -18,7 +18,6 @@ from speech_server.engines.queue.fair_queue import Work
 from speech_server.engines.queue.in_order import in_order
 from speech_server.engines.queue.turnstile import CORES
 from speech_server.errors import ModelBroken
-from speech_server.hearing.speakers.clusters import Likeness
 
 WINDOW = 160 * HOP  # samples, 1.6 s: what it was trained on
 FILE = "ge2e.onnx"

@@ -7,37 +7,13 @@ the groups of ten hours, and those of pieces that different workers have heard.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
-from speech_server.domain import Embeddings
+from speech_server.domain import Count, Embeddings, Likeness
 
 Labels = NDArray[np.intp]
 Seconds = NDArray[np.float32]
-
-
-@dataclass(frozen=True, slots=True)
-class Count:
-    """How many people there are: at least, at most; the same twice where it is known."""
-
-    least: int = 1
-    most: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Likeness:
-    """Cosine distances of an encoder's voices, and the seconds below which a group needs more to be somebody.
-
-    `apart`: two groups are two people. `few_apart`: one of fewer than `few` seconds is somebody else than all others;
-    one of fewer than `least` is nobody of their own.
-    """
-
-    apart: float
-    few_apart: float
-    few: float = 5.0
-    least: float = 1.5
 
 
 class Groups:

@@ -9,8 +9,8 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from speech_server.domain import RATE, Embeddings
-from speech_server.hearing.speakers.clusters import Count, Groups, Likeness, groups_of, people
+from speech_server.domain import RATE, Count, Embeddings, Likeness
+from speech_server.hearing.speakers.clusters import Groups, groups_of, people
 from speech_server.hearing.speakers.phrases import Phrase
 
 _SECTION = 600 * RATE  # what is clustered at once: the whole of a long recording would take the square of its memory

@@ -8,23 +8,24 @@ from typing import Annotated, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 
 from speech_server.decoding import from_base64
+from speech_server.domain import (
+    LONGEST_REFERENCE,
+    MOST_KNOWN,
+    MOST_SPEAKERS,
+    REFERENCE_SLACK,
+    SHORTEST_REFERENCE,
+    Count,
+)
 from speech_server.engines.interfaces import VoiceDetector, VoiceEncoder
 from speech_server.errors import InvalidRequest, RequestTooLarge
 from speech_server.routes.bodies.fields import as_list
 from speech_server.speakers.voice_print import embedding_of
-from speech_server.speakers.who_speaks import (
-    LONGEST_REFERENCE,
-    MOST_KNOWN,
-    MOST_SPEAKERS,
-    SHORTEST_REFERENCE,
-    ExpectedSpeakers,
-    KnownVoice,
-)
+from speech_server.speakers.who_speaks import ExpectedSpeakers, KnownVoice
 
 _NAMES, _REFERENCES = "known_speaker_names", "known_speaker_references"
 _LEAST_SPEECH = 1.0  # seconds in a reference
+_LONGEST = LONGEST_REFERENCE + REFERENCE_SLACK
 _SAME = 0.1  # cosine distance of two references below which both are one person's
-_SLACK = 0.5  # seconds a reference may be too short or too long: encoders pad
 
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=64, pattern=r"^[^\r\n\t]+$")]
 People = Annotated[int | None, Field(ge=1, le=MOST_SPEAKERS)]
@@ -57,11 +58,12 @@ class SpeakerFields(BaseModel):
             raise ValueError(f"{len(names)} {_NAMES} and {len(references)} {_REFERENCES}: give one for each")
         if len(set(names)) < len(names):
             raise ValueError(f"{_NAMES}: each person has a name of their own")
-        if self.num_speakers is not None and (self.min_speakers or self.max_speakers):
-            raise ValueError("num_speakers says it all: leave out min_speakers and max_speakers")
-        if self.min_speakers and self.max_speakers and self.min_speakers > self.max_speakers:
-            raise ValueError("min_speakers is more than max_speakers")
+        _ = self.count
         return self
+
+    @property
+    def count(self) -> Count:
+        return Count.asked(self.num_speakers, self.min_speakers, self.max_speakers)
 
     @property
     def says_who(self) -> bool:
@@ -77,14 +79,17 @@ async def expected_speakers(fields: SpeakerFields, encoder: VoiceEncoder, detect
         where = f"{_REFERENCES}[{number}]"
         try:
             voice, spoken, seconds = await embedding_of(
-                io.BytesIO(await from_base64(text, where)), encoder, detector, max_seconds=LONGEST_REFERENCE + _SLACK
+                io.BytesIO(await from_base64(text, where)),
+                encoder,
+                detector,
+                max_seconds=LONGEST_REFERENCE + REFERENCE_SLACK,
             )
         except RequestTooLarge:
             raise InvalidRequest(f"{where}: longer than {LONGEST_REFERENCE:g} s: send 2 to 10 s", param=where) from None
         except InvalidRequest as error:
             error.param = where  # the decoder knows it only as a file
             raise
-        if seconds < SHORTEST_REFERENCE - _SLACK:
+        if seconds < SHORTEST_REFERENCE - REFERENCE_SLACK:
             raise InvalidRequest(f"{where}: {seconds:.1f} s long: send {SHORTEST_REFERENCE:g} to 10 s", param=where)
         if spoken < _LEAST_SPEECH:
             raise InvalidRequest(f"{where}: has {spoken:.1f} s of speech: send 2 to 10 s of {name}", param=where)
@@ -92,5 +97,4 @@ async def expected_speakers(fields: SpeakerFields, encoder: VoiceEncoder, detect
             if 1 - float(other.voice @ voice) < _SAME:
                 raise InvalidRequest(f"{where}: the voice of {name} is that of {other.name}", param=where)
         known.append(KnownVoice(name, voice))
-    least = fields.num_speakers or fields.min_speakers or 1
-    return ExpectedSpeakers(least, fields.num_speakers or fields.max_speakers, tuple(known))
+    return ExpectedSpeakers(fields.count, tuple(known))

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
+from dataclasses import replace
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from endpoint.bulk.join import ASKED, joined, language_of
-from speech_server.domain import Segment, Word
+from endpoint.bulk.people import Speakers
+from speech_server.domain import EVERYBODY, Likeness, Person, Segment, Word
 from speech_server.transcript import formats
 
+LIKENESS = Likeness(apart=0.26, few_apart=0.24)
 TEXTS = st.text(st.sampled_from("ab é,.!?1-->&<世界\n"), min_size=1, max_size=60)
 
 
@@ -51,6 +56,53 @@ def test_pieces_together_are_the_whole(shape: str, pieces: list[list[Segment]]):
         assert together == f"{whole}\n"
     else:
         assert together == whole
+
+
+VOICES = dict(zip(("Anna", "A", "B"), np.eye(3, dtype=np.float32), strict=True))
+WANTED = Speakers(EVERYBODY, frozenset({"Anna"}), voices=True)
+
+
+@st.composite
+def conversations(draw: st.DrawFn) -> list[list[Segment]]:
+    """The same, of people who first speak in the order of VOICES and may go on in any."""
+    speakers = iter([*VOICES, *draw(st.lists(st.sampled_from(sorted(VOICES)), min_size=50, max_size=50))])
+    return [[spoken_by(segment, next(speakers)) for segment in piece] for piece in draw(recordings())]
+
+
+def spoken_by(segment: Segment, speaker: str) -> Segment:
+    words = tuple(Word(w.start, w.end, segment.text, w.probability, speaker) for w in segment.words)
+    return replace(segment, speaker=speaker, words=words)
+
+
+def from_worker(piece: list[Segment]) -> str:
+    """What hears a piece knows Anna; the others are letters as they come in it."""
+    seconds = Counter(str(segment.speaker) for segment in piece)
+    names = dict(zip((name for name in seconds if name != "Anna"), "ABC", strict=False)) | {"Anna": "Anna"}
+    heard = [spoken_by(segment, names[str(segment.speaker)]) for segment in piece]
+    people = [Person(names[name], 5.0 * count, VOICES[name]) for name, count in seconds.items()]
+    body = formats.verbose(heard, task="transcribe", language="en", duration=10.25, words=True)
+    return json.dumps(body | formats.voices(people, "ge2e", LIKENESS))
+
+
+@pytest.mark.parametrize("shape", [*ASKED])
+@given(pieces=conversations())
+def test_speakers_of_pieces_are_those_of_the_whole(shape: str, pieces: list[list[Segment]]):
+    together = joined(shape, [from_worker(piece) for piece in pieces], WANTED)
+    whole = [segment for piece in pieces for segment in piece]
+    duration = 10.25 * len(pieces)
+    if text := formats.TEXTS.get(shape):
+        assert together == text.write(whole) + ("\n" if shape == "text" else "")
+        return
+    body = json.loads(together)
+    assert {entry["speaker"] for entry in body.pop("speakers")} == {segment.speaker for segment in whole}
+    assert body.pop("speaker_encoder")["model"] == "ge2e"
+    if shape == "json":
+        assert body == {"text": formats.dialogue(whole), "usage": formats.usage(duration)}
+    elif shape == "diarized_json":
+        assert body == json.loads(json.dumps(formats.diarized(whole, duration=duration)))
+    else:
+        expected = formats.verbose(whole, task="transcribe", language="en", duration=duration, words=True)
+        assert body == json.loads(json.dumps(expected))
 
 
 def test_a_silent_beginning_does_not_decide_on_the_language():

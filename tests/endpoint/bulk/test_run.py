@@ -20,6 +20,7 @@ from endpoint.errors import BadArgument, EndpointError, PlatformRefused, Refused
 from tests.speech_server.audio.making import make, sweep
 
 pytestmark = pytest.mark.anyio
+VOICES = [1.0, 0.0], [0.0, 1.0]
 PLAN = Plan({"model": "whisper-1"}, "text", 60.0, workers=2, retries=2, overwrite=False)
 
 
@@ -58,8 +59,12 @@ class Fake:
             self.fails(part, attempt)
         finally:
             self.at_once -= 1
-        segments = [{"text": f" {part.number}"}]
+        segments: list[dict[str, Any]] = [{"text": f" {part.number}", "start": part.start, "end": part.start + 1}]
         body = {"task": "transcribe", "language": self.language, "duration": 1.0, "segments": segments, "words": None}
+        if "diarize" in fields:
+            segments[0]["speaker"] = "A"
+            body |= {"speakers": [{"speaker": "A", "seconds": 9.0, "embedding": VOICES[part.number % 2]}]}
+            body |= {"speaker_encoder": {"model": "ge2e", "apart": 0.26, "few_apart": 0.24}}
         return Answer(json.dumps(body), 1.0, 2.0)
 
     def pieces(self) -> list[int]:
@@ -112,6 +117,30 @@ async def test_the_language_is_found_once(readers: Readers, long: Path, tmp_path
     fake = Fake(language="de")
     await transcribed(fake, readers, source_of(long, tmp_path))
     assert [fields.get("language") for _, fields in fake.asked] == [None, "de", "de", "de", "de"]
+
+
+async def test_who_speaks_is_asked_of_pieces_and_counted_over_all_of_them(readers: Readers, long: Path, tmp_path: Path):
+    """The first run asks for more people than were heard; the next one, with another number, sends nothing again."""
+    plan = replace(PLAN, fields={"diarize": True, "num_speakers": 5})
+    source = source_of(long, tmp_path)
+    (outcome,) = await transcribed(fake := Fake(), readers, source, plan=plan)
+    assert (outcome.state, "speech enough for 4" in outcome.reason) == ("failed", True)
+    assert [("diarize" in fields, "num_speakers" in fields) for _, fields in fake.asked] == [
+        (False, False), *[(True, False)] * 4,
+    ]  # fmt: skip
+    assert all(fields["response_format"] == "verbose_json" for _, fields in fake.asked)
+    plan = replace(PLAN, fields={"diarize": True, "num_speakers": 2})
+    (outcome,) = await transcribed(again := Fake(), readers, source, plan=plan)
+    assert (outcome.state, again.asked) == ("done", [])
+    assert source.output.read_text() == "A: 0\nB: 1\nA: 2\nB: 3\n"
+
+
+async def test_a_recording_of_one_piece_is_counted_where_it_is_heard(readers: Readers, tmp_path: Path):
+    (tmp_path / "short.wav").write_bytes(make("wav"))
+    plan = replace(PLAN, fields={"diarize": True, "num_speakers": 1})
+    (outcome,) = await transcribed(fake := Fake(), readers, source_of(tmp_path / "short.wav", tmp_path), plan=plan)
+    assert outcome.state == "done"
+    assert [fields["num_speakers"] for _, fields in fake.asked] == [1]
 
 
 async def test_a_silent_beginning_is_asked_for_it_no_more_than_three_times(

@@ -5,16 +5,20 @@ from __future__ import annotations
 import io
 import wave
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import numpy as np
 import pytest
+from openai.types.audio import TranscriptionDiarized
 
 from speech_server.audio.budget import Limits
 from speech_server.audio.decode import stream
 from tests.conftest import WHISPER
 from tests.endpoint.gateway.conftest import RunningGateway, start, stop
 from tests.speech_server.conftest import ENGLISH
+from tests.speech_server.transcribing import words_of
+from tests.speech_server.voices import CONVERSATION, SAID, TRUTH
 
 LATE = 630  # seconds: in the second piece
 
@@ -26,9 +30,9 @@ def gateway(queue_url: str) -> Iterator[RunningGateway]:
     stop(running)
 
 
-def recording(seconds: float) -> bytes:
+def recording(seconds: float, clip_of: Path = ENGLISH) -> bytes:
     """Silence, with the clip at its beginning and at LATE."""
-    clip = (np.concatenate(list(stream(ENGLISH, Limits(60)))) * 32767).astype("<i2")
+    clip = (np.concatenate(list(stream(clip_of, Limits(60)))) * 32767).astype("<i2")
     samples = np.zeros(round(seconds * 16_000), "<i2")
     for at in (0, LATE * 16_000):
         samples[at : at + len(clip)] = clip[: len(samples) - at] if at < len(samples) else ()
@@ -60,6 +64,43 @@ def test_its_pieces_are_one_answer(gateway: RunningGateway, long: bytes):
     assert [segment["id"] for segment in body["segments"]] == list(range(len(body["segments"])))
     assert "long.wav: 640 s of sound in 2 pieces" in gateway.log
     assert float(reply.headers["x-worker-seconds"]) > 0
+
+
+def test_who_speaks_is_the_same_in_all_of_them(gateway: RunningGateway):
+    fields = {"response_format": "diarized_json", "model": "gpt-4o-transcribe-diarize", "language": "en"}
+    reply = hear(gateway, recording(LATE + 24, CONVERSATION), **fields, speaker_embeddings="true")
+    assert reply.status_code == 200, reply.text
+    assert "654 s of sound in 2 pieces" in gateway.log
+    answer = TranscriptionDiarized.model_validate(reply.json())
+    assert [segment.id for segment in answer.segments] == [f"seg_{n:03}" for n in range(len(answer.segments))]
+    assert [speaker["speaker"] for speaker in reply.json()["speakers"]] == ["A", "B", "C"]
+    for shift in (0, LATE):
+        for truth, said in zip(TRUTH, SAID, strict=True):
+            own = [
+                segment.text
+                for segment in answer.segments
+                if segment.speaker == truth.speaker and shift <= segment.start < shift + 24
+            ]
+            heard = words_of(" ".join(own)).split()
+            assert sum(word in heard for word in said.split()) >= len(said.split()) - 1, (shift, said, own)
+
+
+@pytest.mark.parametrize(
+    ("fields", "status"), [({"num_speakers": "many"}, 422), ({"min_speakers": "3", "max_speakers": "2"}, 422)]
+)
+def test_what_asks_for_speakers_wrongly_is_refused_before_it_is_heard(
+    gateway: RunningGateway, long: bytes, fields: dict[str, str], status: int
+):
+    before = gateway.log.count("pieces")
+    reply = hear(gateway, long, diarize="true", **fields)
+    assert (reply.status_code, next(iter(fields)) in reply.text) == (status, True), reply.text
+    assert gateway.log.count("pieces") == before
+
+
+def test_more_people_than_were_heard_is_the_caller_s_mistake(gateway: RunningGateway, long: bytes):
+    reply = hear(gateway, long, diarize="true", num_speakers="50")
+    assert (reply.status_code, reply.json()["error"]["type"]) == (400, "invalid_request_error")
+    assert "50 speakers are asked for" in reply.json()["error"]["message"]
 
 
 def test_what_is_refused_is_refused_as_one(gateway: RunningGateway, long: bytes):

@@ -7,6 +7,7 @@ import io
 import json
 import math
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any
 
 import av
@@ -18,6 +19,7 @@ from openai.types.audio import TranscriptionDiarized, TranscriptionTextSegmentEv
 
 from speech_server.audio import decode
 from speech_server.domain import RATE, Samples
+from speech_server.engines.ge2e.engine import LIKENESS
 from tests.conftest import ENCODER, WHISPER, ServerProcess
 from tests.sound import wav
 from tests.speech_server.transcribing import words_of
@@ -199,6 +201,12 @@ def test_voices_can_be_known_again(client: httpx.Client):
     assert [speaker["speaker"] for speaker in first] == ["A", "B"]
     assert alike.argmax(axis=1).tolist() == [0, 1], alike
     assert sum(speaker["seconds"] for speaker in first) == pytest.approx(8, abs=1)
+
+
+def test_who_compares_voices_is_told_whose_distances_they_are(client: httpx.Client, path: str):
+    answer = ask(client, path, speaker_embeddings="true", response_format="json", diarize="true").json()
+    assert answer["speaker_encoder"] == {"model": ENCODER, **asdict(LIKENESS)}
+    assert [speaker["speaker"] for speaker in answer["speakers"]] == ["A", "B", "C"]
 
 
 @pytest.mark.parametrize("name", ["pyannote/wespeaker-voxceleb-resnet34-LM", ENCODER])

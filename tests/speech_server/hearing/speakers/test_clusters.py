@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from speech_server.hearing.speakers.clusters import Count, Likeness, groups_of, people
+from speech_server.domain import Count, Likeness
+from speech_server.hearing.speakers.clusters import groups_of, people
 
 LIKENESS = Likeness(apart=0.26, few_apart=0.24)
 SIZE = 32
