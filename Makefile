@@ -70,7 +70,7 @@ image: models ## build the CPU image and try it: no network, no root, real signa
 	@DOCKER=$(DOCKER) $(BIN)/python image/check $(or $(IMAGE),runpod-speech:$(DEVICE))
 
 lock: setup ## compile requirements/*.in to pinned files with hashes
-	@for f in worker server tools gpu cjk dev; do $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-header -c requirements/one-version.in requirements/$$f.in -o requirements/$$f.txt || exit 1; done
+	@for f in server worker tools gpu cjk dev; do $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-header -c requirements/one-version.in requirements/$$f.in -o requirements/$$f.txt || exit 1; done
 
 clean: ## remove the environment and caches (models stay)
 	rm -rf .venv .venv-* .mypy_cache .ruff_cache .import_linter_cache .hypothesis build
