@@ -109,12 +109,13 @@ def _known_together(heard: Sequence[Person], names: frozenset[str]) -> Labels:
 
 def _known_names(heard: Sequence[Person], groups: Groups, labels: Labels, names: frozenset[str]) -> list[str | None]:
     """Their own of those who are known, and of who is with one of them; with several, the one most alike."""
-    likeness = groups.centroids @ groups.centroids.T
+    known = [number for number, person in enumerate(heard) if person.name in names]
+    likeness = groups.centroids @ groups.centroids[known].T
     found: list[str | None] = []
     for number, person in enumerate(heard):
-        with_it = [at for at, other in enumerate(heard) if labels[at] == labels[number] and other.name in names]
-        nearest = max(with_it, key=lambda at: likeness[number, at], default=None)
-        found.append(person.name if person.name in names else None if nearest is None else heard[nearest].name)
+        with_it = {at: heard[other].name for at, other in enumerate(known) if labels[other] == labels[number]}
+        nearest = max(with_it, key=likeness[number].item, default=None)
+        found.append(person.name if person.name in names else None if nearest is None else with_it[nearest])
     return found
 
 

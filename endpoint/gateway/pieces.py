@@ -48,7 +48,7 @@ class Pieces:
         shape = (call.body or {}).get("response_format", "json")
         (file,) = call.files if len(call.files) == 1 else (None,)
         may = self._options.pieces and call.hears and not call.streams and not _WHOLE & set(call.body or {})
-        if not may or shape not in ASKED or file is None or file.size < _SMALLEST or not _is_sound(call):
+        if not may or str(shape) not in ASKED or file is None or file.size < _SMALLEST or not _is_sound(call):
             yield None
             return
         self.at_work += 1

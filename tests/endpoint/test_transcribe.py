@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import sys
@@ -52,6 +53,14 @@ def test_transcribe_reads_standard_input(at: str):
 
 def test_transcribe_shows_times(at: str):
     assert b"0.00 -> " in call(at, "transcribe", ENGLISH, "--timestamps").stdout
+
+
+def test_transcribe_says_who_speaks(at: str):
+    done = call(at, "transcribe", str(CLIPS / "conversation.opus"), "--speakers", "--timestamps")
+    assert done.returncode == 0, done.stderr
+    lines = [re.fullmatch(r"\[ *[\d.]+ -> +[\d.]+\] ([ABC]): .+", line) for line in done.stdout.decode().splitlines()]
+    assert all(lines)
+    assert {line[1] for line in lines if line} == {"A", "B", "C"}
 
 
 def test_transcribe_makes_subtitles(at: str):
