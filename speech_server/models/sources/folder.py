@@ -25,7 +25,8 @@ class Folder:
         names = files_in(self._folder)
         if engine_of({*names, *self._files}) is None:
             raise ModelNotFound(
-                f"{self._folder} holds no complete model: a CTranslate2 Whisper, Kokoro or Piper folder is needed"
+                f"{self._folder} holds no complete model: a folder of a CTranslate2 Whisper, a Parakeet, a Kokoro or a "
+                "Piper voice is needed"
             )
         files = {name: self._folder / name for name in wanted({*names, *self._files}) if name in names}
         total = sum(path.stat().st_size for path in files.values())
