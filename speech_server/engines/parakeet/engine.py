@@ -27,8 +27,9 @@ from speech_server.engines.queue.turnstile import CORES
 from speech_server.errors import InvalidRequest, ModelBroken
 
 _SHORTEST = RATE // 4  # samples; of less there are too few frames to compare with each other
-# Bytes of activations that 30 s take: the first convolution alone makes 256 maps of 1500 x 64 numbers.
-_WORKSPACE = 250 * 1024 * 1024
+# Bytes of activations that a worker's 30 s take in int8, seen with layers of the real shapes (float32: half of it): the
+# first convolution alone makes 256 maps of 1500 x 64 numbers.
+_WORKSPACE = 400 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,7 @@ class ParakeetTranscriber:
         self.languages = frozenset(languages_of(tokens))
         workers = args.workers or (2 if cuda else core_count())
         batch = int(args.extra.get("max_batch", 0)) or (16 if cuda else 8)
-        self.memory_bytes = weights + workers * _WORKSPACE * (batch if cuda else 1)
+        self.memory_bytes = weights + workers * _WORKSPACE
         self._library = library
         self._ids = {token: number for number, token in enumerate(tokens)}
         self._ahead = workers * batch if cuda else 3 * workers

@@ -173,7 +173,7 @@ def require_checkpoint(repository: str, names: Collection[str]) -> list[str]:
     """The files to take. Raises ModelNotFound."""
     if files := checkpoint_files(names):
         return files
-    why = "a CTranslate2 Whisper, a Whisper checkpoint, a Kokoro, a Piper or a SpeechT5 in ONNX is needed"
+    why = "a CTranslate2 Whisper, a Whisper checkpoint, a Parakeet, Kokoro, Piper or SpeechT5 in ONNX is needed"
     if any(name.startswith("pytorch_model") for name in names):
         why = "its weights are pickled, which is code to run, and only safetensors are read: have it saved as those"
     raise ModelNotFound(f"'{repository}' holds no model this server can run: {why}", param="model")

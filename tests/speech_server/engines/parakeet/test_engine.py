@@ -115,6 +115,14 @@ def test_a_folder_without_its_files_is_a_broken_model(tmp_path: Path, missing: s
         parakeet.load(tmp_path, EngineArgs())
 
 
+def test_what_is_missing_is_never_asked_of_a_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The library would, of a model that it knows by name."""
+    monkeypatch.setattr("onnx_asr.resolver.Resolver._download_model", lambda *_, **__: pytest.fail("it asked"))
+    monkeypatch.setattr("onnx_asr.resolver.Resolver._download_config", lambda *_, **__: pytest.fail("it asked"))
+    with pytest.raises(ModelBroken, match="cannot be loaded"):
+        parakeet._open(tmp_path, "int8", EngineArgs(), cuda=False)
+
+
 def test_float_weights_that_are_missing_are_a_broken_model(tmp_path: Path):
     (make_parakeet(tmp_path, int8=False, float32=True) / FLOAT_WEIGHTS).unlink()
     with pytest.raises(ModelBroken, match="cannot be loaded"):

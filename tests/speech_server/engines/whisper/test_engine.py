@@ -131,6 +131,12 @@ async def test_company_changes_no_word(transcriber: WhisperTranscriber, say: Say
     assert [text_of(transcripts[0].segments) for transcripts in together] == texts
 
 
+async def test_requests_share_batches(transcriber: WhisperTranscriber):
+    before = transcriber.batcher.batches
+    await asyncio.gather(*(hear(transcriber, CLIP) for _ in range(12)))
+    assert transcriber.batcher.batches - before < 12
+
+
 async def test_transcripts_come_in_the_order_of_the_chunks(transcriber: WhisperTranscriber, say: Say):
     numbers = ["one", "two", "three", "four", "five", "six", "seven"]
     chunks = [SpeechChunk(say(f"This is number {name}."), 10.0 * place) for place, name in enumerate(numbers)]

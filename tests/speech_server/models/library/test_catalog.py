@@ -94,6 +94,14 @@ def test_parakeet_is_the_newest_that_is_installed(catalog: Catalog, cache: Cache
     assert [(len(model.languages), model.licence) for model in models if model] == [(25, "CC-BY-4.0"), (1, "CC-BY-4.0")]
 
 
+def test_a_parakeet_of_one_s_own_is_known_by_its_files(cache: Cache, tmp_path: Path):
+    folder = parakeet_folder(tmp_path / "calls", tokens=1_025)
+    model = {"name": "calls", "url": folder.as_uri(), "args": {"workers": 3}}
+    found = Catalog(Settings(models=json.dumps([model]))).find("calls")
+    assert found is not None
+    assert (found.engine, found.languages, found.args.workers) == ("parakeet", ("en",), 3)
+
+
 def test_auto_is_parakeet_where_there_is_one_and_else_what_whisper_1_means(catalog: Catalog, cache: Cache):
     install(cache, BASE)
     assert catalog.resolve("auto") == BASE
