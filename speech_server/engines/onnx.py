@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
+from speech_server.engines.interfaces import Options
 from speech_server.errors import ModelBroken
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
+_CUDA, _CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
 # The default (EXHAUSTIVE) tunes again for every new length of audio, which for speech is every sentence.
-_CUDA = ("CUDAExecutionProvider", {"cudnn_conv_algo_search": "HEURISTIC"})
-_CPU = "CPUExecutionProvider"
+_OURS: Mapping[str, Options] = {_CUDA: {"cudnn_conv_algo_search": "HEURISTIC"}, _CPU: {}}
 _current = threading.local()
 
 
@@ -51,7 +53,9 @@ class StoppableSession:
         return getattr(self._session, name)
 
 
-def open_session(model: Path, threads: int, device: Literal["auto", "cpu", "cuda"]) -> InferenceSession:
+def open_session(
+    model: Path, threads: int, device: Literal["auto", "cpu", "cuda"], provider_options: Mapping[str, Options] = {}
+) -> InferenceSession:
     """A session for one model file; `threads` work on one call. Raises ModelBroken."""
     import onnxruntime
     from onnxruntime.capi import onnxruntime_pybind11_state as failures
@@ -66,7 +70,7 @@ def open_session(model: Path, threads: int, device: Literal["auto", "cpu", "cuda
     if device == "cuda" and not cuda:
         raise ModelBroken("device cuda was asked for, but ONNX Runtime sees no GPU: use onnxruntime-gpu or device cpu")
     try:
-        return onnxruntime.InferenceSession(str(model), options, providers=[_CUDA, _CPU] if cuda else [_CPU])
+        return onnxruntime.InferenceSession(str(model), options, providers=providers(cuda, provider_options))
     except (
         failures.Fail,
         failures.InvalidArgument,
@@ -77,6 +81,11 @@ def open_session(model: Path, threads: int, device: Literal["auto", "cpu", "cuda
         failures.RuntimeException,
     ) as error:
         raise ModelBroken(f"{model} cannot be loaded: {error}") from error
+
+
+def providers(cuda: bool, given: Mapping[str, Options]) -> list[tuple[str, Options]]:
+    """What a session may run on, the first to be asked first, with the user's options over ours."""
+    return [(name, {**_OURS[name], **given.get(name, {})}) for name in ((_CUDA, _CPU) if cuda else (_CPU,))]
 
 
 def has_cuda() -> bool:
