@@ -20,6 +20,15 @@ def level_name(value: object) -> object:
     return "warning" if name == "warn" else name
 
 
+def numbers(value: object) -> object:
+    """0,1 beside the JSON that nested settings may be."""
+    return value.split(",") if isinstance(value, str) and "," in value else value
+
+
+GpuNumber = Annotated[int, Field(ge=0)]
+GpuNumbers = Annotated[list[GpuNumber], Field(min_length=1)]
+
+
 class Whisper(BaseModel):
     """WHISPER__*: the transcription engines; the names are Speaches'. Parakeet runs by them too, but for the types of
     numbers and the windows, which are Whisper's."""
@@ -30,6 +39,9 @@ class Whisper(BaseModel):
         "whisper-1 means, and what answers requests that name none. An id, an alias or a folder; also --model.",
     )
     inference_device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where Whisper and Parakeet run.")
+    device_index: Annotated[GpuNumber | GpuNumbers, BeforeValidator(numbers)] = Field(
+        0, description="Which GPU Whisper runs on; several, comma separated or as a JSON list, work side by side."
+    )
     compute_type: str = Field(
         "default", description="CTranslate2 compute type; default is int8 on CPU and float16 on a GPU."
     )
@@ -41,6 +53,19 @@ class Whisper(BaseModel):
         True,
         description="Encode chunks of up to 17 s in windows of 15 or 20 s instead of 30 s: faster; repeats in 30 s "
         "when in doubt.",
+    )
+
+
+class OrtOptions(BaseModel):
+    """UNSTABLE_ORT_OPTS__*, or UNSTABLE_ORT_OPTS as JSON: ONNX Runtime, that is speech and voices. Speaches' names."""
+
+    exclude_providers: list[str] = Field(
+        [],
+        description="Execution providers that are not used, a JSON list: without CUDAExecutionProvider speech runs on "
+        "the CPU.",
+    )
+    provider_opts: dict[str, dict[str, str | int | float | bool]] = Field(
+        {}, description='Options by provider, JSON: {"CUDAExecutionProvider": {"gpu_mem_limit": 2000000000}}.'
     )
 
 
@@ -177,6 +202,7 @@ class Settings(BaseSettings):
     max_speech_seconds: float = Field(
         4 * 3600, gt=0, description="Longest sound one answer may have, in seconds; a text that takes longer is 413."
     )
+    unstable_ort_opts: OrtOptions = OrtOptions()
     min_free_disk_mb: int = Field(
         512, ge=0, description="Disk that answers leave free which wait there to be whole, in MB; beyond it is 507."
     )

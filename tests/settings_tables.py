@@ -107,7 +107,7 @@ class Row:
     @property
     def written(self) -> str:
         """The default as one would set it; empty for none."""
-        if self.default is None or self.default == () or self.default == []:
+        if self.default in (None, (), [], {}):
             return ""
         if isinstance(self.default, bool):
             return str(self.default).lower()

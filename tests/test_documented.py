@@ -40,7 +40,7 @@ def documented(page: str) -> dict[str, tuple[str, str]]:
 
 
 def written(value: object) -> str:
-    if value is None or value == "" or value == [] or value == ():
+    if value is None or value in ("", [], (), {}):
         return ""
     if isinstance(value, bool):
         return str(value).lower()

@@ -152,6 +152,9 @@ class VoiceDetector(Engine, Protocol):
     def stream(self) -> VoiceStream: ...
 
 
+Options = Mapping[str, str | int | float | bool]
+
+
 @dataclass(frozen=True, slots=True)
 class EngineArgs:
     """What an engine factory gets beside the model's folder. `extra` holds a models file's other `args`."""
@@ -160,6 +163,10 @@ class EngineArgs:
     compute_type: str = "default"  # CTranslate2's names; the ONNX engines ignore it
     threads: int = 0  # 0: one per core
     workers: int = 0  # 0: as many as suit the device
+    gpus: tuple[int, ...] = (0,)  # CTranslate2's
+    provider_options: Mapping[str, Mapping[str, str | int | float | bool]] = field(
+        default_factory=dict
+    )  # ONNX Runtime's
     extra: Mapping[str, str | int | float | bool] = field(default_factory=dict)
     voices: Mapping[str, Path] = field(default_factory=dict)  # a models file's own: name -> the file that makes it
 

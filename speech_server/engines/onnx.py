@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
+from speech_server.engines.interfaces import Options
 from speech_server.errors import ModelBroken
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession, SessionOptions
 
+_CUDA, _CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
 # The default (EXHAUSTIVE) tunes again for every new length of audio, which for speech is every sentence.
-_CUDA = ("CUDAExecutionProvider", {"cudnn_conv_algo_search": "HEURISTIC"})
-_CPU = "CPUExecutionProvider"
+_OURS: Mapping[str, Options] = {_CUDA: {"cudnn_conv_algo_search": "HEURISTIC"}, _CPU: {}}
 _current = threading.local()
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -55,7 +56,9 @@ class StoppableSession:
         return getattr(self._session, name)
 
 
-def open_session(model: Path, threads: int, device: Device) -> InferenceSession:
+def open_session(
+    model: Path, threads: int, device: Device, provider_options: Mapping[str, Options] = {}
+) -> InferenceSession:
     """A session for one model file; `threads` work on one call. Raises ModelBroken."""
     import onnxruntime
 
@@ -63,7 +66,7 @@ def open_session(model: Path, threads: int, device: Device) -> InferenceSession:
     # Skips an allocation planner that takes most of the load time; neither speed nor memory change.
     options.enable_mem_reuse = False
     with opening(model):
-        return onnxruntime.InferenceSession(str(model), options, providers=providers_for(device))
+        return onnxruntime.InferenceSession(str(model), options, providers=providers_for(device, provider_options))
 
 
 def session_options(threads: int) -> SessionOptions:
@@ -76,12 +79,17 @@ def session_options(threads: int) -> SessionOptions:
     return options
 
 
-def providers_for(device: Device) -> list[Any]:
+def providers_for(device: Device, given: Mapping[str, Options] = {}) -> list[tuple[str, Options]]:
     """What a session runs on. Raises ModelBroken where a GPU was asked for and there is none."""
     cuda = device != "cpu" and has_cuda()
     if device == "cuda" and not cuda:
         raise ModelBroken("device cuda was asked for, but ONNX Runtime sees no GPU: use onnxruntime-gpu or device cpu")
-    return [_CUDA, _CPU] if cuda else [_CPU]
+    return providers(cuda, given)
+
+
+def providers(cuda: bool, given: Mapping[str, Options]) -> list[tuple[str, Options]]:
+    """What a session may run on, the first to be asked first, with the user's options over ours."""
+    return [(name, {**_OURS[name], **given.get(name, {})}) for name in ((_CUDA, _CPU) if cuda else (_CPU,))]
 
 
 @contextmanager

@@ -36,7 +36,7 @@ class Ge2e:
 
     def __init__(self, model: Path, args: EngineArgs) -> None:
         cuda = args.device != "cpu" and has_cuda()
-        self._session = StoppableSession(open_session(model, args.threads or 1, args.device))
+        self._session = StoppableSession(open_session(model, args.threads or 1, args.device, args.provider_options))
         self.memory_bytes = 10 * model.stat().st_size
         self._workers = args.workers or (1 if cuda else core_count())
         self.batcher: Batcher[Lot, Embeddings] = Batcher(

@@ -130,7 +130,9 @@ def _open(model: Path, voices: Path, threads: int, args: EngineArgs) -> Library:
 
     try:
         # It only calls the session's run and asks for its inputs.
-        session = cast("InferenceSession", StoppableSession(open_session(model, threads, args.device)))
+        session = cast(
+            "InferenceSession", StoppableSession(open_session(model, threads, args.device, args.provider_options))
+        )
         library: Library = Library.from_session(session, str(voices))
         if not isinstance(library.voices, NpzFile):  # the library says array, whatever the file holds
             raise ValueError("voices.bin holds no voices by name")

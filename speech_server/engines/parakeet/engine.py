@@ -154,7 +154,7 @@ def _open(folder: Path, precision: str, args: EngineArgs, *, cuda: bool) -> Asr:
                 folder,
                 quantization="int8" if precision == "int8" else None,
                 sess_options=options,
-                providers=providers_for("cuda" if cuda else "cpu"),
+                providers=providers_for("cuda" if cuda else "cpu", args.provider_options),
                 resampler_config=unused,  # all audio has the model's rate
             ).asr
             hear(library, [np.zeros(RATE, np.float32)])  # a model of another shape fails now, not in each request

@@ -51,7 +51,7 @@ class PiperSpeaker:
         # Each piece is short work (0.03 of its duration): one thread each, as many side by side as there are cores.
         on_gpu = args.device != "cpu" and has_cuda()
         workers = args.workers or (2 if on_gpu else args.threads or core_count())
-        session = cast("InferenceSession", StoppableSession(open_session(model, 1, args.device)))
+        session = cast("InferenceSession", StoppableSession(open_session(model, 1, args.device, args.provider_options)))
         self._voice: PiperVoice = PiperVoice(session=session, config=parsed)
         self.memory_bytes = model.stat().st_size
         self.sample_rate = parsed.sample_rate

@@ -45,7 +45,10 @@ class SpeechT5Speaker:
         self.voices: Mapping[str, Voice] = {voice.id: voice for voice in vectors}
         self._vectors = {voice.id: vector for voice, vector in vectors.items()}
         self._characters = read_characters(folder / TOKENIZER)
-        sessions = [StoppableSession(open_session(folder / name, args.threads or 1, args.device)) for name in networks]
+        sessions = [
+            StoppableSession(open_session(folder / name, args.threads or 1, args.device, args.provider_options))
+            for name in networks
+        ]
         self._networks = Networks(*sessions)
         self.memory_bytes = sum((folder / name).stat().st_size for name in networks)
         workers = args.workers or (2 if on_gpu else core_count())

@@ -200,7 +200,8 @@ def load(folder: Path, args: EngineArgs) -> WhisperTranscriber:
     compute_type = args.compute_type
     if compute_type == "default":
         compute_type = "float16" if device == "cuda" else "int8"
-    workers = args.workers or (2 if device == "cuda" else core_count())
+    gpus = list(args.gpus) if device == "cuda" else [0]
+    workers = args.workers or (2 if device == "cuda" else core_count())  # on each GPU
     # Without this file the library would ask the hub for one.
     for name in ("model.bin", "tokenizer.json"):
         if not (folder / name).is_file():
@@ -209,6 +210,7 @@ def load(folder: Path, args: EngineArgs) -> WhisperTranscriber:
         library = WhisperModel(
             str(folder),
             device=device,
+            device_index=gpus,
             compute_type=compute_type,
             cpu_threads=args.threads or 1,
             num_workers=workers + 1,  # one for newcomers while the others are busy
@@ -219,4 +221,4 @@ def load(folder: Path, args: EngineArgs) -> WhisperTranscriber:
         library.feature_extractor = FeatureExtractor(feature_size=library.model.n_mels)
     size = (folder / "model.bin").stat().st_size
     weights = size * 6 // 10 if compute_type.startswith("int8") else size
-    return WhisperTranscriber(library, workers=workers, weights=weights, args=args)
+    return WhisperTranscriber(library, workers=workers * len(gpus), weights=weights * len(gpus), args=args)

@@ -45,7 +45,7 @@ def _tokenizer_files(names: Collection[str]) -> list[str]:
         return [TOKENIZER]
     if VOCABULARY not in names or MERGES not in names:
         return []
-    return [VOCABULARY, MERGES, *({"added_tokens.json", "tokenizer_config.json"} & {*names})]
+    return [VOCABULARY, MERGES, *(name for name in ("added_tokens.json", "tokenizer_config.json") if name in names)]
 
 
 def is_checkpoint(folder: Path) -> bool:

@@ -59,8 +59,8 @@ class Catalog:
 
     def _choose(self, name: str) -> str:
         """The id of the model that WHISPER__MODEL names; it is known from now on, and what whisper-1 means."""
-        if name.startswith(("/", "./", "../", "~")):
-            folder = Path(name).expanduser().absolute()
+        if name.startswith(("/", "./", "../")):
+            folder = Path(name).absolute()
             if not folder.is_dir():
                 raise ConfigurationInvalid(f"WHISPER__MODEL names {folder}, which is no folder")
             model_id, url = folder.name if is_model_id(folder.name) else "local", folder.as_uri()
