@@ -41,7 +41,7 @@ run: models ## one job, end to end, on real models (test_input.json; INPUT=examp
 serve: models ## Runpod on this machine: control plane and worker, http://127.0.0.1:8010/v2/local (ARGS="--port 8011" for its flags)
 	@$(BIN)/python -m local_runpod $(ARGS) -- $(BIN)/python -u handler.py
 
-server: models ## the speech server alone, http://127.0.0.1:8000/docs
+server: models ## the speech server alone: its page at http://127.0.0.1:8000, its API at /docs
 	@$(BIN)/python -m speech_server $(ARGS)
 
 axe: ## the rules of accessibility that the page is tested by, into build/ (once; needs npm)

@@ -50,6 +50,13 @@ def test_the_policy_lets_nothing_in_from_elsewhere_and_nothing_inline(client: Te
     assert re.findall(r'(?:src|href)="(?:\w+:|/)', page) == []
 
 
+def test_no_part_names_another_place_to_load_from():
+    imports = [place for path in FOLDER.glob("*.js") for place in re.findall(r'from "([^"]+)"', path.read_text())]
+    assert imports
+    assert {place for place in imports if not re.fullmatch(r"\./\w+\.js", place)} == set()
+    assert not re.search(r"url\(|@import", (FOLDER / "page.css").read_text())
+
+
 @pytest.mark.parametrize("name", ["app.py", "..%2f__init__.py", "%2e%2e/__init__.py", "nothing.js"])
 def test_only_the_parts_are_served(client: TestClient, name: str):
     assert client.get(f"/page/{name}").status_code in (403, 404)
