@@ -58,6 +58,7 @@ COPY outgoing outgoing
 COPY speech_server/__init__.py speech_server/__main__.py speech_server/domain.py speech_server/errors.py speech_server/pools.py speech_server/redaction.py speech_server/settings.py speech_server/
 COPY speech_server/engines/__init__.py speech_server/engines/allocator.py speech_server/engines/container_memory.py speech_server/engines/espeak.py speech_server/engines/interfaces.py speech_server/engines/
 COPY speech_server/engines/kokoro speech_server/engines/kokoro
+COPY speech_server/engines/speecht5 speech_server/engines/speecht5
 COPY speech_server/hearing speech_server/hearing
 COPY speech_server/commands/__init__.py speech_server/commands/models.py speech_server/commands/
 COPY speech_server/models speech_server/models
