@@ -79,7 +79,7 @@ def session_options(threads: int) -> SessionOptions:
     return options
 
 
-def providers_for(device: Device, given: Mapping[str, Options] = {}) -> list[tuple[str, Options]]:
+def providers_for(device: Device, given: Mapping[str, Options] = {}) -> list[tuple[str, dict[str, Any]]]:
     """What a session runs on. Raises ModelBroken where a GPU was asked for and there is none."""
     cuda = device != "cpu" and has_cuda()
     if device == "cuda" and not cuda:
@@ -87,7 +87,7 @@ def providers_for(device: Device, given: Mapping[str, Options] = {}) -> list[tup
     return providers(cuda, given)
 
 
-def providers(cuda: bool, given: Mapping[str, Options]) -> list[tuple[str, Options]]:
+def providers(cuda: bool, given: Mapping[str, Options]) -> list[tuple[str, dict[str, Any]]]:
     """What a session may run on, the first to be asked first, with the user's options over ours."""
     return [(name, {**_OURS[name], **given.get(name, {})}) for name in ((_CUDA, _CPU) if cuda else (_CPU,))]
 
