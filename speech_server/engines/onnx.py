@@ -79,6 +79,13 @@ def open_session(model: Path, threads: int, device: Literal["auto", "cpu", "cuda
         raise ModelBroken(f"{model} cannot be loaded: {error}") from error
 
 
+def require_names(session: StoppableSession, model: Path, takes: str, gives: str) -> None:
+    """Raises ModelBroken for a network of another kind, now rather than at somebody's first request."""
+    inputs, outputs = [node.name for node in session.get_inputs()], [node.name for node in session.get_outputs()]
+    if inputs != [takes] or gives not in outputs:
+        raise ModelBroken(f"{model} makes {outputs} of {inputs}, not {gives} of {takes}: it is another kind of model")
+
+
 def has_cuda() -> bool:
     import ctranslate2
     import onnxruntime

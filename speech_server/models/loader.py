@@ -42,6 +42,7 @@ from speech_server.settings import Settings
 log = logging.getLogger(__name__)
 
 DETECTOR = "silero_vad"  # which voice detector, where nobody chooses
+ENCODER = "pyannote/speaker-diarization-community-1"  # the same; an alias, and what Speaches' clients send
 _THREADS = 4  # models opened, closed or deleted at once
 _QUIET = 10.0  # seconds without work after which freed memory goes back to the system
 _WAITING = 1000  # more than there are models: closing one is never refused
@@ -121,7 +122,7 @@ class Loader:
     def detector(self, name: str = DETECTOR) -> AbstractAsyncContextManager[VoiceDetector]:
         return cast("AbstractAsyncContextManager[VoiceDetector]", self.use(name, VAD))
 
-    def voice_encoder(self, name: str) -> AbstractAsyncContextManager[VoiceEncoder]:
+    def voice_encoder(self, name: str = ENCODER) -> AbstractAsyncContextManager[VoiceEncoder]:
         return cast("AbstractAsyncContextManager[VoiceEncoder]", self.use(name, VOICES))
 
     @asynccontextmanager

@@ -83,9 +83,7 @@ async def transcribing(speech: Speech, job: Order, task: Task) -> AsyncIterator[
         voices = None
         if job.form.names_speakers:
             assert detector
-            encoder = await stack.enter_async_context(
-                speech.loader.voice_encoder(speech.settings.default_speaker_model)
-            )
+            encoder = await stack.enter_async_context(speech.loader.voice_encoder())
             voices = Voices(encoder, await expected_speakers(job.form, encoder, detector))
             stack.push_async_callback(voices.aclose)
         transcription = transcribe(

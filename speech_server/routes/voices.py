@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse
 
 from speech_server.engines.interfaces import VoiceDetector, VoiceEncoder
 from speech_server.models.catalog.info import VOICES
+from speech_server.models.loader import ENCODER
 from speech_server.routes.bodies.audio_form import Sent, is_pcm, sent_as
 from speech_server.routes.bodies.speaker_fields import SpeakerFields, expected_speakers
 from speech_server.routes.state import Speech, SpeechDep
@@ -23,13 +24,11 @@ from speech_server.transcript import formats
 
 router = APIRouter(tags=["speakers"])
 
-DEFAULT_MODEL = "pyannote/speaker-diarization-community-1"  # an alias here, and what Speaches' clients send
-
 
 class DiarizationForm(SpeakerFields):
     """Fields beside `file`."""
 
-    model: str = Field(DEFAULT_MODEL, min_length=1, description="Id or alias of a voice encoder.")
+    model: str = Field(ENCODER, min_length=1, description="Id or alias of a voice encoder.")
     response_format: Literal["json", "rttm"] = Field("json", description="Shape of the reply.")
     speaker_embeddings: bool = Field(False, description="With json: what each voice is like.")
 
@@ -39,7 +38,7 @@ class EmbeddingForm(BaseModel):
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
-    model: str = Field(DEFAULT_MODEL, min_length=1, description="Id or alias of a voice encoder.")
+    model: str = Field(ENCODER, min_length=1, description="Id or alias of a voice encoder.")
 
 
 Recording = Annotated[Sent[DiarizationForm], Depends(sent_as(DiarizationForm, VOICES))]

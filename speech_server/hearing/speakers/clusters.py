@@ -16,6 +16,7 @@ from speech_server.domain import Embeddings
 
 Labels = NDArray[np.intp]
 Seconds = NDArray[np.float32]
+_APART = 0.26  # GE2E's
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,11 @@ class Likeness:
     few_apart: float
     few: float = 5.0
     least: float = 1.5
+
+    @property
+    def scale(self) -> float:
+        """What distances that were found with GE2E are to be taken by for this encoder."""
+        return self.apart / _APART
 
 
 class Groups:

@@ -15,10 +15,11 @@ from speech_server.hearing.speakers.phrases import Phrase
 
 _SECTION = 600 * RATE  # what is clustered at once: the whole of a long recording would take the square of its memory
 _LONG = 0.8  # seconds; from shorter phrases nobody is made
+# As found with GE2E, to be taken by an encoder's scale:
 _CHANGE = 0.25  # cosine distance between what comes before and after: somebody else goes on
+_SWITCH, _SWITCH_AT_PAUSE = 0.7, 0.07  # sums of cosines that another speaker must be better by
 _MOST_IN = 0.85  # of a window lies in an phrase that it speaks for
 _CELL = RATE // 10  # samples: how finely it is decided who speaks
-_SWITCH, _SWITCH_AT_PAUSE = 0.7, 0.07  # sums of cosines that another speaker must be better by
 _PAUSE = int(0.08 * RATE)
 
 
@@ -64,7 +65,7 @@ def diarization(heard: Sequence[Voiced], likeness: Likeness, count: Count) -> Di
     groups = _sections(heard, likeness, Count() if is_long else count)
     if is_long:
         groups = groups.together(people(groups, likeness, count))
-    passages = list(_path(heard, groups.centroids))
+    passages = list(_path(heard, groups.centroids, likeness.scale))
     order = list(dict.fromkeys(passage.person for passage in passages))
     passages = [Passage(each.start, each.end, order.index(each.person)) for each in passages]
     return Diarization(passages, Groups(groups.sums[order], groups.seconds[order]))
@@ -83,16 +84,16 @@ def _sections(heard: Sequence[Voiced], likeness: Likeness, count: Count) -> Grou
 
 
 def _people_of(heard: Sequence[Voiced], likeness: Likeness, count: Count) -> Groups:
-    parts = [part for voiced in heard for part in _parts(voiced)]
+    parts = [part for voiced in heard for part in _parts(voiced, _CHANGE * likeness.scale)]
     longest = max(seconds for _, seconds in parts)
     taken = [part for part in parts if part[1] >= min(_LONG, longest)]
     groups = groups_of(np.stack([voice for voice, _ in taken]), np.array([seconds for _, seconds in taken], np.float32))
     return groups.together(people(groups, likeness, count))
 
 
-def _parts(voiced: Voiced) -> Iterator[tuple[Embeddings, float]]:
+def _parts(voiced: Voiced, change: float) -> Iterator[tuple[Embeddings, float]]:
     """The voice and the seconds of each part of an phrase in which one person speaks, as far as can be heard."""
-    edges = [voiced.phrase.start, *sorted(_changes(voiced)), voiced.phrase.end]
+    edges = [voiced.phrase.start, *sorted(_changes(voiced, change)), voiced.phrase.end]
     starts, ends = voiced.starts, voiced.ends
     for start, end in pairwise(edges):
         inside = (np.minimum(ends, end) - np.maximum(starts, start)) / np.maximum(ends - starts, 1)
@@ -102,14 +103,14 @@ def _parts(voiced: Voiced) -> Iterator[tuple[Embeddings, float]]:
         yield _unit(voiced.embeddings[chosen].mean(axis=0)), (end - start) / RATE
 
 
-def _changes(voiced: Voiced) -> list[int]:
+def _changes(voiced: Voiced, change: float) -> list[int]:
     """Where what comes before and what comes after are least alike, and then in both halves again."""
     starts, ends = voiced.starts, voiced.ends
     halves = [(0, len(starts))]
     cuts = []
     while halves:
         low, high = halves.pop()
-        best, found = _CHANGE, None
+        best, found = change, None
         for at in range(low + 1, high):
             cut = int(starts[at] + ends[at - 1]) // 2
             # A window may reach over the cut by half a step.
@@ -133,10 +134,11 @@ def _unit(vector: Embeddings) -> Embeddings:
     return unit
 
 
-def _path(heard: Sequence[Voiced], centroids: Embeddings) -> Iterator[Passage]:
+def _path(heard: Sequence[Voiced], centroids: Embeddings, scale: float) -> Iterator[Passage]:
     """The likeliest sequence of people over cells of a tenth of a second (Viterbi); changing costs, less at a pause."""
     cells = [cell for voiced in heard for cell in _cells(voiced, centroids)]
-    costs = [0.0] + [_SWITCH_AT_PAUSE if b[0] - a[1] >= _PAUSE else _SWITCH for a, b in pairwise(cells)]
+    at_pause, elsewhere = _SWITCH_AT_PAUSE * scale, _SWITCH * scale
+    costs = [0.0] + [at_pause if b[0] - a[1] >= _PAUSE else elsewhere for a, b in pairwise(cells)]
     people = np.arange(len(centroids))
     best = np.zeros(len(centroids))
     came = np.empty((len(cells), len(centroids)), np.intp)

@@ -15,7 +15,7 @@ TTS: Task = "text-to-speech"
 VAD: Task = "voice-activity-detection"
 VOICES: Task = "speaker-embedding"
 
-EngineName = Literal["whisper", "kokoro", "piper", "silero", "ge2e"]
+EngineName = Literal["whisper", "kokoro", "piper", "silero", "ge2e", "wespeaker"]
 
 TASKS: Mapping[EngineName, Task] = {
     "whisper": STT,
@@ -23,6 +23,7 @@ TASKS: Mapping[EngineName, Task] = {
     "piper": TTS,
     "silero": VAD,
     "ge2e": VOICES,
+    "wespeaker": VOICES,
 }
 
 

@@ -22,6 +22,7 @@ _LAYOUTS: tuple[tuple[EngineName, tuple[str, ...]], ...] = (
     ("piper", ("model.onnx", "config.json")),
     ("piper", ("*.onnx", "*.onnx.json")),
     ("ge2e", ("ge2e.onnx",)),
+    ("wespeaker", ("voxceleb_resnet34_LM.onnx",)),
 )
 _OPTIONAL = ("preprocessor_config.json",)
 _Name = Annotated[str, StringConstraints(min_length=1, max_length=100)]

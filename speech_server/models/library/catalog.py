@@ -125,7 +125,7 @@ class Catalog:
 
     def origin(self, model_id: str) -> str | None:
         """Where a model comes from that no hub has."""
-        return next((entry["origin"] for entry in self._data["speakers"] if entry["id"] == model_id), None)
+        return next((entry.get("origin") for entry in self._data["speakers"] if entry["id"] == model_id), None)
 
     def is_listed(self, model_id: str) -> bool:
         """Whether the catalog or the models file names it, installed or not."""

@@ -47,8 +47,8 @@ class Hub:
         engine = engine_of(names)
         if engine is None or (engine == "piper" and "piper" not in model_id.lower()):
             raise ModelNotFound(
-                f"'{model_id}' holds no model this server can run: a CTranslate2 Whisper, a Kokoro or a Piper "
-                "repository is needed",
+                f"'{model_id}' holds no model this server can run: a CTranslate2 Whisper, a Kokoro, Piper, WeSpeaker "
+                "or pyannote repository is needed",
                 param="model",
             )
         fetched = sorted(set(wanted(names)) & sizes.keys(), key=sizes.__getitem__)

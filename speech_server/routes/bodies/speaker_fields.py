@@ -23,7 +23,7 @@ from speech_server.speakers.who_speaks import (
 
 _NAMES, _REFERENCES = "known_speaker_names", "known_speaker_references"
 _LEAST_SPEECH = 1.0  # seconds in a reference
-_SAME = 0.1  # cosine distance of two references below which both are one person's
+_SAME = 0.1  # GE2E's cosine distance of two references below which both are one person's
 _SLACK = 0.5  # seconds a reference may be too short or too long: encoders pad
 
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=64, pattern=r"^[^\r\n\t]+$")]
@@ -89,7 +89,7 @@ async def expected_speakers(fields: SpeakerFields, encoder: VoiceEncoder, detect
         if spoken < _LEAST_SPEECH:
             raise InvalidRequest(f"{where}: has {spoken:.1f} s of speech: send 2 to 10 s of {name}", param=where)
         for other in known:
-            if 1 - float(other.voice @ voice) < _SAME:
+            if 1 - float(other.voice @ voice) < _SAME * encoder.likeness.scale:
                 raise InvalidRequest(f"{where}: the voice of {name} is that of {other.name}", param=where)
         known.append(KnownVoice(name, voice))
     least = fields.num_speakers or fields.min_speakers or 1

@@ -10,12 +10,14 @@ import pytest
 from speech_server.engines.kokoro import phonemes
 from speech_server.models.disk.recognise import describe, engine_of, recognise, wanted
 from tests.speech_server.models.conftest import PIPER_CONFIG, kokoro_folder, piper_folder, whisper_folder
+from tests.speech_server.networks import wespeaker_folder
 
 
 def test_each_engine_is_known_by_its_files(tmp_path: Path):
     assert recognise(whisper_folder(tmp_path / "whisper")) == "whisper"
     assert recognise(kokoro_folder(tmp_path / "kokoro")) == "kokoro"
     assert recognise(piper_folder(tmp_path / "piper")) == "piper"
+    assert recognise(wespeaker_folder(tmp_path / "wespeaker")) == "wespeaker"
 
 
 @pytest.mark.parametrize("missing", ["model.bin", "config.json", "tokenizer.json", "vocabulary.txt"])
@@ -62,6 +64,11 @@ def test_only_files_an_engine_opens_are_wanted():
     ]
     assert sorted(wanted(names)) == ["config.json", "model.bin", "tokenizer.json", "vocabulary.json"]
     assert wanted(["README.md", "onnx/model.onnx"]) == []
+
+
+def test_of_wespeaker_s_repository_only_the_network_is_wanted():
+    names = [".gitattributes", "README.md", "avg_model", "config.yaml", "voxceleb_resnet34_LM.onnx"]
+    assert wanted(names) == ["voxceleb_resnet34_LM.onnx"]
 
 
 def test_files_in_subfolders_do_not_make_a_model():
