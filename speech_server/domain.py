@@ -11,6 +11,7 @@ if TYPE_CHECKING:  # numpy takes 0.2 s to import, and most need only the names b
 
 Samples: TypeAlias = "NDArray[np.float32]"  # mono, -1..1, shape (n,)
 Embeddings: TypeAlias = "NDArray[np.float32]"  # one voice a row, each of length 1, shape (n, size)
+Activity: TypeAlias = "NDArray[np.bool_]"  # who speaks in each frame of a window, shape (frames, people)
 RATE = 16_000  # Hz, what transcribers and voice detectors take
 FRAME = 512  # samples at RATE per voice probability: 32 ms
 SECTION = 600.0  # seconds between two nominal cuts of a long recording

@@ -30,7 +30,7 @@ from speech_server.errors import (
     SourceUnavailable,
     WrongTask,
 )
-from speech_server.models.catalog.info import STT, TTS, VAD, VOICES, EngineName, Task
+from speech_server.models.catalog.info import SEGMENTATION, STT, TTS, VAD, VOICES, EngineName, Task
 from speech_server.models.library.catalog import Catalog, ModelInfo
 from speech_server.models.library.library import Library
 from speech_server.models.library.store import Store
@@ -82,6 +82,7 @@ class Loader:
             TTS: settings.tts_model_ttl,
             VAD: settings.vad_model_ttl,
             VOICES: settings.speaker_model_ttl,
+            SEGMENTATION: settings.speaker_model_ttl,
         }
         self._closed = False
         self._quiet: asyncio.TimerHandle | None = None

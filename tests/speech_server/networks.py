@@ -6,6 +6,7 @@ are the files of their repositories.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -44,8 +45,42 @@ def wespeaker_folder(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "avg_model").write_bytes(b"PyTorch's")
     (folder / "config.yaml").write_text("model: ResNet34\n")
-    takes = ("feats", ["B", "T", 80])
-    _save(folder / "voxceleb_resnet34_LM.onnx", nodes, takes, ("embs", ["B", 256]), {"spread": spread})
+    takes: tuple[str, list[str | int]] = ("feats", ["B", "T", 80])
+    gives: tuple[str, list[str | int]] = ("embs", ["B", 256])
+    _save(folder / "voxceleb_resnet34_LM.onnx", nodes, takes, gives, {"spread": spread})
+    return folder
+
+
+def pyannote_folder(folder: Path) -> Path:
+    """The first of its three people is whoever has the lower tone, the second the higher; it knows no third."""
+    at = np.arange(_FIELD) / RATE
+    waves = [wave(2 * np.pi * hertz * at) for hertz in (LOW, HIGH) for wave in (np.sin, np.cos)]
+    pairs = np.array([[[1], [1], [0], [0]], [[0], [0], [1], [1]]], np.float32)
+    # Of the classes nobody, 1, 2, 3, 1+2, 1+3, 2+3 the one is highest that is so, where each person is 0 or 1.
+    classes = np.array([[-1, -1], [1, -1], [-1, 1], [-1, -1], [1, 1], [-1, -1], [-1, -1]], np.float32)
+    constants = {
+        "waves": (np.array(waves, np.float32) / _FIELD)[:, None],
+        "pairs": pairs * 1e5,
+        "lowest": np.float32(0.0),
+        "highest": np.float32(1.0),
+        "classes": classes[:, :, None],
+        "biases": np.array([1, 0, 0, -1, -1, -1, -1], np.float32),
+    }
+    nodes = [
+        helper.make_node("Conv", ["input_values", "waves"], ["heard"], strides=[_STRIDE]),
+        helper.make_node("Mul", ["heard", "heard"], ["squares"]),
+        helper.make_node("Conv", ["squares", "pairs"], ["energies"]),
+        helper.make_node("Clip", ["energies", "lowest", "highest"], ["people"]),
+        helper.make_node("Conv", ["people", "classes", "biases"], ["columns"]),
+        helper.make_node("Transpose", ["columns"], ["logits"], perm=[0, 2, 1]),
+    ]
+    (folder / "onnx").mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text('{"model_type": "pyannote"}')
+    settings = {"feature_extractor_type": "PyAnnoteFeatureExtractor", "sampling_rate": RATE, "offset": 990, "step": 270}
+    (folder / "preprocessor_config.json").write_text(json.dumps(settings))
+    takes: tuple[str, list[str | int]] = ("input_values", ["batch_size", "num_channels", "num_samples"])
+    gives: tuple[str, list[str | int]] = ("logits", ["batch_size", "num_frames", 7])
+    _save(folder / "onnx" / "model.onnx", nodes, takes, gives, constants)
     return folder
 
 
@@ -54,14 +89,14 @@ def _save(
     nodes: list[onnx.NodeProto],
     takes: tuple[str, list[str | int]],
     gives: tuple[str, list[str | int]],
-    constants: dict[str, NDArray[np.float32]],
+    constants: dict[str, NDArray[np.float32] | np.float32],
 ) -> None:
     graph = helper.make_graph(
         nodes,
         "tiny",
         [helper.make_tensor_value_info(takes[0], TensorProto.FLOAT, takes[1])],
         [helper.make_tensor_value_info(gives[0], TensorProto.FLOAT, gives[1])],
-        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     onnx.checker.check_model(model)

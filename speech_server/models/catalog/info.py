@@ -9,13 +9,20 @@ from typing import Literal
 from speech_server.domain import Voice
 from speech_server.engines.interfaces import EngineArgs
 
-Task = Literal["automatic-speech-recognition", "text-to-speech", "voice-activity-detection", "speaker-embedding"]
+Task = Literal[
+    "automatic-speech-recognition",
+    "text-to-speech",
+    "voice-activity-detection",
+    "speaker-embedding",
+    "speaker-segmentation",
+]
 STT: Task = "automatic-speech-recognition"
 TTS: Task = "text-to-speech"
 VAD: Task = "voice-activity-detection"
 VOICES: Task = "speaker-embedding"
+SEGMENTATION: Task = "speaker-segmentation"
 
-EngineName = Literal["whisper", "kokoro", "piper", "silero", "ge2e", "wespeaker"]
+EngineName = Literal["whisper", "kokoro", "piper", "silero", "ge2e", "wespeaker", "pyannote"]
 
 TASKS: Mapping[EngineName, Task] = {
     "whisper": STT,
@@ -24,6 +31,7 @@ TASKS: Mapping[EngineName, Task] = {
     "silero": VAD,
     "ge2e": VOICES,
     "wespeaker": VOICES,
+    "pyannote": SEGMENTATION,
 }
 
 

@@ -48,7 +48,7 @@ def list_models(data: Mapping[str, Any]) -> Iterable[ModelInfo]:
         licence = data["piper_licences"].get(name, model.licence)
         size = data["piper_size_mb"][quality]
         yield _listed({"size_mb": size, "created": "2025-01-31"}, replace(model, licence=licence))
-    for entry in data["speakers"]:
+    for entry in (*data["speakers"], *data["segmentation"]):
         model = ModelInfo(entry["id"], entry["engine"], licence=entry["licence"])
         yield replace(_listed(entry, model), owned_by=entry["owner"])
     yield ModelInfo(SILERO, "silero", licence="MIT", size_bytes=2 * _MB, owned_by="snakers4")

@@ -131,6 +131,7 @@ class Cache:
         linked.mkdir()
         for name, digest in digests.items():
             (scratch / name).replace(blobs / digest)
+            (linked / name).parent.mkdir(exist_ok=True)
             _link(blobs / digest, linked / name)
         snapshot = repository / "snapshots" / revision
         snapshot.parent.mkdir(exist_ok=True)
@@ -164,9 +165,9 @@ class Cache:
 
 def _link(blob: Path, link: Path) -> None:
     # Relative, so that the cache can be moved and mounted elsewhere; copied where links are not to be had.
-    # Three levels up: the folder is renamed to snapshots/<revision>.
+    # The folder is as deep as snapshots/<revision>, which it is renamed to.
     try:
-        link.symlink_to(Path("..", "..", "blobs", blob.name))
+        link.symlink_to(os.path.relpath(blob, link.parent))
     except OSError:
         shutil.copyfile(blob, link)
 

@@ -17,6 +17,7 @@ from pydantic_core import from_json
 
 from speech_server.errors import ModelBroken
 
+ONNX = "onnx"  # where the repositories for Transformers.js have their networks
 _MOST_FILES = 10_000  # in one folder
 _MOST_MEMBERS = 2_000  # of an archive
 _LONGEST_CONFIG = 1 << 20  # bytes; Piper's largest, with 904 speakers, has 20 kB
@@ -30,7 +31,11 @@ class File:
 
 
 def files_of(folder: Path) -> Mapping[str, File]:
-    """The regular files that are there and not empty, by name; links count as what they lead to."""
+    """The regular files that are there, or in its `onnx`, and not empty, by name; links count as what they lead to."""
+    return _files_in(folder, "") | _files_in(folder / ONNX, f"{ONNX}/")
+
+
+def _files_in(folder: Path, prefix: str) -> dict[str, File]:
     found = {}
     try:
         with os.scandir(folder) as entries:
@@ -40,7 +45,7 @@ def files_of(folder: Path) -> Mapping[str, File]:
                 except OSError:  # a link to nowhere, or to itself
                     continue
                 if stat.S_ISREG(status.st_mode) and status.st_size:
-                    found[entry.name] = File(status.st_size, status.st_mtime_ns)
+                    found[prefix + entry.name] = File(status.st_size, status.st_mtime_ns)
     except (OSError, ValueError):  # not there, not readable, or no path at all
         return {}
     return found

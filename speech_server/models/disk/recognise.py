@@ -13,7 +13,7 @@ from speech_server.domain import Voice
 from speech_server.engines.kokoro.voices import usable
 from speech_server.errors import ModelBroken
 from speech_server.models.catalog.info import EngineName, ModelInfo, owner, spoken
-from speech_server.models.disk.reading import files_of, member_names, read_config
+from speech_server.models.disk.reading import ONNX, files_of, member_names, read_config
 
 # What the engines open. A folder that lacks one of these is a download that was cut off, not a model.
 _LAYOUTS: tuple[tuple[EngineName, tuple[str, ...]], ...] = (
@@ -23,8 +23,11 @@ _LAYOUTS: tuple[tuple[EngineName, tuple[str, ...]], ...] = (
     ("piper", ("*.onnx", "*.onnx.json")),
     ("ge2e", ("ge2e.onnx",)),
     ("wespeaker", ("voxceleb_resnet34_LM.onnx",)),
+    ("pyannote", (f"{ONNX}/model.onnx", "preprocessor_config.json")),
 )
 _OPTIONAL = ("preprocessor_config.json",)
+# Files of these names are many a model's; a repository that nobody has looked into must say by its name what it is.
+_BY_NAME: Mapping[EngineName, str] = {"piper": "piper", "pyannote": "pyannote"}
 _Name = Annotated[str, StringConstraints(min_length=1, max_length=100)]
 
 
@@ -55,6 +58,12 @@ def engine_of(names: Collection[str]) -> EngineName | None:
     return next((engine for engine, patterns in _LAYOUTS if _covers(names, patterns)), None)
 
 
+def offered(model_id: str, names: Collection[str]) -> EngineName | None:
+    """The engine for a repository with these file names, as far as they tell."""
+    engine = engine_of(names)
+    return engine if engine and _BY_NAME.get(engine, "") in model_id.lower() else None
+
+
 def wanted(names: Collection[str]) -> list[str]:
     """The files to take of a repository or folder; no engine opens what else lies there."""
     patterns = next((patterns for _, patterns in _LAYOUTS if _covers(names, patterns)), ())
@@ -66,7 +75,7 @@ def _covers(names: Collection[str], patterns: tuple[str, ...]) -> bool:
 
 
 def _matches(name: str, patterns: tuple[str, ...]) -> bool:
-    return "/" not in name and any(fnmatch(name, pattern) for pattern in patterns)
+    return any(fnmatch(name, pattern) and name.count("/") == pattern.count("/") for pattern in patterns)
 
 
 def recognise(folder: Path) -> EngineName | None:
@@ -100,7 +109,14 @@ def describe(
             return None
         voices = _piper_voices(config)
         return ModelInfo(model_id, engine, spoken(voices), voices, config.audio.sample_rate, owned_by=owner(model_id))
+    if engine == "pyannote" and not _is_pyannote(folder):
+        return None
     return ModelInfo(model_id, engine, owned_by=owner(model_id)) if engine else None
+
+
+def _is_pyannote(folder: Path) -> bool:
+    content = read_config(folder / "preprocessor_config.json")
+    return isinstance(content, Mapping) and content.get("feature_extractor_type") == "PyAnnoteFeatureExtractor"
 
 
 def _piper_voices(config: _PiperConfig) -> tuple[Voice, ...]:

@@ -42,6 +42,7 @@ class Catalog:
             "whisper": settings.default_stt_model,
             "kokoro": settings.default_tts_model,
             "speakers": settings.default_speaker_model,
+            "segmentation": settings.default_segmentation_model,
         }
         self._own_aliases = read_aliases(settings.model_aliases_file)
         self._named = {model.id: model for model in read_named_models(settings)}
@@ -65,7 +66,8 @@ class Catalog:
 
         whisper-1 and its like mean DEFAULT_STT_MODEL when that is installed, else the first Whisper of the catalog
         that is (multilingual ones first, the larger first), else DEFAULT_STT_MODEL, to be downloaded.
-        tts-1 and its like the same with DEFAULT_TTS_MODEL and Kokoro, pyannote's names with DEFAULT_SPEAKER_MODEL.
+        tts-1 and its like the same with DEFAULT_TTS_MODEL and Kokoro, pyannote's names with DEFAULT_SPEAKER_MODEL, its
+        segmentation's with DEFAULT_SEGMENTATION_MODEL and Silero.
         """
         seen = set()
         while name in self._own_aliases and name not in seen:
@@ -75,8 +77,6 @@ class Catalog:
             return name
         if family := self._data["aliases"].get(name):
             return self._best_installed(family)
-        if name.startswith("silero_vad"):
-            return SILERO
         return self._same_weights(name)
 
     def remember(self) -> None:
@@ -163,7 +163,8 @@ class Catalog:
     def _best_installed(self, family: str) -> str:
         preferred = self._same_weights(self._preferred[family])
         candidates = [preferred, *(entry["id"] for entry in self._data[family])]
-        return next((model_id for model_id in candidates if self._is_installed(model_id)), preferred)
+        otherwise = SILERO if family == "segmentation" else preferred
+        return next((model_id for model_id in candidates if self._is_installed(model_id)), otherwise)
 
     def _is_installed(self, model_id: str) -> bool:
         try:
@@ -172,6 +173,8 @@ class Catalog:
             return False
 
     def _same_weights(self, name: str) -> str:
+        if name.startswith("silero_vad"):
+            return SILERO
         match = _WHISPER_NAME.fullmatch(name)
         weights = (match[1] or "") + match[2] if match else ""
         return next((entry["id"] for entry in self._data["whisper"] if weights.lower() in entry["sizes"]), name)

@@ -35,6 +35,7 @@ class Folder:
             done = 0
             for name, path in files.items():
                 digest = hashlib.sha256()
+                (scratch / name).parent.mkdir(exist_ok=True)
                 with path.open("rb") as original, (scratch / name).open("wb") as copy:
                     while block := original.read(1 << 20):
                         digest.update(block)

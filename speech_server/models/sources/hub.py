@@ -17,7 +17,7 @@ from outgoing.lookups import LookUp, system_look_up
 from outgoing.url import parse_base
 from speech_server.errors import ModelGated, ModelNotFound, SourceUnavailable
 from speech_server.models.disk.cache import Cache, Progress, storage_errors
-from speech_server.models.disk.recognise import engine_of, wanted
+from speech_server.models.disk.recognise import offered, wanted
 from speech_server.models.sources.watch import watched
 
 _ANSWER_SECONDS = 60.0  # about a repository
@@ -44,8 +44,7 @@ class Hub:
         endpoint = open_door(self._endpoint, self._look_up)
         sizes = self._files(model_id, endpoint)
         names = {*sizes, *self._given}
-        engine = engine_of(names)
-        if engine is None or (engine == "piper" and "piper" not in model_id.lower()):
+        if offered(model_id, names) is None:
             raise ModelNotFound(
                 f"'{model_id}' holds no model this server can run: a CTranslate2 Whisper, a Kokoro, Piper, WeSpeaker "
                 "or pyannote repository is needed",

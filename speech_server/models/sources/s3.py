@@ -84,6 +84,7 @@ class S3:
                         progress(done + arrived, total, "downloading")
                     done += objects[name].size
                     digests[name] = self._check(client, objects[name], partial)
+                    (scratch / name).parent.mkdir(exist_ok=True)
                     partial.replace(scratch / name)
                 cache.publish(model_id, scratch, digests, self._files)
 

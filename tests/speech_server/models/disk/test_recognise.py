@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from speech_server.engines.kokoro import phonemes
-from speech_server.models.disk.recognise import describe, engine_of, recognise, wanted
+from speech_server.models.disk.recognise import describe, engine_of, offered, recognise, wanted
 from tests.speech_server.models.conftest import PIPER_CONFIG, kokoro_folder, piper_folder, whisper_folder
-from tests.speech_server.networks import wespeaker_folder
+from tests.speech_server.networks import pyannote_folder, wespeaker_folder
 
 
 def test_each_engine_is_known_by_its_files(tmp_path: Path):
@@ -18,6 +18,7 @@ def test_each_engine_is_known_by_its_files(tmp_path: Path):
     assert recognise(kokoro_folder(tmp_path / "kokoro")) == "kokoro"
     assert recognise(piper_folder(tmp_path / "piper")) == "piper"
     assert recognise(wespeaker_folder(tmp_path / "wespeaker")) == "wespeaker"
+    assert recognise(pyannote_folder(tmp_path / "pyannote")) == "pyannote"
 
 
 @pytest.mark.parametrize("missing", ["model.bin", "config.json", "tokenizer.json", "vocabulary.txt"])
@@ -69,6 +70,19 @@ def test_only_files_an_engine_opens_are_wanted():
 def test_of_wespeaker_s_repository_only_the_network_is_wanted():
     names = [".gitattributes", "README.md", "avg_model", "config.yaml", "voxceleb_resnet34_LM.onnx"]
     assert wanted(names) == ["voxceleb_resnet34_LM.onnx"]
+
+
+def test_of_pyannote_s_repository_only_the_whole_network_is_wanted():
+    names = ["README.md", "config.json", "onnx/model.onnx", "onnx/model_int8.onnx", "preprocessor_config.json"]
+    assert wanted(names) == ["onnx/model.onnx", "preprocessor_config.json"]
+    assert offered("onnx-community/pyannote-segmentation-3.0", names) == "pyannote"
+    assert offered("onnx-community/wav2vec2-base", names) is None
+
+
+def test_another_network_in_an_onnx_folder_is_not_taken_for_pyannote(tmp_path: Path):
+    settings = pyannote_folder(tmp_path) / "preprocessor_config.json"
+    settings.write_text('{"feature_extractor_type": "Wav2Vec2FeatureExtractor"}')
+    assert recognise(tmp_path) is None
 
 
 def test_files_in_subfolders_do_not_make_a_model():

@@ -19,11 +19,12 @@ from speech_server.models.disk.cache import Cache
 from speech_server.models.library.catalog import Catalog
 from speech_server.settings import Settings
 from tests.speech_server.models.conftest import install, kokoro_folder, piper_folder
-from tests.speech_server.networks import wespeaker_folder
+from tests.speech_server.networks import pyannote_folder, wespeaker_folder
 
 SAY_WORDS = ("automatic-speech-recognition", "text-to-speech")
 BASE = "Systran/faster-whisper-base"
 WESPEAKER = "Wespeaker/wespeaker-voxceleb-resnet34-LM"
+PYANNOTE = "onnx-community/pyannote-segmentation-3.0"
 KOKORO = "speaches-ai/Kokoro-82M-v1.0-ONNX"
 
 
@@ -93,6 +94,17 @@ def test_pyannote_is_the_voice_encoder_that_is_installed(catalog: Catalog, cache
     found = catalog.find(WESPEAKER)
     assert found is not None
     assert (found.engine, found.task, found.licence) == ("wespeaker", "speaker-embedding", "CC-BY-4.0")
+
+
+def test_segmentation_is_pyannote_s_where_it_is_installed_and_else_silero_s(catalog: Catalog, cache: Cache):
+    assert catalog.resolve("pyannote/segmentation-3.0") == "silero_vad_v6"
+    install(cache, PYANNOTE, pyannote_folder)
+    assert catalog.resolve("pyannote/segmentation-3.0") == PYANNOTE
+    found = catalog.find(PYANNOTE)
+    assert found is not None
+    assert (found.engine, found.task, found.licence) == ("pyannote", "speaker-segmentation", "MIT")
+    chosen = Catalog(Settings(default_segmentation_model="silero_vad"))
+    assert chosen.resolve("pyannote/segmentation-3.0") == "silero_vad_v6"
 
 
 def test_the_users_aliases_win_and_may_lead_to_each_other(cache: Cache):

@@ -11,11 +11,13 @@ import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
 from speech_server.models.disk.cache import Cache
 from tests.conftest import ROOT
+from tests.speech_server.networks import pyannote_folder, wespeaker_folder
 
 ID = "someone/whisper-tiny"
 COMMIT = "c" * 40
@@ -41,8 +43,8 @@ class HubHandler(BaseHTTPRequestHandler):
         )
         if found := re.match(r"/api/models/([\w.-]+/[\w.-]+)(\?|$)", self.path):
             self.describe(found[1])
-        elif found := re.match(r"/([\w.-]+/[\w.-]+)/resolve/main/([\w.-]+)", self.path):
-            self.send_file(found[2])
+        elif found := re.match(r"/([\w.-]+/[\w.-]+)/resolve/main/([\w./-]+)", self.path):
+            self.send_file(self.server.repositories[found[1]][found[2]])
         else:
             self.answer(404, b"{}", {})
 
@@ -76,8 +78,7 @@ class HubHandler(BaseHTTPRequestHandler):
         """What a server may say that repeats what it was told."""
         return f"<html>{self.headers.get('Authorization')}".encode()
 
-    def send_file(self, name: str) -> None:
-        content = FILES[name]
+    def send_file(self, content: bytes) -> None:
         headers = {
             "X-Repo-Commit": COMMIT,
             "ETag": f'"{hashlib.sha256(content).hexdigest()}"',
@@ -164,6 +165,32 @@ def test_only_what_the_engine_opens_is_downloaded(hub: FakeHub, cache: Cache):
     hub.requests.clear()
     assert pull(ID, hub.url).stdout == f"{ID} is installed\n"
     assert hub.requests == []  # an installed model costs no network
+
+
+PUBLISHED = {
+    "Wespeaker/wespeaker-voxceleb-resnet34-LM": (wespeaker_folder, ["voxceleb_resnet34_LM.onnx"], "speaker-embedding"),
+    "onnx-community/pyannote-segmentation-3.0": (
+        pyannote_folder,
+        ["onnx/model.onnx", "preprocessor_config.json"],
+        "speaker-segmentation",
+    ),
+}
+
+
+@pytest.mark.parametrize("model_id", PUBLISHED)
+def test_models_that_tell_speakers_apart_are_pulled_as_they_are_published(
+    hub: FakeHub, cache: Cache, tmp_path: Path, model_id: str
+):
+    make, taken, task = PUBLISHED[model_id]
+    made = make(tmp_path / "made")
+    files = {str(path.relative_to(made)): path.read_bytes() for path in made.rglob("*") if path.is_file()}
+    hub.repositories[model_id] = files | {"README.md": b"# not wanted"}
+    done = pull(model_id, hub.url)
+    assert done.returncode == 0, done.stderr
+    assert task in done.stdout
+    folder = cache.folder(model_id)
+    assert folder is not None
+    assert sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()) == taken
 
 
 def test_what_was_finished_when_a_download_was_killed_is_not_fetched_again(hub: FakeHub, cache: Cache):
