@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from speech_server.hearing.chunks import Chunker
     from speech_server.hearing.clip import Cut
     from speech_server.hearing.spans import VoiceStream
-    from speech_server.hearing.speakers.phrases import VoiceListener
-    from speech_server.speakers.who_speaks import Voices, WhoSpoke
+    from speech_server.hearing.speakers.listening import VoiceListener
+    from speech_server.speakers.naming import WhoSpoke
+    from speech_server.speakers.voices import Voices
 
 # Whisper uses the end of a prompt, 224 tokens at most with the hotwords; a token is rarely more than four letters, and
 # tokenizing a megabyte takes half a second of the event loop.

@@ -7,6 +7,7 @@ are the files of their repositories.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,15 @@ def tone(hertz: float, seconds: float, *, seed: int = 0) -> Samples:
 
 def silence(seconds: float) -> Samples:
     return np.zeros(round(seconds * RATE), np.float32)
+
+
+def conversation(seconds: float, said: Sequence[tuple[float, float, float]]) -> Samples:
+    """Hertz, from second to second; also at once."""
+    sound = silence(seconds)
+    for hertz, start, end in said:
+        spoken = tone(hertz, end - start)
+        sound[round(start * RATE) : round(start * RATE) + len(spoken)] += spoken
+    return sound
 
 
 def wespeaker_folder(folder: Path) -> Path:

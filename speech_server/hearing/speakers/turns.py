@@ -10,11 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from speech_server.domain import RATE, Embeddings
-from speech_server.hearing.speakers.clusters import Count, Groups, Likeness, groups_of, people
+from speech_server.hearing.speakers.clusters import Count, Groups, Likeness
+from speech_server.hearing.speakers.everybody import VoicePart, everybody, unit
 from speech_server.hearing.speakers.phrases import Phrase
 
-_SECTION = 600 * RATE  # what is clustered at once: the whole of a long recording would take the square of its memory
-_LONG = 0.8  # seconds; from shorter phrases nobody is made
 # As found with GE2E, to be taken by an encoder's scale:
 _CHANGE = 0.25  # cosine distance between what comes before and after: somebody else goes on
 _SWITCH, _SWITCH_AT_PAUSE = 0.7, 0.07  # sums of cosines that another speaker must be better by
@@ -57,50 +56,34 @@ class Diarization:
     voices: Groups
 
 
+NOBODY = Diarization([], Groups(np.empty((0, 0), np.float32), np.empty(0, np.float32)))
+
+
 def diarization(heard: Sequence[Voiced], likeness: Likeness, count: Count) -> Diarization:
-    """People are numbered in the order in which they first speak."""
+    """`heard` is in order."""
     if not heard:
-        return Diarization([], Groups(np.empty((0, 0), np.float32), np.empty(0, np.float32)))
-    is_long = heard[-1].phrase.end - heard[0].phrase.start > _SECTION
-    groups = _sections(heard, likeness, Count() if is_long else count)
-    if is_long:
-        groups = groups.together(people(groups, likeness, count))
-    passages = list(_path(heard, groups.centroids, likeness.scale))
+        return NOBODY
+    groups = everybody([part for voiced in heard for part in _parts(voiced, likeness.scale)], likeness, count)
+    return numbered(list(_path(heard, groups.centroids, likeness.scale)), groups)
+
+
+def numbered(passages: Sequence[Passage], groups: Groups) -> Diarization:
+    """People by the order in which they first speak; who never does is left out."""
     order = list(dict.fromkeys(passage.person for passage in passages))
     passages = [Passage(each.start, each.end, order.index(each.person)) for each in passages]
     return Diarization(passages, Groups(groups.sums[order], groups.seconds[order]))
 
 
-def _sections(heard: Sequence[Voiced], likeness: Likeness, count: Count) -> Groups:
-    """The people of each section of the recording, the sections' one after the other."""
-    found: list[Groups] = []
-    first = 0
-    for last in range(1, len(heard) + 1):
-        is_end = last == len(heard)
-        if is_end or heard[last].phrase.end - heard[first].phrase.start > _SECTION:
-            found.append(_people_of(heard[first:last], likeness, count))
-            first = last
-    return Groups(np.concatenate([each.sums for each in found]), np.concatenate([each.seconds for each in found]))
-
-
-def _people_of(heard: Sequence[Voiced], likeness: Likeness, count: Count) -> Groups:
-    parts = [part for voiced in heard for part in _parts(voiced, _CHANGE * likeness.scale)]
-    longest = max(seconds for _, seconds in parts)
-    taken = [part for part in parts if part[1] >= min(_LONG, longest)]
-    groups = groups_of(np.stack([voice for voice, _ in taken]), np.array([seconds for _, seconds in taken], np.float32))
-    return groups.together(people(groups, likeness, count))
-
-
-def _parts(voiced: Voiced, change: float) -> Iterator[tuple[Embeddings, float]]:
-    """The voice and the seconds of each part of an phrase in which one person speaks, as far as can be heard."""
-    edges = [voiced.phrase.start, *sorted(_changes(voiced, change)), voiced.phrase.end]
+def _parts(voiced: Voiced, scale: float) -> Iterator[VoicePart]:
+    """Each part of an phrase in which one person speaks, as far as can be heard."""
+    edges = [voiced.phrase.start, *sorted(_changes(voiced, _CHANGE * scale)), voiced.phrase.end]
     starts, ends = voiced.starts, voiced.ends
     for start, end in pairwise(edges):
         inside = (np.minimum(ends, end) - np.maximum(starts, start)) / np.maximum(ends - starts, 1)
         chosen = inside > _MOST_IN
         if not chosen.any():
             chosen = inside == inside.max()
-        yield _unit(voiced.embeddings[chosen].mean(axis=0)), (end - start) / RATE
+        yield VoicePart(start, unit(voiced.embeddings[chosen].mean(axis=0)), (end - start) / RATE)
 
 
 def _changes(voiced: Voiced, change: float) -> list[int]:
@@ -118,8 +101,8 @@ def _changes(voiced: Voiced, change: float) -> list[int]:
             before = low + int(np.searchsorted(ends[low:high], cut + slack, "right"))
             after = low + int(np.searchsorted(starts[low:high], cut - slack))
             if before > low and after < high:
-                left = _unit(voiced.embeddings[low:before].mean(axis=0))
-                distance = 1 - float(left @ _unit(voiced.embeddings[after:high].mean(axis=0)))
+                left = unit(voiced.embeddings[low:before].mean(axis=0))
+                distance = 1 - float(left @ unit(voiced.embeddings[after:high].mean(axis=0)))
                 if distance > best:
                     best, found = distance, (cut, before, after)
         if found:
@@ -127,11 +110,6 @@ def _changes(voiced: Voiced, change: float) -> list[int]:
             cuts.append(cut)
             halves += [(low, before), (after, high)]
     return cuts
-
-
-def _unit(vector: Embeddings) -> Embeddings:
-    unit: Embeddings = vector / np.linalg.norm(vector)
-    return unit
 
 
 def _path(heard: Sequence[Voiced], centroids: Embeddings, scale: float) -> Iterator[Passage]:

@@ -11,15 +11,10 @@ from speech_server.decoding import from_base64
 from speech_server.engines.interfaces import VoiceDetector, VoiceEncoder
 from speech_server.errors import InvalidRequest, RequestTooLarge
 from speech_server.routes.bodies.fields import as_list
+from speech_server.speakers.naming import KnownVoice
 from speech_server.speakers.voice_print import embedding_of
-from speech_server.speakers.who_speaks import (
-    LONGEST_REFERENCE,
-    MOST_KNOWN,
-    MOST_SPEAKERS,
-    SHORTEST_REFERENCE,
-    ExpectedSpeakers,
-    KnownVoice,
-)
+from speech_server.speakers.voices import ExpectedSpeakers
+from speech_server.speakers.who_speaks import LONGEST_REFERENCE, MOST_KNOWN, MOST_SPEAKERS, SHORTEST_REFERENCE
 
 _NAMES, _REFERENCES = "known_speaker_names", "known_speaker_references"
 _LEAST_SPEECH = 1.0  # seconds in a reference

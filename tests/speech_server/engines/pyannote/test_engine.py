@@ -15,7 +15,7 @@ from speech_server.engines.interfaces import EngineArgs
 from speech_server.engines.pyannote import engine as pyannote
 from speech_server.engines.pyannote.engine import WINDOW, PyannoteSegmenter
 from speech_server.errors import Busy, ModelBroken
-from tests.speech_server.networks import HIGH, LOW, pyannote_folder, silence, tone
+from tests.speech_server.networks import HIGH, LOW, conversation, pyannote_folder, silence
 
 
 @pytest.fixture(scope="module")
@@ -36,10 +36,7 @@ async def segmented(segmenter: PyannoteSegmenter, *windows: Samples) -> list[Act
 
 def window(low: tuple[float, float], high: tuple[float, float]) -> Samples:
     """Ten seconds in which each of two people speaks from second to second."""
-    sound = np.zeros(WINDOW, np.float32)
-    for hertz, (start, end) in ((LOW, low), (HIGH, high)):
-        sound[round(start * RATE) : round(end * RATE)] += tone(hertz, end - start)
-    return sound
+    return conversation(WINDOW / RATE, [(LOW, *low), (HIGH, *high)])
 
 
 def times(segmenter: PyannoteSegmenter, activity: Activity) -> list[tuple[float, float]]:
