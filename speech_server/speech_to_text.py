@@ -131,11 +131,12 @@ def transcribe_samples(
     options: TranscribeOptions,
     detector: VoiceDetector | None = None,
     vad: VadOptions | None = None,
+    voices: Voices | None = None,
 ) -> Transcription:
     """The same for samples at 16 kHz, which come block by block: what a conversation brings."""
-    sections = Sections(detector, vad)
+    sections = Sections(detector, vad, voices)
     source = Puller(sections.chunks(blocks), decoding.ahead, threading.Event())
-    return Transcription(sections, source, transcriber, options)
+    return Transcription(sections, source, transcriber, options, voices)
 
 
 class Sections:

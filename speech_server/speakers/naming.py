@@ -30,23 +30,25 @@ class WhoSpoke:
     people: list[Person] = field(default_factory=list)
 
 
-def who_spoke(found: Diarization, known: Sequence[KnownVoice], apart: float) -> WhoSpoke:
-    names = _names(found.voices, known, apart)
+def who_spoke(found: Diarization, known: Sequence[KnownVoice], apart: float, met: Sequence[Person] = ()) -> WhoSpoke:
+    names = _names(found, known, apart, [person.name for person in met])
     return WhoSpoke(_turns(found, names), _people(found.voices, names))
 
 
-def _names(voices: Groups, known: Sequence[KnownVoice], apart: float) -> list[str]:
-    """Of those whose voices are known, by what is most alike first; letters for the others, as they first speak."""
+def _names(found: Diarization, known: Sequence[KnownVoice], apart: float, met: Sequence[str]) -> list[str]:
+    """Of those met before, and those whose voices are known, by what is most alike first; letters for the others, as
+    they first speak."""
     import numpy as np
 
-    names: list[str | None] = [None] * len(voices)
+    voices = found.voices
+    names: list[str | None] = [None if index is None else met[index] for index in found.met]
     if known and len(voices):
         distance = 1 - voices.centroids @ np.stack([each.voice for each in known]).T
         while distance.min() < apart:
             who, which = np.unravel_index(distance.argmin(), distance.shape)
             names[who] = known[int(which)].name
             distance[who], distance[:, which] = np.inf, np.inf
-    taken = set(names)
+    taken = {*names, *met}
     letters = (letter for number in range(len(voices) + len(taken)) if (letter := letter_of(number)) not in taken)
     return [name or next(letters) for name in names]
 

@@ -10,7 +10,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from speech_server.domain import Embeddings, Samples
+from speech_server.domain import Embeddings, Person, Samples
 from speech_server.engines.interfaces import Segmenter, VoiceEncoder, VoiceSample
 from speech_server.errors import InvalidRequest
 from speech_server.pools import Pool
@@ -19,7 +19,7 @@ from speech_server.speakers.naming import KnownVoice, WhoSpoke, who_spoke
 
 if TYPE_CHECKING:
     from speech_server.hearing.spans import VoiceStream
-    from speech_server.hearing.speakers.clusters import Count
+    from speech_server.hearing.speakers.clusters import Count, Groups
     from speech_server.hearing.speakers.listening import Finder, VoiceListener
     from speech_server.hearing.speakers.phrases import Phrase
     from speech_server.hearing.speakers.scenes import Played, Scene
@@ -30,11 +30,13 @@ _grouping = Pool("speakers", 1, waiting=1024)
 
 @dataclass(frozen=True, slots=True)
 class ExpectedSpeakers:
-    """What is known of who will speak: how many, at least, at most, and some of their voices."""
+    """What is known of who will speak: how many, at least, at most, some of their voices, and who was `met` in earlier
+    parts of what is one recording."""
 
     least: int = 1
     most: int | None = None
     known: tuple[KnownVoice, ...] = ()
+    met: tuple[Person, ...] = ()
 
 
 class Voices(ABC):
@@ -80,6 +82,16 @@ class Voices(ABC):
     def _told_apart(self, embeddings: list[Embeddings], count: Count) -> Diarization:
         """Blocking."""
 
+    def _met(self) -> Groups | None:
+        import numpy as np
+
+        from speech_server.hearing.speakers.clusters import Groups
+
+        if not self._expected.met:
+            return None
+        seconds = np.array([person.seconds for person in self._expected.met], np.float32)
+        return Groups(np.stack([person.voice for person in self._expected.met]) * seconds[:, None], seconds)
+
     def _named(self, embeddings: list[Embeddings]) -> WhoSpoke:
         from speech_server.hearing.speakers.clusters import Count
 
@@ -90,7 +102,7 @@ class Voices(ABC):
                 "ask for fewer, or leave the number out",
                 param="num_speakers",
             )
-        return who_spoke(found, self._expected.known, self._encoder.likeness.apart)
+        return who_spoke(found, self._expected.known, self._encoder.likeness.apart, self._expected.met)
 
 
 class PhraseVoices(Voices):
@@ -118,7 +130,7 @@ class PhraseVoices(Voices):
         from speech_server.hearing.speakers.turns import Voiced, diarization
 
         heard = [Voiced(*each, self._encoder.window) for each in zip(self._phrases, embeddings, strict=True)]
-        return diarization(heard, self._encoder.likeness, count)
+        return diarization(heard, self._encoder.likeness, count, self._met())
 
 
 class SceneVoices(Voices):
@@ -180,7 +192,7 @@ class SceneVoices(Voices):
         if not embeddings:
             return NOBODY
         voices = np.stack([unit(own.mean(axis=0)) for own in embeddings])
-        return diarization(self._played, voices, self._encoder.likeness, count)
+        return diarization(self._played, voices, self._encoder.likeness, count, self._met())
 
 
 def voices_for(encoder: VoiceEncoder, segmenter: Segmenter | None, expected: ExpectedSpeakers) -> Voices:

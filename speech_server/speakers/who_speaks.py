@@ -25,7 +25,7 @@ MOST_KNOWN = 20
 SHORTEST_REFERENCE, LONGEST_REFERENCE = 2.0, 10.0  # seconds, OpenAI's
 
 _BLOCK = 10.0  # seconds
-_SEGMENTER = "pyannote/segmentation-3.0"  # an alias: DEFAULT_SEGMENTATION_MODEL, or Silero
+SEGMENTER = "pyannote/segmentation-3.0"  # an alias: DEFAULT_SEGMENTATION_MODEL, or Silero
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +54,11 @@ async def voice_engines(loader: Loader, encoder: str | None = None) -> AsyncIter
 
 @asynccontextmanager
 async def _segmenter(loader: Loader) -> AsyncIterator[Segmenter | None]:
-    await loader.library.seek(_SEGMENTER)
-    if loader.check(_SEGMENTER).engine == "silero":
+    await loader.library.seek(SEGMENTER)
+    if loader.check(SEGMENTER).engine == "silero":
         yield None
         return
-    async with loader.use(_SEGMENTER, SEGMENTATION) as engine:
+    async with loader.use(SEGMENTER, SEGMENTATION) as engine:
         yield cast(Segmenter, engine)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from speech_server.domain import RATE, Embeddings
-from speech_server.hearing.speakers.clusters import Count, Groups, Likeness, groups_of, people
+from speech_server.hearing.speakers.clusters import Count, Groups, Labels, Likeness, groups_of, joined, people
 
 _SECTION = 600 * RATE  # what is clustered at once: the whole of a long recording would take the square of its memory
 _LONG = 0.8  # seconds; from less nobody is made
@@ -23,12 +23,28 @@ class VoicePart:
     seconds: float
 
 
-def everybody(parts: Sequence[VoicePart], likeness: Likeness, count: Count) -> Groups:
-    """A group for each person; `parts` are in order, at least one."""
-    is_long = parts[-1].start - parts[0].start > _SECTION
-    found = [_people_of(section, likeness, Count() if is_long else count) for section in _sections(parts)]
-    groups = Groups(np.concatenate([each.sums for each in found]), np.concatenate([each.seconds for each in found]))
-    return groups.together(people(groups, likeness, count)) if is_long else groups
+class Everybody:
+    """The people of a recording, those met before it among them; `met` says which label each of these has."""
+
+    def __init__(self, met: Groups, found: Groups, labels: Labels) -> None:
+        self.met: list[int] = labels[: len(met)].tolist()
+        self.groups = joined(met, found).together(labels)
+        sums, seconds = np.zeros_like(self.groups.sums), np.zeros_like(self.groups.seconds)
+        np.add.at(sums, labels[len(met) :], found.sums)
+        np.add.at(seconds, labels[len(met) :], found.seconds)
+        self.heard = Groups(sums, seconds)  # of each in this recording alone
+
+
+def everybody(parts: Sequence[VoicePart], likeness: Likeness, count: Count, met: Groups | None = None) -> Everybody:
+    """`parts` are in order, at least one; `met` are groups from before, each somebody."""
+    sections = list(_sections(parts))
+    if len(sections) == 1:
+        found = _groups_of(parts)
+    else:
+        each = [_groups_of(section) for section in sections]
+        found = joined(*(groups.together(people(groups, likeness, Count())) for groups in each))
+    met = met or Groups(found.sums[:0], found.seconds[:0])
+    return Everybody(met, found, people(joined(met, found), likeness, count))
 
 
 def _sections(parts: Sequence[VoicePart]) -> Iterator[Sequence[VoicePart]]:
@@ -39,12 +55,11 @@ def _sections(parts: Sequence[VoicePart]) -> Iterator[Sequence[VoicePart]]:
             first = last
 
 
-def _people_of(parts: Sequence[VoicePart], likeness: Likeness, count: Count) -> Groups:
+def _groups_of(parts: Sequence[VoicePart]) -> Groups:
     longest = max(part.seconds for part in parts)
     taken = [part for part in parts if part.seconds >= min(_LONG, longest)]
     seconds = np.array([part.seconds for part in taken], np.float32)
-    groups = groups_of(np.stack([part.voice for part in taken]), seconds)
-    return groups.together(people(groups, likeness, count))
+    return groups_of(np.stack([part.voice for part in taken]), seconds)
 
 
 def unit(vector: Embeddings) -> Embeddings:

@@ -102,7 +102,9 @@ def edges_of(scene: Scene, window: int, frames: int, step: int, middle: int) -> 
     return edges
 
 
-def diarization(played: Sequence[Played], voices: Embeddings, likeness: Likeness, count: Count) -> Diarization:
+def diarization(
+    played: Sequence[Played], voices: Embeddings, likeness: Likeness, count: Count, met: Groups | None = None
+) -> Diarization:
     """`voices`: of each scene's `columns`, one after the other."""
     ends = np.cumsum([len(each.columns) for each in played])
     parts = [
@@ -112,8 +114,8 @@ def diarization(played: Sequence[Played], voices: Embeddings, likeness: Likeness
     ]
     # What two say at once sounds like neither: nobody is made of it where there is anything else.
     alone = [part for part, is_alone in parts if is_alone]
-    groups = everybody(alone or [part for part, _ in parts], likeness, count)
-    alike = np.split(voices @ groups.centroids.T, ends[:-1])
+    all_of_them = everybody(alone or [part for part, _ in parts], likeness, count, met)
+    alike = np.split(voices @ all_of_them.groups.centroids.T, ends[:-1])
     found = [
         Passage(start, end, person)
         for each, own in zip(played, alike, strict=True)
@@ -121,10 +123,11 @@ def diarization(played: Sequence[Played], voices: Embeddings, likeness: Likeness
         for start, end in each.passages_of(columns)
     ]
     passages = [each for each in _joined(found) if each.end - each.start >= _SHORTEST]
-    seconds = np.zeros(len(groups), np.float32)
+    heard = all_of_them.heard
+    seconds = np.zeros(len(heard), np.float32)
     for passage in passages:
         seconds[passage.person] += (passage.end - passage.start) / RATE
-    return numbered(passages, Groups(groups.means * seconds[:, None], seconds))
+    return numbered(passages, Groups(heard.means * seconds[:, None], seconds), all_of_them.met)
 
 
 def _cast(played: Played, alike: NDArray[np.float32]) -> dict[int, list[int]]:

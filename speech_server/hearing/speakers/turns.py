@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 import numpy as np
@@ -50,28 +50,32 @@ class Passage:
 
 @dataclass(frozen=True, slots=True)
 class Diarization:
-    """`passages` in order; `voices`: a group of sound for each person."""
+    """`passages` in order; `voices`: a group of sound for each person; `met`: which of those met before each is."""
 
     passages: list[Passage]
     voices: Groups
+    met: list[int | None] = field(default_factory=list)
 
 
 NOBODY = Diarization([], Groups(np.empty((0, 0), np.float32), np.empty(0, np.float32)))
 
 
-def diarization(heard: Sequence[Voiced], likeness: Likeness, count: Count) -> Diarization:
+def diarization(heard: Sequence[Voiced], likeness: Likeness, count: Count, met: Groups | None = None) -> Diarization:
     """`heard` is in order."""
     if not heard:
         return NOBODY
-    groups = everybody([part for voiced in heard for part in _parts(voiced, likeness.scale)], likeness, count)
-    return numbered(list(_path(heard, groups.centroids, likeness.scale)), groups)
+    parts = [part for voiced in heard for part in _parts(voiced, likeness.scale)]
+    all_of_them = everybody(parts, likeness, count, met)
+    passages = list(_path(heard, all_of_them.groups.centroids, likeness.scale))
+    return numbered(passages, all_of_them.heard, all_of_them.met)
 
 
-def numbered(passages: Sequence[Passage], groups: Groups) -> Diarization:
-    """People by the order in which they first speak; who never does is left out."""
+def numbered(passages: Sequence[Passage], groups: Groups, met: Sequence[int]) -> Diarization:
+    """People by the order in which they first speak; who never does is left out. `met`: the persons met before."""
     order = list(dict.fromkeys(passage.person for passage in passages))
     passages = [Passage(each.start, each.end, order.index(each.person)) for each in passages]
-    return Diarization(passages, Groups(groups.sums[order], groups.seconds[order]))
+    voices = Groups(groups.sums[order], groups.seconds[order])
+    return Diarization(passages, voices, [met.index(person) if person in met else None for person in order])
 
 
 def _parts(voiced: Voiced, scale: float) -> Iterator[VoicePart]:

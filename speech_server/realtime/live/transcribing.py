@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import AsyncExitStack, aclosing, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -12,10 +12,13 @@ from speech_server.domain import RATE, Samples, SpeechChunk, VadOptions
 from speech_server.engines.cores import core_count
 from speech_server.engines.interfaces import TranscribeOptions, Transcriber
 from speech_server.errors import Busy
+from speech_server.hearing.speakers.attribution import attributed
 from speech_server.realtime.live.ear import decode, decode_base64
 from speech_server.realtime.protocol.config import TranscriptionSettings
 from speech_server.realtime.protocol.events import ProtocolError
-from speech_server.realtime.protocol.outputs import Transcribe, TranscribeUpload
+from speech_server.realtime.protocol.outputs import Met, Transcribe, TranscribeUpload, Transcript, WhoSaid
+from speech_server.speakers.voices import ExpectedSpeakers
+from speech_server.speakers.who_speaks import voice_engines
 from speech_server.speech_to_text import bounded, transcribe_samples
 
 if TYPE_CHECKING:
@@ -49,23 +52,49 @@ class Load:
 _load = Load()
 
 
-async def carry_out(work: Transcribe | TranscribeUpload, loader: Loader, *, max_seconds: float) -> tuple[str, float]:
-    """The text and the seconds of audio it is of. Raises SpeechError, and ProtocolError for a bad upload, or one of
-    more than `max_seconds`.
+async def carry_out(work: Transcribe | TranscribeUpload, loader: Loader, *, max_seconds: float) -> Transcript:
+    """Raises SpeechError, and ProtocolError for a bad upload, or one of more than `max_seconds`.
 
     A guess raises Busy when its time is better spent on others.
     """
     async with loader.transcriber(work.settings.model) as transcriber:
-        if isinstance(work, Transcribe):
-            with _load.counted(final=work.final):
-                text = await _transcribe_piece(work.samples, transcriber, _options(work.settings, final=work.final))
-            return text, len(work.samples) / RATE
-        async with loader.detector() as detector:
-            blocks, options = _decoded(work, max_seconds), _options(work.settings, final=True)
-            transcription = transcribe_samples(blocks, transcriber, options, detector, VadOptions())
-            async with aclosing(transcription):
-                text = "".join([segment.text async for segment in transcription])
-        return text.strip(), transcription.duration
+        if isinstance(work, TranscribeUpload):
+            blocks = _decoded(work, max_seconds)
+            done = await _transcribe_blocks(blocks, VadOptions(), transcriber, work, loader)
+            return replace(done, text=done.text.strip())
+        with _load.counted(final=work.final):
+            if work.final and work.settings.names_speakers:
+                return await _transcribe_blocks([work.samples], None, transcriber, work, loader)
+            text = await _transcribe_piece(work.samples, transcriber, _options(work.settings, final=work.final))
+        return Transcript(text, len(work.samples) / RATE)
+
+
+async def _transcribe_blocks(
+    blocks: Iterable[Samples],
+    vad: VadOptions | None,
+    transcriber: Transcriber,
+    of: Transcribe | TranscribeUpload,
+    loader: Loader,
+) -> Transcript:
+    options = _options(of.settings, final=True)
+    async with AsyncExitStack() as stack:
+        detector = await stack.enter_async_context(loader.detector())
+        engines = voices = None
+        met = Met()
+        if of.settings.names_speakers:
+            engines = await stack.enter_async_context(voice_engines(loader))
+            if of.met.apart == engines.encoder.likeness.apart:
+                met = of.met
+            voices = await stack.enter_async_context(aclosing(engines.voices(ExpectedSpeakers(met=met.people))))
+            options = replace(options, word_timestamps=True, without_timestamps=False)
+        work = transcribe_samples(blocks, transcriber, options, detector, vad, voices)
+        await stack.enter_async_context(aclosing(work))
+        segments = [segment async for segment in work]
+        text, spoken = "".join(segment.text for segment in segments), None
+        if engines and (who := await work.who_spoke()):
+            apart = engines.encoder.likeness.apart
+            spoken = WhoSaid(tuple(attributed(segments, who.turns)), tuple(who.people), apart, met.names)
+    return Transcript(text, work.duration, spoken)
 
 
 def _options(settings: TranscriptionSettings, *, final: bool) -> TranscribeOptions:

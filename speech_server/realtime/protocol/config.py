@@ -47,6 +47,11 @@ class TranscriptionSettings(Strict):
     languages: tuple[str, ...] | None = None
     delay: str | None = None
 
+    @property
+    def names_speakers(self) -> bool:
+        """OpenAI asks for it by the model's name."""
+        return self.model.endswith("-diarize")
+
     @field_validator("language")
     @classmethod
     def _known_language(cls, value: str | None) -> str | None:

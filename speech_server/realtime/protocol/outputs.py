@@ -6,9 +6,39 @@ import secrets
 from dataclasses import dataclass, field
 from typing import Any
 
-from speech_server.domain import Samples
+from speech_server.domain import Person, Samples, Segment
 from speech_server.realtime.protocol.config import AudioFormat, TranscriptionSettings
 from speech_server.realtime.protocol.events import ProtocolError
+
+
+@dataclass(frozen=True)
+class Met:
+    """Who has spoken before in the session. Their voices are two people's from the distance `apart` on, by which an
+    encoder is known, too: one's voices mean nothing to another."""
+
+    people: tuple[Person, ...] = ()
+    apart: float = 0.0
+
+    @property
+    def names(self) -> frozenset[str]:
+        return frozenset(person.name for person in self.people)
+
+
+@dataclass(frozen=True)
+class WhoSaid:
+    """Who said what: the segments' speakers are `people`, of whom those that are not in `met` are new."""
+
+    segments: tuple[Segment, ...]
+    people: tuple[Person, ...]
+    apart: float
+    met: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Transcript:
+    text: str
+    seconds: float  # of audio
+    spoken: WhoSaid | None = None  # where speakers are to be named
 
 
 @dataclass(frozen=True)
@@ -19,6 +49,7 @@ class Transcribe:
     samples: Samples
     settings: TranscriptionSettings
     final: bool
+    met: Met = Met()
 
 
 @dataclass(frozen=True)
@@ -29,6 +60,7 @@ class TranscribeUpload:
     audio: tuple[str, ...]
     format: AudioFormat
     settings: TranscriptionSettings
+    met: Met = Met()
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from speech_server.realtime.protocol.config import SessionConfig
 from speech_server.realtime.protocol.dialect import beta_event, ga_patch, is_beta_session
 from speech_server.realtime.protocol.events import AnyClientEvent, ProtocolError
 from speech_server.realtime.protocol.items import Message, wire
-from speech_server.realtime.protocol.outputs import ListenFor, Outputs, Work, new_id
+from speech_server.realtime.protocol.outputs import ListenFor, Outputs, Transcript, Work, new_id
 from speech_server.realtime.state.conversation import Conversation
 from speech_server.realtime.state.listening import Heard, Listener
 from speech_server.realtime.state.replies import Replies
@@ -95,8 +95,8 @@ class Session:
             self._out.refuse(error)
         self._proceed()
 
-    def transcribed(self, job: int, text: str, seconds: float) -> None:
-        self._transcripts.done(job, text, seconds)
+    def transcribed(self, job: int, transcript: Transcript) -> None:
+        self._transcripts.done(job, transcript)
         self._proceed()
 
     def transcription_failed(self, job: int, error: dict[str, Any]) -> None:

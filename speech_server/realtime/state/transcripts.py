@@ -6,11 +6,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from speech_server.domain import Samples
+from speech_server.domain import RATE, Samples
 from speech_server.realtime.protocol.config import AudioInput
 from speech_server.realtime.protocol.events import MAX_APPEND_BYTES, ProtocolError
 from speech_server.realtime.protocol.items import Message, wire
-from speech_server.realtime.protocol.outputs import Outputs, StopTranscribing, Transcribe, TranscribeUpload
+from speech_server.realtime.protocol.outputs import (
+    Outputs,
+    StopTranscribing,
+    Transcribe,
+    TranscribeUpload,
+    Transcript,
+    new_id,
+)
+from speech_server.realtime.state.people import People
 from speech_server.realtime.state.utterance import Stretch, Utterance
 
 # Characters of base64 that may wait for their text in one session: one message of OpenAI's largest size.
@@ -53,6 +61,7 @@ class Transcripts:
         self._guess: int | None = None
         self._next_guess = 0.0
         self._waiting: dict[str, Waiting] = {}  # committed, text not known yet
+        self._people = People()
 
     @property
     def pending(self) -> int:
@@ -76,7 +85,7 @@ class Transcripts:
             piece.job, piece.text = 0, ""
             return
         piece.job = self._new_job(utterance, piece, final=True)
-        self._out.do(Transcribe(piece.job, samples, self.settings.spoken, final=True))
+        self._out.do(Transcribe(piece.job, samples, self.settings.spoken, final=True, met=self._people.met))
 
     def check_room(self, audio: Sequence[str]) -> None:
         """Raises ProtocolError for more audio than may wait."""
@@ -97,14 +106,15 @@ class Transcripts:
         utterance = Utterance(message.id, 0, part=part)
         utterance.open.job = self._new_job(utterance, utterance.open, final=True)
         self._waiting[message.id] = Waiting(message, previous, sum(map(len, audio)))
-        self._out.do(TranscribeUpload(utterance.open.job, audio, self.settings.format, self.settings.spoken))
+        work = TranscribeUpload(utterance.open.job, audio, self.settings.format, self.settings.spoken, self._people.met)
+        self._out.do(work)
 
     def reopen(self, piece: Stretch) -> None:
         """Speech went on: the piece is not final after all."""
         if piece.job in self._jobs:
             del self._jobs[piece.job]
             self._out.do(StopTranscribing(piece.job))
-        piece.job, piece.text = None, None
+        piece.job, piece.text, piece.spoken = None, None, None
 
     def drop(self, utterance: Utterance) -> None:
         self._stop_guess()
@@ -137,19 +147,19 @@ class Transcripts:
         self._waiting[utterance.item_id] = Waiting(message, previous)
         self._settle(utterance)
 
-    def done(self, number: int, text: str, seconds: float) -> None:
+    def done(self, number: int, transcript: Transcript) -> None:
         job = self._jobs.pop(number, None)
         if job is None:
             return  # stopped meanwhile
         if job.final:
-            job.piece.text = text
-            self._settle(job.utterance, seconds)
+            job.piece.text, job.piece.spoken = transcript.text, transcript.spoken
+            self._settle(job.utterance, transcript.seconds)
             return
         self._guess = None
         # At most half the time goes into guessing, however slow the machine is.
         now = self._clock()
         self._next_guess = now + (now - job.started)
-        self._delta(job.utterance, job.piece.deltas.guess(text))
+        self._delta(job.utterance, job.piece.deltas.guess(transcript.text))
 
     def failed(self, number: int, error: dict[str, Any]) -> None:
         job = self._jobs.pop(number, None)
@@ -182,8 +192,27 @@ class Transcripts:
         if utterance.error is not None:
             self._out.emit(f"{kind}.failed", **place, error=utterance.error)
         else:
+            self._tell_speakers(utterance, place)
             usage = {"type": "duration", "seconds": round(seconds, 3)}
             self._out.emit(f"{kind}.completed", **place, transcript=text, usage=usage)
+
+    def _tell_speakers(self, utterance: Utterance, place: dict[str, Any]) -> None:
+        """Who said what, in seconds of the item's audio."""
+        for piece in utterance.pieces:
+            if (spoken := piece.spoken) is None:
+                continue
+            names = self._people.named(spoken)
+            begin = (piece.start - utterance.start) / RATE
+            for segment in spoken.segments:
+                self._out.emit(
+                    "conversation.item.input_audio_transcription.segment",
+                    **place,
+                    id=new_id("seg"),
+                    text=segment.text.strip(),
+                    speaker=names.get(segment.speaker or "", self._people.latest),
+                    start=round(begin + segment.start, 3),
+                    end=round(begin + segment.end, 3),
+                )
 
     def _finish_deltas(self, utterance: Utterance) -> None:
         """What the deltas still lack of every piece whose text is settled, in order."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from speech_server.domain import FRAME, RATE
+from speech_server.realtime.protocol.outputs import WhoSaid
 from speech_server.realtime.state.deltas import Deltas
 
 # Whisper's window is 30 s. A longer turn is transcribed piece by piece while it lasts, so that its end costs no more
@@ -24,6 +25,7 @@ class Stretch:
     guessed_until: int = 0  # sample up to which a guess was made
     job: int | None = None  # the final transcription, running or done
     text: str | None = None  # its result
+    spoken: WhoSaid | None = None  # who said it, where that is to be told
     told: bool = False  # all of it has been sent as deltas
 
     @property

@@ -13,7 +13,7 @@ import pydantic
 from speech_server.domain import FRAME, RATE
 from speech_server.realtime.protocol.config import SessionConfig
 from speech_server.realtime.protocol.events import ProtocolError, parse_client_event
-from speech_server.realtime.protocol.outputs import Generate, StopTranscribing, Transcribe, Work
+from speech_server.realtime.protocol.outputs import Generate, StopTranscribing, Transcribe, Transcript, WhoSaid, Work
 from speech_server.realtime.state.listening import Heard
 from speech_server.realtime.state.session import Session
 
@@ -110,12 +110,14 @@ class Stage:
     def guesses(self) -> list[Transcribe]:
         return [work for work in self.working.values() if not work.final]
 
-    def transcribe(self, text: str, *, final: bool = True, cost: float = 0.0) -> list[dict[str, Any]]:
+    def transcribe(
+        self, text: str, *, final: bool = True, cost: float = 0.0, spoken: WhoSaid | None = None
+    ) -> list[dict[str, Any]]:
         """The engine answers the oldest job of that kind."""
         work = next(work for work in self.working.values() if work.final == final)
         del self.working[work.job]
         self.now += cost
-        self.session.transcribed(work.job, text, len(work.samples) / RATE)
+        self.session.transcribed(work.job, Transcript(text, len(work.samples) / RATE, spoken))
         return self.events()
 
     def turn(self, text: str) -> list[dict[str, Any]]:
