@@ -11,12 +11,14 @@ if TYPE_CHECKING:  # numpy takes 0.2 s to import, and most need only the names b
 
 Samples: TypeAlias = "NDArray[np.float32]"  # mono, -1..1, shape (n,)
 Embeddings: TypeAlias = "NDArray[np.float32]"  # one voice a row, each of length 1, shape (n, size)
+Activity: TypeAlias = "NDArray[np.bool_]"  # who speaks in each frame of a window, shape (frames, people)
 RATE = 16_000  # Hz, what transcribers and voice detectors take
 FRAME = 512  # samples at RATE per voice probability: 32 ms
 SECTION = 600.0  # seconds between two nominal cuts of a long recording
 REACH = 15.0  # seconds around a nominal place in which the cut is looked for
 MOST_SPEAKERS, MOST_KNOWN = 100, 20
 SHORTEST_REFERENCE, LONGEST_REFERENCE = 2.0, 10.0  # seconds of a known voice, OpenAI's
+_APART = 0.26  # GE2E's
 REFERENCE_SLACK = 0.5  # seconds it may be too short or too long: encoders pad
 
 
@@ -118,6 +120,11 @@ class Likeness:
     few_apart: float
     few: float = 5.0
     least: float = 1.5
+
+    @property
+    def scale(self) -> float:
+        """What distances that were found with GE2E are to be taken by for this encoder."""
+        return self.apart / _APART
 
 
 @dataclass(frozen=True, slots=True)

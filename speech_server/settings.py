@@ -127,7 +127,7 @@ class Settings(BaseSettings):
     tts_model_ttl: float = Field(300, ge=-1, description="Idle seconds before a speech model leaves memory; -1 never.")
     vad_model_ttl: float = Field(-1, ge=-1, description="Idle seconds before a voice detector leaves memory; -1 never.")
     speaker_model_ttl: float = Field(
-        300, ge=-1, description="Idle seconds before a voice encoder leaves memory; -1 never."
+        300, ge=-1, description="Idle seconds before a voice encoder or a segmentation leaves memory; -1 never."
     )
     model_load_timeout: float = Field(
         300, gt=0, description="Seconds one model may take to load; a load that takes longer ends the server."
@@ -186,6 +186,11 @@ class Settings(BaseSettings):
     default_speaker_model: str = Field(
         "resemblyzer",
         description="The voice encoder that tells speakers apart; where it is not installed, another that is.",
+    )
+    default_segmentation_model: str = Field(
+        "onnx-community/pyannote-segmentation-3.0",
+        description="What tells who speaks when, and who at once; where it is not installed, or with silero_vad, voice "
+        "activity does, and hears one at a time.",
     )
 
     # --- transcription ---

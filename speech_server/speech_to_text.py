@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from speech_server.hearing.chunks import Chunker
     from speech_server.hearing.clip import Cut
     from speech_server.hearing.spans import VoiceStream
-    from speech_server.hearing.speakers.phrases import VoiceListener
-    from speech_server.speakers.who_speaks import Voices, WhoSpoke
+    from speech_server.hearing.speakers.listening import VoiceListener
+    from speech_server.speakers.naming import WhoSpoke
+    from speech_server.speakers.voices import Voices
 
 # Whisper uses the end of a prompt, 224 tokens at most with the hotwords; a token is rarely more than four letters, and
 # tokenizing a megabyte takes half a second of the event loop.
@@ -132,11 +133,12 @@ def transcribe_samples(
     options: TranscribeOptions,
     detector: VoiceDetector | None = None,
     vad: VadOptions | None = None,
+    voices: Voices | None = None,
 ) -> Transcription:
     """The same for samples at 16 kHz, which come block by block: what a conversation brings."""
-    sections = Sections(detector, vad)
+    sections = Sections(detector, vad, voices)
     source = Puller(sections.chunks(blocks), decoding.ahead, threading.Event())
-    return Transcription(sections, source, transcriber, options)
+    return Transcription(sections, source, transcriber, options, voices)
 
 
 class Sections:

@@ -18,7 +18,7 @@ HOMES = {
     "faster_whisper": ("speech_server/engines/",),
     "ctranslate2": ("speech_server/engines/", "speech_server/models/"),
     "onnxruntime": ("speech_server/engines/",),
-    "onnx_asr": ("speech_server/engines/parakeet/",),
+    "onnx_asr": ("speech_server/engines/",),
     "kokoro_onnx": ("speech_server/engines/",),
     "piper": ("speech_server/engines/",),
     "av": ("speech_server/audio/",),

@@ -18,7 +18,7 @@ from speech_server.engines.interfaces import EngineArgs
 from speech_server.engines.silero import engine as silero
 from speech_server.hearing.clip import Clipper, Cut, clipped
 from speech_server.models.catalog.listing import SILERO
-from speech_server.speakers.who_speaks import WhoSpoke
+from speech_server.speakers.naming import WhoSpoke
 
 PEOPLE = (2, 3, 4, 6)
 TURNS, PIECE = 72, 60.0  # some four minutes in pieces of one: ten times as many cuts as there would be

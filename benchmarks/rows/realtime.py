@@ -192,7 +192,7 @@ def long_hearing(report: Report) -> None:
     from speech_server.realtime.live.ear import Ear
     from speech_server.realtime.protocol.config import PcmFormat, SessionConfig
     from speech_server.realtime.protocol.events import Append
-    from speech_server.realtime.protocol.outputs import Transcribe
+    from speech_server.realtime.protocol.outputs import Transcribe, Written
     from speech_server.realtime.state.session import Session
 
     ear = Ear(PcmFormat(), asyncio.run(_voice_detector()).stream())
@@ -210,7 +210,7 @@ def long_hearing(report: Report) -> None:
             machine.take_events()
             for work in machine.take_work():
                 if isinstance(work, Transcribe):
-                    machine.transcribed(work.job, "some words", 1.0)
+                    machine.transcribed(work.job, Written("some words", 1.0))
         costs.append(time.perf_counter() - began)
         memory.append(process.memory_info().rss / 1e6)
     report.series["seconds of work per minute of audio"] = list(enumerate(costs))

@@ -27,7 +27,9 @@ from speech_server.engines.silero import engine as silero
 from speech_server.engines.whisper import engine as whisper
 from speech_server.hearing.speakers.attribution import attributed
 from speech_server.models.catalog.listing import SILERO
-from speech_server.speakers.who_speaks import ExpectedSpeakers, Voices, WhoSpoke, who_speaks
+from speech_server.speakers.naming import WhoSpoke
+from speech_server.speakers.voices import ExpectedSpeakers, PhraseVoices
+from speech_server.speakers.who_speaks import VoiceEngines, who_speaks
 from speech_server.speech_to_text import transcribe
 
 ENCODER = "resemblyzer"
@@ -90,7 +92,7 @@ def _all(*, overlap: float = 0.0, snr: float | None = None) -> Iterator[tuple[in
 
 def _reader(report: Report, encoder: VoiceEncoder, detector: VoiceDetector) -> None:
     with clips.whole().path.open("rb") as file:
-        who, _ = asyncio.run(who_speaks(file, encoder, detector, ExpectedSpeakers(), max_seconds=60))
+        who, _ = asyncio.run(who_speaks(file, VoiceEngines(encoder, detector), ExpectedSpeakers(), max_seconds=60))
     report.add("people in 44 s of one person reading", len(who.people), "people", at_most=1)
 
 
@@ -157,7 +159,7 @@ def heard_by(samples: Samples, encoder: VoiceEncoder, detector: VoiceDetector) -
 
 
 async def _hear(recording: io.BytesIO, encoder: VoiceEncoder, detector: VoiceDetector) -> WhoSpoke:
-    who, _ = await who_speaks(recording, encoder, detector, ExpectedSpeakers(), max_seconds=7200)
+    who, _ = await who_speaks(recording, VoiceEngines(encoder, detector), ExpectedSpeakers(), max_seconds=7200)
     return who
 
 
@@ -173,7 +175,7 @@ def _transcribed(
     async def hear() -> tuple[Sequence[Segment], WhoSpoke | None]:
         recording.seek(0)
         options = TranscribeOptions(word_timestamps=words, without_timestamps=not timed)
-        voices = Voices(encoder, ExpectedSpeakers()) if encoder else None
+        voices = PhraseVoices(encoder, ExpectedSpeakers()) if encoder else None
         heard = transcribe(
             recording, transcriber, detector, options, VadOptions(), max_seconds=7200, voices=voices
         )  # fmt: skip

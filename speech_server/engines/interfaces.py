@@ -1,4 +1,4 @@
-"""What an engine is: the four interfaces between the use cases and the libraries.
+"""What an engine is: the five interfaces between the use cases and the libraries.
 
 All engines run blocking work on threads of their own. Their async methods are called on the event loop, never
 block it, and stop the work when the caller's task is cancelled or its iterator is closed. Samples are mono
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
-from speech_server.domain import ChunkTranscript, Embeddings, Likeness, Samples, SpeechChunk, Voice
+from speech_server.domain import Activity, ChunkTranscript, Embeddings, Likeness, Samples, SpeechChunk, Voice
 from speech_server.hearing.spans import VoiceStream
 
 
@@ -141,6 +141,27 @@ class VoiceEncoder(Engine, Protocol):
         """For each lot of voices the embeddings of all their windows, (windows, size), in order. Raises Busy.
 
         A lot is worked on at once: some 16 windows are quicker together than one after the other.
+        """
+        ...
+
+
+class Segmenter(Engine, Protocol):
+    """Its frames' middles are `middle` samples after a window's beginning, and then every `step`."""
+
+    @property
+    def window(self) -> int:
+        """Samples that are looked at at once."""
+        ...
+
+    @property
+    def step(self) -> int: ...
+    @property
+    def middle(self) -> int: ...
+
+    def segment(self, windows: AsyncIterator[Samples]) -> AsyncGenerator[Activity, None]:
+        """For each window, in order, who speaks in each of its frames. Raises Busy.
+
+        Somebody's column is their own in one window only: in the next it may be another.
         """
         ...
 

@@ -111,6 +111,13 @@ def opening(model: Path) -> Iterator[None]:
         raise ModelBroken(f"{model} cannot be loaded: {error}") from error
 
 
+def require_names(session: StoppableSession, model: Path, takes: str, gives: str) -> None:
+    """Raises ModelBroken for a network of another kind, now rather than at somebody's first request."""
+    inputs, outputs = [node.name for node in session.get_inputs()], [node.name for node in session.get_outputs()]
+    if inputs != [takes] or gives not in outputs:
+        raise ModelBroken(f"{model} makes {outputs} of {inputs}, not {gives} of {takes}: it is another kind of model")
+
+
 def is_for_cuda() -> bool:
     """Whether the runtime that is installed is the one for GPUs, be there one now or not."""
     import onnxruntime

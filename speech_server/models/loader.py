@@ -30,8 +30,8 @@ from speech_server.errors import (
     ShuttingDown,
     SourceUnavailable,
     WrongTask,
-)
-from speech_server.models.catalog.info import STT, TTS, VAD, VOICES, EngineName, Task
+)  # fmt: skip
+from speech_server.models.catalog.info import SEGMENTATION, STT, TTS, VAD, VOICES, EngineName, Task
 from speech_server.models.library.catalog import Catalog, ModelInfo
 from speech_server.models.library.library import Library
 from speech_server.models.library.store import Store
@@ -43,6 +43,7 @@ from speech_server.settings import Settings
 log = logging.getLogger(__name__)
 
 DETECTOR = "silero_vad"  # which voice detector, where nobody chooses
+ENCODER = "pyannote/speaker-diarization-community-1"  # the same; an alias, and what Speaches' clients send
 _THREADS = 4  # models opened, closed or deleted at once
 _QUIET = 10.0  # seconds without work after which freed memory goes back to the system
 _WAITING = 1000  # more than there are models: closing one is never refused
@@ -82,6 +83,7 @@ class Loader:
             TTS: settings.tts_model_ttl,
             VAD: settings.vad_model_ttl,
             VOICES: settings.speaker_model_ttl,
+            SEGMENTATION: settings.speaker_model_ttl,
         }
         self._closed = False
         self._quiet: asyncio.TimerHandle | None = None
@@ -122,7 +124,7 @@ class Loader:
     def detector(self, name: str = DETECTOR) -> AbstractAsyncContextManager[VoiceDetector]:
         return cast("AbstractAsyncContextManager[VoiceDetector]", self.use(name, VAD))
 
-    def voice_encoder(self, name: str) -> AbstractAsyncContextManager[VoiceEncoder]:
+    def voice_encoder(self, name: str = ENCODER) -> AbstractAsyncContextManager[VoiceEncoder]:
         return cast("AbstractAsyncContextManager[VoiceEncoder]", self.use(name, VOICES))
 
     @asynccontextmanager

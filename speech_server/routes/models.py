@@ -15,8 +15,8 @@ from speech_server.routes.state import Managed, Speech, SpeechDep
 from speech_server.routes.streaming import begin, sse_stream, unless_gone
 
 router = APIRouter(tags=["models"])
-# Speaches' clients also ask for tasks that no model here does.
-AnyTask = Task | Literal["speaker-embedding", "speaker-diarization"]
+# Speaches' clients also ask for a task that no model here does alone.
+AnyTask = Task | Literal["speaker-diarization"]
 
 
 @router.get("/v1/models")

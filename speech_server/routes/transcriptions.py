@@ -23,7 +23,8 @@ from speech_server.routes.bodies.speaker_fields import expected_speakers
 from speech_server.routes.bodies.transcription_form import TranscriptionForm
 from speech_server.routes.state import Speech, SpeechDep
 from speech_server.routes.streaming import begin, sse_stream, unless_gone
-from speech_server.speakers.who_speaks import Voices, WhoSpoke
+from speech_server.speakers.naming import WhoSpoke
+from speech_server.speakers.who_speaks import voice_engines
 from speech_server.speech_to_text import Transcription, transcribe
 from speech_server.transcript import formats
 
@@ -85,11 +86,8 @@ async def transcribing(speech: Speech, job: Order, task: Task) -> AsyncIterator[
         detector = await stack.enter_async_context(speech.loader.detector()) if vad or job.form.names_speakers else None
         voices = None
         if job.form.names_speakers:
-            assert detector
-            encoder = await stack.enter_async_context(
-                speech.loader.voice_encoder(speech.settings.default_speaker_model)
-            )
-            voices = Voices(encoder, await expected_speakers(job.form, encoder, detector))
+            engines = await stack.enter_async_context(voice_engines(speech.loader))
+            voices = engines.voices(await expected_speakers(job.form, engines.encoder, engines.detector))
             stack.push_async_callback(voices.aclose)
         transcription = transcribe(
             job.upload.file, engine, detector, options, vad,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from contextlib import AsyncExitStack
 from pathlib import PurePath
 from typing import Annotated, Any, Literal
 
@@ -11,25 +10,24 @@ from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import JSONResponse
 
-from speech_server.engines.interfaces import VoiceDetector, VoiceEncoder
 from speech_server.models.catalog.info import VOICES
+from speech_server.models.loader import ENCODER
 from speech_server.routes.bodies.audio_form import Sent, is_pcm, sent_as
 from speech_server.routes.bodies.speaker_fields import SpeakerFields, expected_speakers
 from speech_server.routes.state import Speech, SpeechDep
 from speech_server.routes.streaming import unless_gone
+from speech_server.speakers.naming import WhoSpoke
 from speech_server.speakers.voice_print import embedding_of
-from speech_server.speakers.who_speaks import WhoSpoke, who_speaks
+from speech_server.speakers.who_speaks import voice_engines, who_speaks
 from speech_server.transcript import formats
 
 router = APIRouter(tags=["speakers"])
-
-DEFAULT_MODEL = "pyannote/speaker-diarization-community-1"  # an alias here, and what Speaches' clients send
 
 
 class DiarizationForm(SpeakerFields):
     """Fields beside `file`."""
 
-    model: str = Field(DEFAULT_MODEL, min_length=1, description="Id or alias of a voice encoder.")
+    model: str = Field(ENCODER, min_length=1, description="Id or alias of a voice encoder.")
     response_format: Literal["json", "rttm"] = Field("json", description="Shape of the reply.")
     speaker_embeddings: bool = Field(False, description="With json: what each voice is like.")
 
@@ -39,7 +37,7 @@ class EmbeddingForm(BaseModel):
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
-    model: str = Field(DEFAULT_MODEL, min_length=1, description="Id or alias of a voice encoder.")
+    model: str = Field(ENCODER, min_length=1, description="Id or alias of a voice encoder.")
 
 
 Recording = Annotated[Sent[DiarizationForm], Depends(sent_as(DiarizationForm, VOICES))]
@@ -67,11 +65,10 @@ async def create_diarization(
 
 
 async def diarize(speech: Speech, job: Recording) -> tuple[WhoSpoke, float]:
-    async with AsyncExitStack() as stack:
-        encoder, detector = await _engines(stack, speech, job.form.model)
-        expected = await expected_speakers(job.form, encoder, detector)
+    async with voice_engines(speech.loader, job.form.model) as engines:
+        expected = await expected_speakers(job.form, engines.encoder, engines.detector)
         return await who_speaks(
-            job.upload.file, encoder, detector, expected,
+            job.upload.file, engines, expected,
             pcm=is_pcm(job.upload), max_seconds=speech.settings.max_audio_seconds,
         )  # fmt: skip
 
@@ -91,15 +88,9 @@ async def create_embedding(request: Request, speech: SpeechDep, job: OneVoice) -
 
 
 async def embed(speech: Speech, job: OneVoice) -> tuple[list[float], float]:
-    async with AsyncExitStack() as stack:
-        encoder, detector = await _engines(stack, speech, job.form.model)
+    async with speech.loader.voice_encoder(job.form.model) as encoder, speech.loader.detector() as detector:
         voice, _, seconds = await embedding_of(
             job.upload.file, encoder, detector,
             pcm=is_pcm(job.upload), max_seconds=speech.settings.max_audio_seconds,
         )  # fmt: skip
         return [formats.number(float(value), 6) for value in voice], seconds
-
-
-async def _engines(stack: AsyncExitStack, speech: Speech, model: str) -> tuple[VoiceEncoder, VoiceDetector]:
-    encoder = await stack.enter_async_context(speech.loader.voice_encoder(model))
-    return encoder, await stack.enter_async_context(speech.loader.detector())

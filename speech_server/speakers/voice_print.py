@@ -9,7 +9,8 @@ from typing import BinaryIO
 
 from speech_server.domain import RATE, Embeddings, Samples
 from speech_server.engines.interfaces import VoiceDetector, VoiceEncoder, VoiceSample
-from speech_server.speakers.who_speaks import ExpectedSpeakers, Voices, listen
+from speech_server.speakers.voices import ExpectedSpeakers, PhraseVoices
+from speech_server.speakers.who_speaks import listen
 
 _KEPT = 30 * RATE  # samples of a beginning, for where nobody speaks
 
@@ -29,7 +30,7 @@ async def embedding_of(
     """
     import numpy as np
 
-    voices, beginning = Voices(encoder, ExpectedSpeakers()), _Beginning()
+    voices, beginning = PhraseVoices(encoder, ExpectedSpeakers()), _Beginning()
     try:
         seconds = await listen(source, voices, detector, max_seconds=max_seconds, pcm=pcm, seen=beginning.keep)
         heard = await voices.all_heard()

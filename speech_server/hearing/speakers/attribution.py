@@ -6,7 +6,7 @@ import re
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from itertools import groupby
+from itertools import accumulate, groupby
 
 from speech_server.domain import Segment, SpeakerTurn, Word
 
@@ -28,24 +28,32 @@ def attributed(segments: Iterable[Segment], turns: Sequence[SpeakerTurn]) -> lis
 
 
 class _Speakers:
+    """`turns` by where they begin; they may overlap."""
+
     def __init__(self, turns: Sequence[SpeakerTurn]) -> None:
         self._turns = turns
-        self._ends = [turn.end for turn in turns]
+        self._latest = list(accumulate(turns, _later))
+        self._ends = [turn.end for turn in self._latest]
 
     def of(self, start: float, end: float) -> str | None:
-        """Who speaks most of the time in between; nobody does: who is nearest."""
+        """Who speaks most of the time in between, of several who do who began first; nobody does: who is nearest."""
         if not self._turns:
             return None
-        at = bisect_left(self._ends, start)
+        at = bisect_left(self._ends, start)  # all before have ended
         shares: dict[str, float] = {}
         for turn in self._turns[at:]:
             if turn.start >= end:
                 break
-            shares[turn.speaker] = shares.get(turn.speaker, 0.0) + min(end, turn.end) - max(start, turn.start)
+            if turn.end >= start:
+                shares[turn.speaker] = shares.get(turn.speaker, 0.0) + min(end, turn.end) - max(start, turn.start)
         if shares:
             return max(shares, key=lambda speaker: shares[speaker])
-        near = [self._turns[index] for index in (at - 1, at) if 0 <= index < len(self._turns)]
+        near = [*self._latest[max(at - 1, 0) : at], *self._turns[at : at + 1]]
         return min(near, key=lambda turn: max(turn.start - end, start - turn.end)).speaker
+
+
+def _later(one: SpeakerTurn, other: SpeakerTurn) -> SpeakerTurn:
+    return other if other.end > one.end else one
 
 
 def _settled(words: Sequence[Word], speakers: list[str | None]) -> list[str | None]:

@@ -14,6 +14,7 @@ from speech_server.domain import Count, Embeddings, Likeness
 
 Labels = NDArray[np.intp]
 Seconds = NDArray[np.float32]
+_NOTHING = np.float32(1e-6)  # seconds
 
 
 class Groups:
@@ -28,7 +29,9 @@ class Groups:
 
     @property
     def means(self) -> Embeddings:
-        means: Embeddings = self.sums / self.seconds[:, None]
+        """Nothing where nothing was heard."""
+        seconds: Seconds = np.maximum(self.seconds, _NOTHING)
+        means: Embeddings = self.sums / seconds[:, None]
         return means
 
     @property
@@ -49,6 +52,11 @@ class Groups:
 def groups_of(voices: Embeddings, seconds: Seconds) -> Groups:
     """A group for each voice."""
     return Groups(voices * seconds[:, None], seconds)
+
+
+def joined(*groups: Groups) -> Groups:
+    """The one's and the other's."""
+    return Groups(np.concatenate([each.sums for each in groups]), np.concatenate([each.seconds for each in groups]))
 
 
 def people(groups: Groups, likeness: Likeness, count: Count) -> Labels:

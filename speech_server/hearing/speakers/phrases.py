@@ -8,7 +8,7 @@ have stopped.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from speech_server.domain import FRAME, RATE, Samples, VadOptions
 from speech_server.hearing.clip import runs
-from speech_server.hearing.spans import SpanFinder, VoiceStream
+from speech_server.hearing.spans import SpanFinder
 
 _SPEECH = VadOptions(threshold=0.35, min_silence_duration_ms=100, max_speech_duration_s=30.0, speech_pad_ms=50)
 _HOP = RATE // 100  # samples per level
@@ -93,37 +93,6 @@ class PhraseFinder:
             self._listen_until(self._base + count)
             self._samples = self._samples[count:].copy()
             self._base += count
-
-
-class VoiceListener:
-    """Hands blocks to a voice detector's stream, and notes what they hold of voices."""
-
-    def __init__(self, stream: VoiceStream, finder: PhraseFinder, heard: list[tuple[Phrase, Samples]]) -> None:
-        self._stream = stream
-        self._finder = finder
-        self._heard = heard
-
-    def feed(self, samples: Samples) -> NDArray[np.float32]:
-        probabilities = self._stream.feed(samples)
-        self._heard += self._finder.feed(samples, probabilities)
-        return probabilities
-
-    def finish(self) -> None:
-        self._heard += self._finder.finish()
-
-
-def listened(blocks: Iterator[Samples], listener: VoiceListener, seen: Callable[[Samples], None]) -> Iterator[int]:
-    """All of a recording to its listener, and to `seen`; gives the samples of each block."""
-    length = 0
-    for block in blocks:
-        length += len(block)
-        if len(block):
-            listener.feed(block)
-        seen(block)
-        yield len(block)
-    listener.feed(np.zeros(FRAME - length % FRAME, np.float32))
-    listener.finish()
-    yield 0
 
 
 def _levels(samples: Samples) -> Levels:

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from speech_server.domain import RATE, Count, Embeddings, Likeness
-from speech_server.hearing.speakers.clusters import Groups, groups_of, people
+from speech_server.hearing.speakers.clusters import Groups
+from speech_server.hearing.speakers.everybody import VoicePart, everybody, unit
 from speech_server.hearing.speakers.phrases import Phrase
 
-_SECTION = 600 * RATE  # what is clustered at once: the whole of a long recording would take the square of its memory
-_LONG = 0.8  # seconds; from shorter phrases nobody is made
+# As found with GE2E, to be taken by an encoder's scale:
 _CHANGE = 0.25  # cosine distance between what comes before and after: somebody else goes on
+_SWITCH, _SWITCH_AT_PAUSE = 0.7, 0.07  # sums of cosines that another speaker must be better by
 _MOST_IN = 0.85  # of a window lies in an phrase that it speaks for
 _CELL = RATE // 10  # samples: how finely it is decided who speaks
-_SWITCH, _SWITCH_AT_PAUSE = 0.7, 0.07  # sums of cosines that another speaker must be better by
 _PAUSE = int(0.08 * RATE)
 
 
@@ -50,66 +50,54 @@ class Passage:
 
 @dataclass(frozen=True, slots=True)
 class Diarization:
-    """`passages` in order; `voices`: a group of sound for each person."""
+    """`passages` in order; `voices`: a group of sound for each person; `met`: which of those met before each is."""
 
     passages: list[Passage]
     voices: Groups
+    met: list[int | None] = field(default_factory=list)
 
 
-def diarization(heard: Sequence[Voiced], likeness: Likeness, count: Count) -> Diarization:
-    """People are numbered in the order in which they first speak."""
+NOBODY = Diarization([], Groups(np.empty((0, 0), np.float32), np.empty(0, np.float32)))
+
+
+def diarization(heard: Sequence[Voiced], likeness: Likeness, count: Count, met: Groups | None = None) -> Diarization:
+    """`heard` is in order."""
     if not heard:
-        return Diarization([], Groups(np.empty((0, 0), np.float32), np.empty(0, np.float32)))
-    is_long = heard[-1].phrase.end - heard[0].phrase.start > _SECTION
-    groups = _sections(heard, likeness, Count() if is_long else count)
-    if is_long:
-        groups = groups.together(people(groups, likeness, count))
-    passages = list(_path(heard, groups.centroids))
+        return NOBODY
+    parts = [part for voiced in heard for part in _parts(voiced, likeness.scale)]
+    all_of_them = everybody(parts, likeness, count, met)
+    passages = list(_path(heard, all_of_them.groups.centroids, likeness.scale))
+    return numbered(passages, all_of_them.heard, all_of_them.met)
+
+
+def numbered(passages: Sequence[Passage], groups: Groups, met: Sequence[int]) -> Diarization:
+    """People by the order in which they first speak; who never does is left out. `met`: the persons met before."""
     order = list(dict.fromkeys(passage.person for passage in passages))
     passages = [Passage(each.start, each.end, order.index(each.person)) for each in passages]
-    return Diarization(passages, Groups(groups.sums[order], groups.seconds[order]))
+    voices = Groups(groups.sums[order], groups.seconds[order])
+    return Diarization(passages, voices, [met.index(person) if person in met else None for person in order])
 
 
-def _sections(heard: Sequence[Voiced], likeness: Likeness, count: Count) -> Groups:
-    """The people of each section of the recording, the sections' one after the other."""
-    found: list[Groups] = []
-    first = 0
-    for last in range(1, len(heard) + 1):
-        is_end = last == len(heard)
-        if is_end or heard[last].phrase.end - heard[first].phrase.start > _SECTION:
-            found.append(_people_of(heard[first:last], likeness, count))
-            first = last
-    return Groups(np.concatenate([each.sums for each in found]), np.concatenate([each.seconds for each in found]))
-
-
-def _people_of(heard: Sequence[Voiced], likeness: Likeness, count: Count) -> Groups:
-    parts = [part for voiced in heard for part in _parts(voiced)]
-    longest = max(seconds for _, seconds in parts)
-    taken = [part for part in parts if part[1] >= min(_LONG, longest)]
-    groups = groups_of(np.stack([voice for voice, _ in taken]), np.array([seconds for _, seconds in taken], np.float32))
-    return groups.together(people(groups, likeness, count))
-
-
-def _parts(voiced: Voiced) -> Iterator[tuple[Embeddings, float]]:
-    """The voice and the seconds of each part of an phrase in which one person speaks, as far as can be heard."""
-    edges = [voiced.phrase.start, *sorted(_changes(voiced)), voiced.phrase.end]
+def _parts(voiced: Voiced, scale: float) -> Iterator[VoicePart]:
+    """Each part of an phrase in which one person speaks, as far as can be heard."""
+    edges = [voiced.phrase.start, *sorted(_changes(voiced, _CHANGE * scale)), voiced.phrase.end]
     starts, ends = voiced.starts, voiced.ends
     for start, end in pairwise(edges):
         inside = (np.minimum(ends, end) - np.maximum(starts, start)) / np.maximum(ends - starts, 1)
         chosen = inside > _MOST_IN
         if not chosen.any():
             chosen = inside == inside.max()
-        yield _unit(voiced.embeddings[chosen].mean(axis=0)), (end - start) / RATE
+        yield VoicePart(start, unit(voiced.embeddings[chosen].mean(axis=0)), (end - start) / RATE)
 
 
-def _changes(voiced: Voiced) -> list[int]:
+def _changes(voiced: Voiced, change: float) -> list[int]:
     """Where what comes before and what comes after are least alike, and then in both halves again."""
     starts, ends = voiced.starts, voiced.ends
     halves = [(0, len(starts))]
     cuts = []
     while halves:
         low, high = halves.pop()
-        best, found = _CHANGE, None
+        best, found = change, None
         for at in range(low + 1, high):
             cut = int(starts[at] + ends[at - 1]) // 2
             # A window may reach over the cut by half a step.
@@ -117,8 +105,8 @@ def _changes(voiced: Voiced) -> list[int]:
             before = low + int(np.searchsorted(ends[low:high], cut + slack, "right"))
             after = low + int(np.searchsorted(starts[low:high], cut - slack))
             if before > low and after < high:
-                left = _unit(voiced.embeddings[low:before].mean(axis=0))
-                distance = 1 - float(left @ _unit(voiced.embeddings[after:high].mean(axis=0)))
+                left = unit(voiced.embeddings[low:before].mean(axis=0))
+                distance = 1 - float(left @ unit(voiced.embeddings[after:high].mean(axis=0)))
                 if distance > best:
                     best, found = distance, (cut, before, after)
         if found:
@@ -128,15 +116,11 @@ def _changes(voiced: Voiced) -> list[int]:
     return cuts
 
 
-def _unit(vector: Embeddings) -> Embeddings:
-    unit: Embeddings = vector / np.linalg.norm(vector)
-    return unit
-
-
-def _path(heard: Sequence[Voiced], centroids: Embeddings) -> Iterator[Passage]:
+def _path(heard: Sequence[Voiced], centroids: Embeddings, scale: float) -> Iterator[Passage]:
     """The likeliest sequence of people over cells of a tenth of a second (Viterbi); changing costs, less at a pause."""
     cells = [cell for voiced in heard for cell in _cells(voiced, centroids)]
-    costs = [0.0] + [_SWITCH_AT_PAUSE if b[0] - a[1] >= _PAUSE else _SWITCH for a, b in pairwise(cells)]
+    at_pause, elsewhere = _SWITCH_AT_PAUSE * scale, _SWITCH * scale
+    costs = [0.0] + [at_pause if b[0] - a[1] >= _PAUSE else elsewhere for a, b in pairwise(cells)]
     people = np.arange(len(centroids))
     best = np.zeros(len(centroids))
     came = np.empty((len(cells), len(centroids)), np.intp)

@@ -9,13 +9,22 @@ from typing import Literal
 from speech_server.domain import Voice
 from speech_server.engines.interfaces import EngineArgs
 
-Task = Literal["automatic-speech-recognition", "text-to-speech", "voice-activity-detection", "speaker-embedding"]
+Task = Literal[
+    "automatic-speech-recognition",
+    "text-to-speech",
+    "voice-activity-detection",
+    "speaker-embedding",
+    "speaker-segmentation",
+]
 STT: Task = "automatic-speech-recognition"
 TTS: Task = "text-to-speech"
 VAD: Task = "voice-activity-detection"
 VOICES: Task = "speaker-embedding"
+SEGMENTATION: Task = "speaker-segmentation"
 
-EngineName = Literal["whisper", "parakeet", "kokoro", "piper", "speecht5", "silero", "ge2e"]
+EngineName = Literal[
+    "whisper", "parakeet", "kokoro", "piper", "speecht5", "silero", "ge2e", "wespeaker", "pyannote"
+]  # fmt: skip
 
 TASKS: Mapping[EngineName, Task] = {
     "whisper": STT,
@@ -25,6 +34,8 @@ TASKS: Mapping[EngineName, Task] = {
     "speecht5": TTS,
     "silero": VAD,
     "ge2e": VOICES,
+    "wespeaker": VOICES,
+    "pyannote": SEGMENTATION,
 }
 
 

@@ -166,7 +166,7 @@ class Cache:
 
 def _link(blob: Path, link: Path, depth: int) -> None:
     # Relative, so that the cache can be moved and mounted elsewhere; copied where links are not to be had.
-    # Three levels up: the folder is renamed to snapshots/<revision>.
+    # From where it will be: the folder is renamed to snapshots/<revision>.
     try:
         link.symlink_to(Path("..", "..", *[".."] * depth, "blobs", blob.name))
     except OSError:

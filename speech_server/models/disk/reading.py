@@ -17,8 +17,9 @@ from pydantic_core import from_json
 
 from speech_server.errors import ModelBroken
 
+ONNX = "onnx"  # where the repositories for Transformers.js have their networks
 _MOST_FILES = 10_000  # in one folder
-_LOOKED_INTO = ("onnx", "voices")
+_LOOKED_INTO = (ONNX, "voices")
 _MOST_MEMBERS = 2_000  # of an archive
 _LONGEST_CONFIG = 1 << 20  # bytes; Piper's largest, with 904 speakers, has 20 kB
 _LONGEST_READ = 2 << 20  # bytes; an archive's list of members may take as many

@@ -19,7 +19,7 @@ from speech_server.engines.speecht5 import files as speecht5
 from speech_server.engines.speecht5.voices import FOLDER, voices_of
 from speech_server.errors import ModelBroken
 from speech_server.models.catalog.info import EngineName, ModelInfo, owner, spoken
-from speech_server.models.disk.reading import files_of, member_names, read_config, read_text
+from speech_server.models.disk.reading import ONNX, files_of, member_names, read_config, read_text
 
 # What the engines open. A folder that lacks one of these is a download that was cut off, not a model.
 _LAYOUTS: tuple[tuple[EngineName, tuple[str, ...]], ...] = (
@@ -31,11 +31,15 @@ _LAYOUTS: tuple[tuple[EngineName, tuple[str, ...]], ...] = (
     ("piper", ("*.onnx", "*.onnx.json")),
     *(("speecht5", (*networks, speecht5.TOKENIZER)) for networks in speecht5.VARIANTS),
     ("ge2e", ("ge2e.onnx",)),
+    ("wespeaker", ("voxceleb_resnet34_LM.onnx",)),
+    ("pyannote", (f"{ONNX}/model.onnx", "preprocessor_config.json")),
 )
 _OPTIONAL: Mapping[EngineName, tuple[str, ...]] = {
     "whisper": ("preprocessor_config.json",),
     "speecht5": (f"{FOLDER}/*.bin",),
 }
+# Files of these names are many a model's; a repository that nobody has looked into must say by its name what it is.
+_BY_NAME: Mapping[EngineName, str] = {"piper": "piper", "pyannote": "pyannote"}
 _LONGEST_VOCABULARY = 1 << 20  # bytes; v3 of Parakeet has 94 kB
 _NO_ARGS = EngineArgs()
 _Name = Annotated[str, StringConstraints(min_length=1, max_length=100)]
@@ -72,6 +76,12 @@ class _PiperConfig(BaseModel):
 def engine_of(names: Collection[str]) -> EngineName | None:
     """The engine for a folder with these file names; Piper's need a look into the configuration as well."""
     return next((engine for engine, patterns in _LAYOUTS if _covers(names, patterns)), None)
+
+
+def offered(model_id: str, names: Collection[str]) -> EngineName | None:
+    """The engine for a repository with these file names, as far as they tell."""
+    engine = engine_of(names)
+    return engine if engine and _BY_NAME.get(engine, "") in model_id.lower() else None
 
 
 def wanted(names: Collection[str]) -> list[str]:
@@ -138,7 +148,14 @@ def describe(
     if engine == "speecht5":
         voices = voices_of(args.voices, names, str(args.extra.get("language", "en")))
         return ModelInfo(model_id, engine, spoken(voices), voices, 16_000, owned_by=owner(model_id))
+    if engine == "pyannote" and not _is_pyannote(folder):
+        return None
     return ModelInfo(model_id, engine, owned_by=owner(model_id)) if engine else None
+
+
+def _is_pyannote(folder: Path) -> bool:
+    content = read_config(folder / "preprocessor_config.json")
+    return isinstance(content, Mapping) and content.get("feature_extractor_type") == "PyAnnoteFeatureExtractor"
 
 
 def _parakeet_languages(folder: Path) -> tuple[str, ...]:

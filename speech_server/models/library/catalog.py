@@ -49,6 +49,7 @@ class Catalog:
             "parakeet": self._data["parakeet"][0]["id"],
             "kokoro": settings.default_tts_model,
             "speakers": settings.default_speaker_model,
+            "segmentation": settings.default_segmentation_model,
         }
         self._own_aliases = read_aliases(settings.model_aliases_file)
         self._named = {model.id: model for model in read_named_models(settings)}
@@ -89,7 +90,8 @@ class Catalog:
 
         whisper-1 and its like mean DEFAULT_STT_MODEL when that is installed, else the first Whisper of the catalog
         that is (multilingual ones first, the larger first), else DEFAULT_STT_MODEL, to be downloaded.
-        tts-1 and its like the same with DEFAULT_TTS_MODEL and Kokoro, pyannote's names with DEFAULT_SPEAKER_MODEL.
+        tts-1 and its like the same with DEFAULT_TTS_MODEL and Kokoro, pyannote's names with DEFAULT_SPEAKER_MODEL, its
+        segmentation's with DEFAULT_SEGMENTATION_MODEL and Silero.
         parakeet means the newest that is installed; auto that, where there is one, and else what whisper-1 means.
         """
         name = self._follow(name)
@@ -97,8 +99,6 @@ class Catalog:
             return name
         if family := self._data["aliases"].get(name) or openai_family(name):
             return self.best_of(family)
-        if name.startswith("silero_vad"):
-            return SILERO
         return self._same_weights(name)
 
     def leaves_choice(self, name: str) -> bool:
@@ -207,7 +207,8 @@ class Catalog:
             return quick if self._is_installed(quick) else self.best_of("whisper")
         preferred = self._same_weights(self._preferred[family])
         candidates = [preferred, *(entry["id"] for entry in self._data[family])]
-        return next((model_id for model_id in candidates if self._is_installed(model_id)), preferred)
+        otherwise = SILERO if family == "segmentation" else preferred
+        return next((model_id for model_id in candidates if self._is_installed(model_id)), otherwise)
 
     def _is_installed(self, model_id: str) -> bool:
         try:
@@ -216,6 +217,8 @@ class Catalog:
             return False
 
     def _same_weights(self, name: str) -> str:
+        if name.startswith("silero_vad"):
+            return SILERO
         match = _WHISPER_NAME.fullmatch(name)
         weights = ((match[1] or "") + match[2] if match else "").lower()
         exports = (entry["id"] for entry in self._data["speecht5"] if name in entry["of"])

@@ -21,7 +21,7 @@ from speech_server.engines.speecht5.voices import ARCTIC, ARCTIC_DATASET, FOLDER
 from speech_server.errors import ModelGated, ModelNotFound, SourceUnavailable
 from speech_server.models.disk.cache import Cache, Progress, storage_errors
 from speech_server.models.disk.checkpoints import checkpoint_files, is_checkpoint, require_whisper
-from speech_server.models.disk.recognise import engine_of, wanted
+from speech_server.models.disk.recognise import offered, wanted
 from speech_server.models.sources.checkpoint import install_checkpoint, space_for
 from speech_server.models.sources.watch import watched
 
@@ -49,8 +49,8 @@ class Hub:
         endpoint = open_door(self._endpoint, self._look_up)
         sizes = self.files(model_id, endpoint)
         names = {*sizes, *self._given}
-        engine = engine_of(names)
-        if engine is None or (engine == "piper" and "piper" not in model_id.lower()):
+        engine = offered(model_id, names)
+        if engine is None:
             return self._convert(model_id, sizes, cache, progress, endpoint)
         fetched = sorted(set(wanted(names)) & sizes.keys(), key=sizes.__getitem__)
         total = sum(sizes[name] for name in fetched)

@@ -10,7 +10,8 @@ from contextlib import AsyncExitStack, suppress
 from typing import TYPE_CHECKING, Protocol, cast
 
 from speech_server.errors import SpeechError
-from speech_server.models.catalog.info import STT, TTS
+from speech_server.models.catalog.info import STT, TTS, VOICES
+from speech_server.models.loader import ENCODER
 from speech_server.realtime.live.ear import Ear, ear_threads
 from speech_server.realtime.live.queues import READ_AHEAD, Bounded
 from speech_server.realtime.live.working import Crew
@@ -194,6 +195,8 @@ class Live:
         """Whether the models the session names can do what it needs; if not, the client is told."""
         try:
             await self._loader.require(config.audio.input.spoken.model, STT)
+            if config.audio.input.spoken.names_speakers:
+                await self._loader.require(ENCODER, VOICES)
             if config.type == "realtime" and config.speaks and self._settings.chat_completion_base_url:
                 await self._loader.require(config.audio.output.model, TTS)
         except SpeechError as error:

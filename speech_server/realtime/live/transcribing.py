@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import AsyncExitStack, aclosing, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -12,10 +12,13 @@ from speech_server.domain import RATE, Samples, Segment, SpeechChunk, VadOptions
 from speech_server.engines.cores import core_count
 from speech_server.engines.interfaces import TranscribeOptions, Transcriber
 from speech_server.errors import Busy
+from speech_server.hearing.speakers.attribution import attributed
 from speech_server.models.transcribers import transcriber
 from speech_server.realtime.live.ear import decode, decode_base64
 from speech_server.realtime.protocol.events import ProtocolError
-from speech_server.realtime.protocol.outputs import Transcribe, TranscribeUpload, Written
+from speech_server.realtime.protocol.outputs import Met, Transcribe, TranscribeUpload, WhoSaid, Written
+from speech_server.speakers.voices import ExpectedSpeakers
+from speech_server.speakers.who_speaks import voice_engines
 from speech_server.speech_to_text import bounded, transcribe_samples
 from speech_server.transcript.languages import asked_languages
 
@@ -57,22 +60,48 @@ async def carry_out(work: Transcribe | TranscribeUpload, loader: Loader, *, max_
     """
     options = _options(work, final=not isinstance(work, Transcribe) or work.final)
     async with transcriber(loader, work.settings.model, options) as engine:
-        if isinstance(work, Transcribe):
-            with _load.counted(final=work.final):
-                segments, language = await _transcribe_piece(work.samples, engine, options)
-            return _written(segments, len(work.samples) / RATE, language)
-        async with loader.detector() as detector:
-            blocks = _decoded(work, max_seconds)
-            transcription = transcribe_samples(blocks, engine, options, detector, VadOptions())
-            async with aclosing(transcription):
-                segments = [segment async for segment in transcription]
-        return _written(segments, transcription.duration, transcription.language, strip=True)
+        if isinstance(work, TranscribeUpload):
+            done = await _transcribe_blocks(_decoded(work, max_seconds), VadOptions(), engine, options, work, loader)
+            return replace(done, text=done.text.strip())
+        with _load.counted(final=work.final):
+            if work.final and work.settings.names_speakers:
+                return await _transcribe_blocks([work.samples], None, engine, options, work, loader)
+            segments, language = await _transcribe_piece(work.samples, engine, options)
+        return _written(segments, len(work.samples) / RATE, language)
 
 
-def _written(segments: list[Segment], seconds: float, language: str | None, *, strip: bool = False) -> Written:
+async def _transcribe_blocks(
+    blocks: Iterable[Samples],
+    vad: VadOptions | None,
+    engine: Transcriber,
+    options: TranscribeOptions,
+    of: Transcribe | TranscribeUpload,
+    loader: Loader,
+) -> Written:
+    async with AsyncExitStack() as stack:
+        detector = await stack.enter_async_context(loader.detector())
+        engines = voices = None
+        met = Met()
+        if of.settings.names_speakers:
+            engines = await stack.enter_async_context(voice_engines(loader))
+            if of.met.apart == engines.encoder.likeness.apart:
+                met = of.met
+            voices = await stack.enter_async_context(aclosing(engines.voices(ExpectedSpeakers(met=met.people))))
+            options = replace(options, word_timestamps=True, without_timestamps=False)
+        work = transcribe_samples(blocks, engine, options, detector, vad, voices)
+        await stack.enter_async_context(aclosing(work))
+        segments = [segment async for segment in work]
+        spoken = None
+        if engines and (who := await work.who_spoke()):
+            apart = engines.encoder.likeness.apart
+            spoken = WhoSaid(tuple(attributed(segments, who.turns)), tuple(who.people), apart, met.names)
+    return replace(_written(segments, work.duration, work.language), spoken=spoken)
+
+
+def _written(segments: list[Segment], seconds: float, language: str | None) -> Written:
     text = "".join(segment.text for segment in segments)
     logprobs = tuple(entry for segment in segments for entry in segment.logprobs)
-    return Written(text.strip() if strip else text, seconds, language, logprobs)
+    return Written(text, seconds, language, logprobs)
 
 
 def _options(work: Transcribe | TranscribeUpload, *, final: bool) -> TranscribeOptions:

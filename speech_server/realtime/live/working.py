@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from speech_server.errors import SpeechError
 from speech_server.language_model import LanguageModel, open_language_model
-from speech_server.models.catalog.info import STT, TTS
+from speech_server.models.catalog.info import SEGMENTATION, STT, TTS, VOICES
+from speech_server.models.loader import ENCODER
 from speech_server.realtime.live.ear import Ear
 from speech_server.realtime.live.queues import SEND_BEHIND, Bounded
 from speech_server.realtime.live.speaking import answer
@@ -26,6 +27,7 @@ from speech_server.realtime.protocol.outputs import (
 )
 from speech_server.realtime.state.session import Session
 from speech_server.settings import Settings
+from speech_server.speakers.who_speaks import SEGMENTER
 
 if TYPE_CHECKING:
     from speech_server.models.catalog.info import Task as ModelTask
@@ -80,6 +82,8 @@ class Crew:
         """Load what the session will need, and keep it in memory while it lasts: nobody waits for it later."""
         config = self._session.config
         wanted: set[tuple[str, ModelTask]] = {(config.audio.input.spoken.model, STT)}
+        if config.audio.input.spoken.names_speakers:
+            wanted |= {(ENCODER, VOICES), (SEGMENTER, SEGMENTATION)}
         if config.type == "realtime" and config.speaks and self._settings.chat_completion_base_url:
             wanted.add((config.audio.output.model, TTS))
         for key in self._held.keys() - wanted:
@@ -128,9 +132,7 @@ class Crew:
             details = {"type": "invalid_request_error", "code": error.code, "message": error.message}
             self._session.transcription_failed(work.job, {**details, "param": error.param})
         else:
-            self._session.transcribed(
-                work.job, written.text, written.seconds, language=written.language, logprobs=written.logprobs
-            )
+            self._session.transcribed(work.job, written)
         self._working.pop(work.job, None)
         self.flush()
 

@@ -56,6 +56,11 @@ class TranscriptionSettings(Strict):
     keywords: tuple[str, ...] | None = None  # become Whisper's hotwords
     delay: Literal["minimal", "low", "medium", "high", "xhigh"] | None = None  # accepted, ignored
 
+    @property
+    def names_speakers(self) -> bool:
+        """OpenAI asks for it by the model's name."""
+        return self.model.endswith("-diarize")
+
     @field_validator("language")
     @classmethod
     def _known_language(cls, value: str | None) -> str | None:

@@ -6,9 +6,32 @@ import secrets
 from dataclasses import dataclass, field
 from typing import Any
 
-from speech_server.domain import Samples, TokenLogprob
+from speech_server.domain import Person, Samples, Segment, TokenLogprob
 from speech_server.realtime.protocol.config import AudioFormat, TranscriptionSettings
 from speech_server.realtime.protocol.events import ProtocolError
+
+
+@dataclass(frozen=True)
+class Met:
+    """Who has spoken before in the session. Their voices are two people's from the distance `apart` on, by which an
+    encoder is known, too: one's voices mean nothing to another."""
+
+    people: tuple[Person, ...] = ()
+    apart: float = 0.0
+
+    @property
+    def names(self) -> frozenset[str]:
+        return frozenset(person.name for person in self.people)
+
+
+@dataclass(frozen=True)
+class WhoSaid:
+    """Who said what: the segments' speakers are `people`, of whom those that are not in `met` are new."""
+
+    segments: tuple[Segment, ...]
+    people: tuple[Person, ...]
+    apart: float
+    met: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -20,6 +43,7 @@ class Transcribe:
     settings: TranscriptionSettings
     final: bool
     logprobs: bool = False
+    met: Met = Met()
 
 
 @dataclass(frozen=True)
@@ -31,16 +55,18 @@ class TranscribeUpload:
     format: AudioFormat
     settings: TranscriptionSettings
     logprobs: bool = False
+    met: Met = Met()
 
 
 @dataclass(frozen=True)
 class Written:
-    """What an engine made of one of these."""
+    """What an engine made of one of these. `spoken`: who said it, where that was asked for."""
 
     text: str
     seconds: float
     language: str | None = None
     logprobs: tuple[TokenLogprob, ...] = ()
+    spoken: WhoSaid | None = None
 
 
 @dataclass(frozen=True)

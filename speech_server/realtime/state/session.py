@@ -6,12 +6,11 @@ The driver (live.py) calls `receive` with what the client sent, `hear` with what
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from pydantic import ValidationError
 
-from speech_server.domain import TokenLogprob
 from speech_server.errors import InvalidRequest
 from speech_server.realtime.protocol import events
 from speech_server.realtime.protocol.config import SessionConfig
@@ -123,16 +122,8 @@ class Session:
             self._out.refuse(error)
         self._proceed()
 
-    def transcribed(
-        self,
-        job: int,
-        text: str,
-        seconds: float,
-        *,
-        language: str | None = None,
-        logprobs: Sequence[TokenLogprob] = (),
-    ) -> None:
-        self._transcripts.done(job, Written(text, seconds, language, tuple(logprobs)))
+    def transcribed(self, job: int, written: Written) -> None:
+        self._transcripts.done(job, written)
         self._proceed()
 
     def transcription_failed(self, job: int, error: dict[str, Any]) -> None:

@@ -6,11 +6,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from speech_server.domain import Samples
+from speech_server.domain import RATE, Samples
 from speech_server.realtime.protocol.config import AudioInput
 from speech_server.realtime.protocol.events import MAX_APPEND_BYTES, ProtocolError
 from speech_server.realtime.protocol.items import Message, wire
-from speech_server.realtime.protocol.outputs import Outputs, StopTranscribing, Transcribe, TranscribeUpload, Written
+from speech_server.realtime.protocol.outputs import (
+    Outputs,
+    StopTranscribing,
+    Transcribe,
+    TranscribeUpload,
+    Written,
+    new_id,
+)
+from speech_server.realtime.state.people import People
 from speech_server.realtime.state.utterance import Stretch, Utterance
 from speech_server.transcript.formats import languages, logprob_entries
 
@@ -55,6 +63,7 @@ class Transcripts:
         self._guess: int | None = None
         self._next_guess = 0.0
         self._waiting: dict[str, Waiting] = {}  # committed, text not known yet
+        self._people = People()
 
     @property
     def pending(self) -> int:
@@ -78,7 +87,7 @@ class Transcripts:
             piece.job, piece.text = 0, ""
             return
         piece.job = self._new_job(utterance, piece, final=True)
-        self._out.do(Transcribe(piece.job, samples, self.settings.spoken, final=True, logprobs=self.logprobs))
+        self._out.do(Transcribe(piece.job, samples, self.settings.spoken, True, self.logprobs, self._people.met))
 
     def check_room(self, audio: Sequence[str]) -> None:
         """Raises ProtocolError for more audio than may wait."""
@@ -99,7 +108,9 @@ class Transcripts:
         utterance = Utterance(message.id, 0, part=part)
         utterance.open.job = self._new_job(utterance, utterance.open, final=True)
         self._waiting[message.id] = Waiting(message, previous, sum(map(len, audio)))
-        work = TranscribeUpload(utterance.open.job, audio, self.settings.format, self.settings.spoken, self.logprobs)
+        work = TranscribeUpload(
+            utterance.open.job, audio, self.settings.format, self.settings.spoken, self.logprobs, self._people.met
+        )
         self._out.do(work)
 
     def reopen(self, piece: Stretch) -> None:
@@ -107,7 +118,7 @@ class Transcripts:
         if piece.job in self._jobs:
             del self._jobs[piece.job]
             self._out.do(StopTranscribing(piece.job))
-        piece.job, piece.text = None, None
+        piece.job, piece.text, piece.spoken = None, None, None
 
     def drop(self, utterance: Utterance) -> None:
         self._stop_guess()
@@ -145,7 +156,12 @@ class Transcripts:
         if job is None:
             return  # stopped meanwhile
         if job.final:
-            job.piece.text, job.piece.language, job.piece.logprobs = written.text, written.language, written.logprobs
+            job.piece.language, job.piece.logprobs, job.piece.spoken = (
+                written.language,
+                written.logprobs,
+                written.spoken,
+            )
+            job.piece.text = written.text
             self._settle(job.utterance, written.seconds)
             return
         self._guess = None
@@ -185,11 +201,30 @@ class Transcripts:
         if utterance.error is not None:
             self._out.emit(f"{kind}.failed", **place, error=utterance.error)
         else:
+            self._tell_speakers(utterance, place)
             usage = {"type": "duration", "seconds": round(seconds, 3)}
             shown = {"languages": languages(utterance.language)}
             if self.logprobs:
                 shown["logprobs"] = logprob_entries(entry for piece in utterance.pieces for entry in piece.logprobs)
             self._out.emit(f"{kind}.completed", **place, transcript=text, usage=usage, **shown)
+
+    def _tell_speakers(self, utterance: Utterance, place: dict[str, Any]) -> None:
+        """Who said what, in seconds of the item's audio."""
+        for piece in utterance.pieces:
+            if (spoken := piece.spoken) is None:
+                continue
+            names = self._people.named(spoken)
+            begin = (piece.start - utterance.start) / RATE
+            for segment in spoken.segments:
+                self._out.emit(
+                    "conversation.item.input_audio_transcription.segment",
+                    **place,
+                    id=new_id("seg"),
+                    text=segment.text.strip(),
+                    speaker=names.get(segment.speaker or "", self._people.latest),
+                    start=round(begin + segment.start, 3),
+                    end=round(begin + segment.end, 3),
+                )
 
     def _finish_deltas(self, utterance: Utterance) -> None:
         """What the deltas still lack of every piece whose text is settled, in order."""

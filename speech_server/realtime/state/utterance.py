@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from speech_server.domain import FRAME, RATE, TokenLogprob
+from speech_server.realtime.protocol.outputs import WhoSaid
 from speech_server.realtime.state.deltas import Deltas
 
 # Whisper's window is 30 s. A longer turn is transcribed piece by piece while it lasts, so that its end costs no more
@@ -26,6 +27,7 @@ class Stretch:
     text: str | None = None  # its result
     language: str | None = None
     logprobs: tuple[TokenLogprob, ...] = ()
+    spoken: WhoSaid | None = None  # who said it, where that is to be told
     told: bool = False  # all of it has been sent as deltas
 
     @property

@@ -19,13 +19,14 @@ from speech_server.domain import (
 from speech_server.engines.interfaces import VoiceDetector, VoiceEncoder
 from speech_server.errors import InvalidRequest, RequestTooLarge
 from speech_server.routes.bodies.fields import as_list
+from speech_server.speakers.naming import KnownVoice
 from speech_server.speakers.voice_print import embedding_of
-from speech_server.speakers.who_speaks import ExpectedSpeakers, KnownVoice
+from speech_server.speakers.voices import ExpectedSpeakers
 
 _NAMES, _REFERENCES = "known_speaker_names", "known_speaker_references"
 _LEAST_SPEECH = 1.0  # seconds in a reference
 _LONGEST = LONGEST_REFERENCE + REFERENCE_SLACK
-_SAME = 0.1  # cosine distance of two references below which both are one person's
+_SAME = 0.1  # cosine distance of two references below which both are one person's, GE2E's
 
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=64, pattern=r"^[^\r\n\t]+$")]
 People = Annotated[int | None, Field(ge=1, le=MOST_SPEAKERS)]
@@ -94,7 +95,7 @@ async def expected_speakers(fields: SpeakerFields, encoder: VoiceEncoder, detect
         if spoken < _LEAST_SPEECH:
             raise InvalidRequest(f"{where}: has {spoken:.1f} s of speech: send 2 to 10 s of {name}", param=where)
         for other in known:
-            if 1 - float(other.voice @ voice) < _SAME:
+            if 1 - float(other.voice @ voice) < _SAME * encoder.likeness.scale:
                 raise InvalidRequest(f"{where}: the voice of {name} is that of {other.name}", param=where)
         known.append(KnownVoice(name, voice))
     return ExpectedSpeakers(fields.count, tuple(known))

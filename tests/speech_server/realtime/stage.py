@@ -13,7 +13,7 @@ import pydantic
 from speech_server.domain import FRAME, RATE
 from speech_server.realtime.protocol.config import SessionConfig
 from speech_server.realtime.protocol.events import ProtocolError, parse_client_event
-from speech_server.realtime.protocol.outputs import Generate, StopTranscribing, Transcribe, Work
+from speech_server.realtime.protocol.outputs import Generate, StopTranscribing, Transcribe, Work, Written
 from speech_server.realtime.state.listening import Heard
 from speech_server.realtime.state.session import Session
 
@@ -122,7 +122,7 @@ class Stage:
         work = next(work for work in self.working.values() if work.final == final)
         del self.working[work.job]
         self.now += cost
-        self.session.transcribed(work.job, text, len(work.samples) / RATE, **more)
+        self.session.transcribed(work.job, Written(text, len(work.samples) / RATE, **more))
         return self.events()
 
     def turn(self, text: str) -> list[dict[str, Any]]:

@@ -243,6 +243,17 @@ def test_formats_of_sound_do_not_matter(client: httpx.Client):
     assert {segment["speaker"] for segment in answer["segments"]} == {"A", "B", "C"}
 
 
+@pytest.mark.parametrize("path", [HEAR, DIARIZE, EMBED])
+def test_where_the_default_is_not_installed_another_encoder_is_taken(path: str):
+    server = ServerProcess({"DEFAULT_SPEAKER_MODEL": "nobody/nothing"})
+    try:
+        with httpx.Client(base_url=server.url) as client:
+            answer = ask(client, path, **({"diarize": "true"} if path == HEAR else {}))
+    finally:
+        server.stop()
+    assert answer.status_code == 200, answer.text
+
+
 def test_they_are_listed_by_their_task(client: httpx.Client):
     models = client.get("/v1/models", params={"task": "speaker-embedding"}).json()["data"]
     assert ENCODER in [model["id"] for model in models]

@@ -19,14 +19,10 @@ from speech_server.engines.silero.engine import Detector
 from speech_server.engines.whisper.engine import WhisperTranscriber
 from speech_server.errors import AudioUnreadable, InvalidRequest, RequestTooLarge
 from speech_server.hearing.speakers.attribution import attributed
+from speech_server.speakers.naming import KnownVoice, WhoSpoke
 from speech_server.speakers.voice_print import embedding_of
-from speech_server.speakers.who_speaks import (
-    ExpectedSpeakers,
-    KnownVoice,
-    Voices,
-    WhoSpoke,
-    who_speaks,
-)
+from speech_server.speakers.voices import ExpectedSpeakers, PhraseVoices
+from speech_server.speakers.who_speaks import VoiceEngines, who_speaks
 from speech_server.speech_to_text import transcribe
 from tests.sound import wav
 from tests.speech_server.conftest import ENGLISH
@@ -44,7 +40,8 @@ def as_file(samples: Samples) -> io.BytesIO:
 async def heard(
     encoder: Ge2e, detector: Detector, sound: Samples = SOUND, expected: ExpectedSpeakers | None = None
 ) -> WhoSpoke:
-    who, _ = await who_speaks(as_file(sound), encoder, detector, expected or ExpectedSpeakers(), max_seconds=LONGEST)
+    engines = VoiceEngines(encoder, detector)
+    who, _ = await who_speaks(as_file(sound), engines, expected or ExpectedSpeakers(), max_seconds=LONGEST)
     return who
 
 
@@ -113,7 +110,7 @@ async def test_nor_is_one_given_that_is_the_name_of_somebody_who_is_not_heard(en
 @pytest.mark.anyio
 async def test_one_person_is_one(encoder: Ge2e, detector: Detector):
     with ENGLISH.open("rb") as file:
-        who, seconds = await who_speaks(file, encoder, detector, ExpectedSpeakers(), max_seconds=LONGEST)
+        who, seconds = await who_speaks(file, VoiceEngines(encoder, detector), ExpectedSpeakers(), max_seconds=LONGEST)
     assert [person.name for person in who.people] == ["A"]
     assert seconds == pytest.approx(5.3, abs=0.2)
 
@@ -126,10 +123,11 @@ async def test_silence_has_nobody(encoder: Ge2e, detector: Detector):
 
 @pytest.mark.anyio
 async def test_what_is_no_sound_is_refused(encoder: Ge2e, detector: Detector):
+    engines = VoiceEngines(encoder, detector)
     with pytest.raises(AudioUnreadable):
-        await who_speaks(io.BytesIO(b"no sound"), encoder, detector, ExpectedSpeakers(), max_seconds=LONGEST)
+        await who_speaks(io.BytesIO(b"no sound"), engines, ExpectedSpeakers(), max_seconds=LONGEST)
     with pytest.raises(RequestTooLarge):
-        await who_speaks(as_file(SOUND), encoder, detector, ExpectedSpeakers(), max_seconds=5)
+        await who_speaks(as_file(SOUND), engines, ExpectedSpeakers(), max_seconds=5)
 
 
 @pytest.mark.anyio
@@ -152,7 +150,7 @@ async def test_each_sentence_of_a_transcript_is_whose_it_was(
     transcriber: WhisperTranscriber, encoder: Ge2e, detector: Detector, vad: VadOptions | None
 ):
     options = TranscribeOptions(word_timestamps=True, language="en")
-    voices = Voices(encoder, ExpectedSpeakers())
+    voices = PhraseVoices(encoder, ExpectedSpeakers())
     heard = transcribe(as_file(SOUND), transcriber, detector, options, vad, max_seconds=LONGEST, voices=voices)
     async with aclosing(heard), aclosing(voices):
         segments = [segment async for segment in heard]
@@ -177,7 +175,7 @@ class Broken:
 
 @pytest.mark.anyio
 async def test_an_encoder_that_fails_is_heard_of(detector: Detector):
-    voices = Voices(Broken(), ExpectedSpeakers())  # type: ignore[arg-type]
+    voices = PhraseVoices(Broken(), ExpectedSpeakers())  # type: ignore[arg-type]
     listener = voices.listener(detector.stream(), 0)
 
     async def hear() -> None:

@@ -47,6 +47,17 @@ def test_words_in_a_pause_go_to_the_nearest_turn():
     assert lines(attributed([said("well", 2.0), said("so", 8.0)], turns)) == [("A", "well"), ("B", "so")]
 
 
+def test_after_somebody_spoke_into_a_turn_it_goes_on():
+    turns = [SpeakerTurn(0, 10, "A"), SpeakerTurn(2, 3, "B"), SpeakerTurn(12, 13, "C")]
+    segments = [said("And so on.", 5.0), said("Hm.", 10.2), said("Well.", 11.5)]
+    assert lines(attributed(segments, turns)) == [("A", "And so on."), ("A", "Hm."), ("C", "Well.")]
+
+
+def test_of_two_who_speak_at_once_the_words_are_whose_turn_it_is():
+    turns = [SpeakerTurn(0, 4, "A"), SpeakerTurn(1, 2, "B")]
+    assert lines(attributed([said("One two three four five six.")], turns)) == [("A", "One two three four five six.")]
+
+
 def test_without_words_a_segment_is_one_person_s():
     turns = [SpeakerTurn(0, 1, "A"), SpeakerTurn(1, 5, "B")]
     assert lines(attributed([Segment(0, 5, " Hello there.")], turns)) == [("B", "Hello there.")]

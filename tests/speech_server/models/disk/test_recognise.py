@@ -10,7 +10,7 @@ import pytest
 from speech_server.engines.interfaces import EngineArgs
 from speech_server.engines.kokoro import phonemes
 from speech_server.errors import ModelBroken
-from speech_server.models.disk.recognise import describe, engine_of, recognise, wanted
+from speech_server.models.disk.recognise import describe, engine_of, offered, recognise, wanted
 from tests.speech_server.engines.speecht5.tiny import write_model
 from tests.speech_server.models.conftest import (
     PIPER_CONFIG,
@@ -19,6 +19,7 @@ from tests.speech_server.models.conftest import (
     piper_folder,
     whisper_folder,
 )
+from tests.speech_server.networks import pyannote_folder, wespeaker_folder
 
 
 def test_each_engine_is_known_by_its_files(tmp_path: Path):
@@ -26,6 +27,8 @@ def test_each_engine_is_known_by_its_files(tmp_path: Path):
     assert recognise(kokoro_folder(tmp_path / "kokoro")) == "kokoro"
     assert recognise(piper_folder(tmp_path / "piper")) == "piper"
     assert recognise(parakeet_folder(tmp_path / "parakeet")) == "parakeet"
+    assert recognise(wespeaker_folder(tmp_path / "wespeaker")) == "wespeaker"
+    assert recognise(pyannote_folder(tmp_path / "pyannote")) == "pyannote"
 
 
 @pytest.mark.parametrize("missing", ["model.bin", "config.json", "tokenizer.json", "vocabulary.txt"])
@@ -162,6 +165,24 @@ def test_a_speecht5_speaks_the_language_it_is_said_to_speak_in_the_voices_it_has
     assert found is not None
     assert [(voice.id, voice.language) for voice in found.voices] == [("me", "es"), ("slt", "es"), ("zoe", "es")]
     assert (found.languages, found.sample_rate) == (("es",), 16_000)
+
+
+def test_of_wespeaker_s_repository_only_the_network_is_wanted():
+    names = [".gitattributes", "README.md", "avg_model", "config.yaml", "voxceleb_resnet34_LM.onnx"]
+    assert wanted(names) == ["voxceleb_resnet34_LM.onnx"]
+
+
+def test_of_pyannote_s_repository_only_the_whole_network_is_wanted():
+    names = ["README.md", "config.json", "onnx/model.onnx", "onnx/model_int8.onnx", "preprocessor_config.json"]
+    assert wanted(names) == ["onnx/model.onnx", "preprocessor_config.json"]
+    assert offered("onnx-community/pyannote-segmentation-3.0", names) == "pyannote"
+    assert offered("onnx-community/wav2vec2-base", names) is None
+
+
+def test_another_network_in_an_onnx_folder_is_not_taken_for_pyannote(tmp_path: Path):
+    settings = pyannote_folder(tmp_path) / "preprocessor_config.json"
+    settings.write_text('{"feature_extractor_type": "Wav2Vec2FeatureExtractor"}')
+    assert recognise(tmp_path) is None
 
 
 def test_files_in_subfolders_do_not_make_a_model():

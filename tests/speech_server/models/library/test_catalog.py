@@ -19,8 +19,12 @@ from speech_server.models.disk.cache import Cache
 from speech_server.models.library.catalog import Catalog
 from speech_server.settings import Settings
 from tests.speech_server.models.conftest import install, kokoro_folder, parakeet_folder, piper_folder, whisper_folder
+from tests.speech_server.networks import pyannote_folder, wespeaker_folder
 
+SAY_WORDS = ("automatic-speech-recognition", "text-to-speech")
 BASE = "Systran/faster-whisper-base"
+WESPEAKER = "Wespeaker/wespeaker-voxceleb-resnet34-LM"
+PYANNOTE = "onnx-community/pyannote-segmentation-3.0"
 KOKORO = "speaches-ai/Kokoro-82M-v1.0-ONNX"
 
 
@@ -132,6 +136,29 @@ def test_a_name_that_is_only_like_openai_s_means_itself(catalog: Catalog, name: 
     assert catalog.resolve(name) == name
 
 
+@pytest.mark.parametrize(
+    "alias", ["pyannote/speaker-diarization-community-1", "pyannote/wespeaker-voxceleb-resnet34-LM"]
+)
+def test_pyannote_is_the_voice_encoder_that_is_installed(catalog: Catalog, cache: Cache, alias: str):
+    assert catalog.resolve(alias) == "resemblyzer"
+    install(cache, WESPEAKER, wespeaker_folder)
+    assert catalog.resolve(alias) == WESPEAKER
+    found = catalog.find(WESPEAKER)
+    assert found is not None
+    assert (found.engine, found.task, found.licence) == ("wespeaker", "speaker-embedding", "CC-BY-4.0")
+
+
+def test_segmentation_is_pyannote_s_where_it_is_installed_and_else_silero_s(catalog: Catalog, cache: Cache):
+    assert catalog.resolve("pyannote/segmentation-3.0") == "silero_vad_v6"
+    install(cache, PYANNOTE, pyannote_folder)
+    assert catalog.resolve("pyannote/segmentation-3.0") == PYANNOTE
+    found = catalog.find(PYANNOTE)
+    assert found is not None
+    assert (found.engine, found.task, found.licence) == ("pyannote", "speaker-segmentation", "MIT")
+    chosen = Catalog(Settings(default_segmentation_model="silero_vad"))
+    assert chosen.resolve("pyannote/segmentation-3.0") == "silero_vad_v6"
+
+
 def test_the_users_aliases_win_and_may_lead_to_each_other(cache: Cache):
     aliases = {"whisper-1": "fast", "fast": "openai/whisper-tiny", "voice": "tts-1", BASE: "someone/mine"}
     Path("model_aliases.json").write_text(json.dumps(aliases))
@@ -172,7 +199,7 @@ def test_every_listed_model_is_described(catalog: Catalog):
     for model in models:
         assert model.size_bytes > 1_000_000
         assert model.created > 1_500_000_000 or model.engine == "silero"
-        assert model.languages or model.engine in ("silero", "ge2e")  # a voice is one in any language
+        assert model.languages or model.task not in SAY_WORDS  # a voice is one in any language
         assert model.licence
         assert model.owned_by
         assert bool(model.voices) == (model.task == "text-to-speech") == bool(model.sample_rate)

@@ -19,6 +19,7 @@ from tests.conftest import ROOT
 from tests.speech_server.engines.speecht5.tiny import write_model, write_vector
 from tests.speech_server.models.conftest import parakeet_folder
 from tests.speech_server.models.hub import FakeHub, running_hub
+from tests.speech_server.networks import pyannote_folder, wespeaker_folder
 
 ID = "someone/whisper-tiny"
 WEIGHTS = os.urandom(3_000_000)
@@ -79,6 +80,32 @@ def test_parakeet_is_pulled_by_its_alias_in_one_precision(hub: FakeHub, cache: C
     assert folder is not None
     assert {path.name for path in folder.iterdir()} == {*INT8, "vocab.txt", "config.json"}
     assert "licence CC-BY-4.0" in done.stdout
+
+
+PUBLISHED = {
+    "Wespeaker/wespeaker-voxceleb-resnet34-LM": (wespeaker_folder, ["voxceleb_resnet34_LM.onnx"], "speaker-embedding"),
+    "onnx-community/pyannote-segmentation-3.0": (
+        pyannote_folder,
+        ["onnx/model.onnx", "preprocessor_config.json"],
+        "speaker-segmentation",
+    ),
+}
+
+
+@pytest.mark.parametrize("model_id", PUBLISHED)
+def test_models_that_tell_speakers_apart_are_pulled_as_they_are_published(
+    hub: FakeHub, cache: Cache, tmp_path: Path, model_id: str
+):
+    make, taken, task = PUBLISHED[model_id]
+    made = make(tmp_path / "made")
+    files = {str(path.relative_to(made)): path.read_bytes() for path in made.rglob("*") if path.is_file()}
+    hub.repositories[model_id] = files | {"README.md": b"# not wanted"}
+    done = pull(model_id, hub.url)
+    assert done.returncode == 0, done.stderr
+    assert task in done.stdout
+    folder = cache.folder(model_id)
+    assert folder is not None
+    assert sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()) == taken
 
 
 def test_what_was_finished_when_a_download_was_killed_is_not_fetched_again(hub: FakeHub, cache: Cache):

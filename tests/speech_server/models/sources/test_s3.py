@@ -17,9 +17,11 @@ from mypy_boto3_s3 import S3Client
 from speech_server.errors import ModelNotFound, SourceUnavailable
 from speech_server.models.disk.cache import Cache
 from speech_server.models.library.store import in_silence
+from speech_server.models.sources.folder import Folder
 from speech_server.models.sources.s3 import S3
 from tests.conftest import ROOT
 from tests.speech_server.engines.speecht5.tiny import write_model
+from tests.speech_server.networks import pyannote_folder
 
 ID = "acme-calls"
 WEIGHTS = bytes(range(256)) * 48_000  # 12 MB: three parts of a multipart upload
@@ -113,6 +115,19 @@ def test_a_model_keeps_its_folders(bucket: S3Client, env: dict[str, str], cache:
     assert {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*.*")} == {
         str(file.relative_to(made)): file.read_bytes() for file in made.rglob("*.*")
     }
+
+
+def test_a_model_with_a_folder_of_its_own_keeps_it(bucket: S3Client, env: dict[str, str], cache: Cache, tmp_path: Path):
+    made = pyannote_folder(tmp_path / "made")
+    for name in ("onnx/model.onnx", "preprocessor_config.json"):
+        bucket.put_object(Bucket="models", Key=f"segmentation/{name}", Body=(made / name).read_bytes())
+    S3("s3://models/segmentation", env).fetch("by-s3", cache, in_silence)
+    Folder(made).fetch("by-folder", cache, in_silence)
+    for model_id in ("by-s3", "by-folder"):
+        folder = cache.folder(model_id)
+        assert folder is not None
+        assert (folder / "onnx/model.onnx").read_bytes() == (made / "onnx/model.onnx").read_bytes()
+        assert (folder / "onnx/model.onnx").is_symlink()
 
 
 def test_an_object_uploaded_in_parts_is_checked_too(bucket: S3Client, env: dict[str, str], cache: Cache):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from speech_server.domain import RATE, TokenLogprob
+from speech_server.realtime.protocol.outputs import Written
 from tests.speech_server.realtime.stage import FRAME_MS, Stage, named
 
 DELTA = "conversation.item.input_audio_transcription.delta"
@@ -176,9 +177,9 @@ def test_a_long_turn_is_transcribed_in_pieces_and_told_in_order(stage: Stage):
     assert len(first.samples) / RATE == pytest.approx(20.05, abs=0.1), "cut where it was quietest"
     stage.be_silent(600)
     first, second = stage.finals()
-    stage.session.transcribed(second.job, " Second half.", 10.0)
+    stage.session.transcribed(second.job, Written(" Second half.", 10.0))
     assert stage.names() == [], "the first half's text comes first"
-    stage.session.transcribed(first.job, " First half.", 20.0)
+    stage.session.transcribed(first.job, Written(" First half.", 20.0))
     events = stage.events()
     assert [event["delta"] for event in events if event["type"] == DELTA] == ["First half.", " Second half."]
     assert named(events, COMPLETED)["transcript"] == "First half. Second half."

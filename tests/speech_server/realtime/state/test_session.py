@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from speech_server.realtime.protocol.events import LARGEST, MOST_VALUES, ProtocolError, parse_client_event
-from speech_server.realtime.protocol.outputs import ListenFor, TranscribeUpload
+from speech_server.realtime.protocol.outputs import ListenFor, TranscribeUpload, Written
 from speech_server.realtime.state.transcripts import MAX_WAITING_AUDIO
 from tests.speech_server.realtime.stage import Stage, named
 
@@ -146,7 +146,7 @@ def test_audio_in_a_message_is_transcribed(stage: Stage):
     (work,) = stage.work()
     assert isinstance(work, TranscribeUpload)
     assert "audio" not in str(stage.names())
-    stage.session.transcribed(work.job, "From a file.", 3.5)
+    stage.session.transcribed(work.job, Written("From a file.", 3.5))
     events = stage.events()
     completed = named(events, "conversation.item.input_audio_transcription.completed")
     assert (completed["transcript"], completed["usage"]["seconds"]) == ("From a file.", 3.5)
@@ -171,7 +171,7 @@ def test_audio_in_any_part_is_transcribed_told_of_in_its_place_and_not_kept(stag
     assert work.audio == (SILENCE, SILENCE)
     (item,) = stage.session._conversation
     assert [part.audio for part in item.content] == [None, None, None]  # type: ignore[union-attr]
-    stage.session.transcribed(work.job, "Both parts.", 0.2)
+    stage.session.transcribed(work.job, Written("Both parts.", 0.2))
     events = stage.events()
     assert {event["content_index"] for event in events if "content_index" in event} == {1}
     content = named(events, "conversation.item.done")["item"]["content"]
@@ -204,7 +204,7 @@ def test_audio_waiting_for_its_text_is_bounded(stage: Stage):
     assert refused["error"]["code"] == "audio_too_large"
     assert (stage.work(), len(stage.session._conversation)) == ([], 2)
     assert isinstance(works[0], TranscribeUpload)
-    stage.session.transcribed(works[0].job, "Text.", 1.0)
+    stage.session.transcribed(works[0].job, Written("Text.", 1.0))
     stage.session.take_events()
     assert create(stage, large)[0]["type"] == "conversation.item.added"
 
@@ -214,7 +214,7 @@ def test_the_item_before_is_told_whenever_it_is_known(stage: Stage):
     create(stage, SILENCE, id="b")
     (work,) = stage.work()
     assert isinstance(work, TranscribeUpload)
-    stage.session.transcribed(work.job, "Text.", 1.0)
+    stage.session.transcribed(work.job, Written("Text.", 1.0))
     assert named(stage.events(), "conversation.item.done")["previous_item_id"] == "a"
     done = named(stage.turn("Words."), "conversation.item.done")
     assert done["previous_item_id"] == "b"

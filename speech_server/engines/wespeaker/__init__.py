@@ -1,0 +1,1 @@
+"""WeSpeaker, which tells voices apart, on ONNX Runtime."""

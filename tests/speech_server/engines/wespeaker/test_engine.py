@@ -1,0 +1,86 @@
+"""WeSpeaker with a network of its shape: Kaldi's filter banks go in, a vector of length 1 for each window comes out."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from speech_server.domain import RATE
+from speech_server.engines.interfaces import EngineArgs, VoiceSample
+from speech_server.engines.wespeaker import engine as wespeaker
+from speech_server.engines.wespeaker.engine import WINDOW, WeSpeaker
+from speech_server.errors import ModelBroken
+from tests.speech_server.networks import HIGH, LOW, silence, tone, wespeaker_folder
+from tests.speech_server.voices import voices_of
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WeSpeaker]:
+    engine = wespeaker.load(wespeaker_folder(tmp_path_factory.mktemp("wespeaker")), EngineArgs())
+    yield engine
+    engine.close()
+
+
+@pytest.mark.anyio
+async def test_two_tones_are_two_people(encoder: WeSpeaker):
+    voices = await voices_of(encoder, [tone(LOW, 2), tone(HIGH, 2), tone(LOW, 3, seed=1)])
+    assert voices.shape == (3, 256)
+    np.testing.assert_allclose(np.linalg.norm(voices, axis=1), 1, atol=1e-5)
+    assert voices[0] @ voices[2] > 1 - encoder.likeness.apart > voices[0] @ voices[1]
+
+
+@pytest.mark.anyio
+async def test_loudness_does_not_matter(encoder: WeSpeaker):
+    loud, quiet = await voices_of(encoder, [tone(LOW, 2), tone(LOW, 2) * np.float32(1e-3)])
+    assert loud @ quiet > 0.9999
+
+
+@pytest.mark.anyio
+async def test_each_window_is_looked_at_for_itself(encoder: WeSpeaker):
+    sound = np.concatenate((tone(LOW, 2), tone(HIGH, 2)))
+    starts = (0, 2 * RATE, len(sound) - WINDOW)
+
+    async def lot() -> AsyncIterator[list[VoiceSample]]:
+        yield [VoiceSample(sound, starts), VoiceSample(tone(HIGH, 1), (0,))]
+
+    (together,) = [part async for part in encoder.embed(lot())]
+    alone = await voices_of(encoder, [*(sound[start : start + WINDOW] for start in starts), tone(HIGH, 1)])
+    np.testing.assert_allclose(together, alone, atol=1e-4)
+
+
+def test_its_filter_banks_are_kaldi_s(encoder: WeSpeaker):
+    """Against a filter by hand: a pure tone is loudest in the band it lies in, of 80 between 20 Hz and 8 kHz."""
+
+    def mel(hertz: float) -> float:
+        return 1127 * float(np.log(1 + hertz / 700))
+
+    sound = np.concatenate((silence(0.75), tone(HIGH, 0.75)))
+    (window,) = encoder.features(VoiceSample(sound, (0,)))
+    assert window.shape == (148, 80)
+    np.testing.assert_allclose(window.mean(axis=0), 0, atol=1e-4)
+    band = round((mel(HIGH) - mel(20)) / (mel(8000) - mel(20)) * 81) - 1
+    assert abs(int(window[-40:].mean(axis=0).argmax()) - band) <= 1
+
+
+@pytest.mark.anyio
+async def test_many_requests_at_once_get_their_own(encoder: WeSpeaker):
+    sounds = [tone(LOW, 2), tone(HIGH, 2)]
+    alone = [await voices_of(encoder, [sound]) for sound in sounds]
+    together = await asyncio.gather(*(voices_of(encoder, [sound]) for sound in sounds * 4))
+    for number, voices in enumerate(together):
+        np.testing.assert_allclose(voices, alone[number % 2], atol=1e-5)
+    assert encoder.batcher.lanes == 0
+
+
+def test_another_kind_of_network_is_a_broken_model(tmp_path: Path):
+    with pytest.raises(ModelBroken, match=r"no voxceleb_resnet34_LM\.onnx"):
+        wespeaker.load(tmp_path, EngineArgs())
+    folder = wespeaker_folder(tmp_path)
+    model = folder / wespeaker.FILE
+    model.write_bytes(model.read_bytes().replace(b"feats", b"input"))
+    with pytest.raises(ModelBroken, match=r"makes \['embs'\] of \['input'\]"):
+        wespeaker.load(folder, EngineArgs())

@@ -1,0 +1,113 @@
+"""Networks of the published shapes, a few kilobytes each: two tones are two people, both at once is overlap.
+
+The real ones lie on a hub that the tests do not ask. Names and shapes of what goes in and comes out are theirs, and so
+are the files of their repositories.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from speech_server.domain import RATE, Samples
+
+LOW, HIGH = 300.0, 2500.0  # Hz
+_STRIDE, _FIELD = 270, 991  # samples, of pyannote's frames
+
+
+def tone(hertz: float, seconds: float, *, seed: int = 0) -> Samples:
+    """A voice of a kind: a tone that swells by 30 dB four times a second, in noise."""
+    at = np.arange(round(seconds * RATE)) / RATE
+    noise = np.random.default_rng(seed).normal(0, 0.01, len(at))
+    swell = 10 ** (0.75 * np.sin(2 * np.pi * 4 * at) - 0.75)
+    return (0.3 * swell * np.sin(2 * np.pi * hertz * at) + noise).astype(np.float32)
+
+
+def silence(seconds: float) -> Samples:
+    return np.zeros(round(seconds * RATE), np.float32)
+
+
+def conversation(seconds: float, said: Sequence[tuple[float, float, float]]) -> Samples:
+    """Hertz, from second to second; also at once."""
+    sound = silence(seconds)
+    for hertz, start, end in said:
+        spoken = tone(hertz, end - start)
+        sound[round(start * RATE) : round(start * RATE) + len(spoken)] += spoken
+    return sound
+
+
+def wespeaker_folder(folder: Path) -> Path:
+    """An embedding is how much the energy in each of 80 bands changes."""
+    spread = np.zeros((80, 256), np.float32)
+    spread[:, :80] = np.eye(80)
+    nodes = [
+        helper.make_node("Add", ["feats", "feats"], ["twice"]),
+        helper.make_node("Exp", ["twice"], ["squares"]),
+        helper.make_node("ReduceMean", ["squares"], ["bands"], axes=[1], keepdims=0),
+        helper.make_node("MatMul", ["bands", "spread"], ["embs"]),
+    ]
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "avg_model").write_bytes(b"PyTorch's")
+    (folder / "config.yaml").write_text("model: ResNet34\n")
+    takes: tuple[str, list[str | int]] = ("feats", ["B", "T", 80])
+    gives: tuple[str, list[str | int]] = ("embs", ["B", 256])
+    _save(folder / "voxceleb_resnet34_LM.onnx", nodes, takes, gives, {"spread": spread})
+    return folder
+
+
+def pyannote_folder(folder: Path) -> Path:
+    """The first of its three people is whoever has the lower tone, the second the higher; it knows no third."""
+    at = np.arange(_FIELD) / RATE
+    waves = [wave(2 * np.pi * hertz * at) for hertz in (LOW, HIGH) for wave in (np.sin, np.cos)]
+    pairs = np.array([[[1], [1], [0], [0]], [[0], [0], [1], [1]]], np.float32)
+    # Of the classes nobody, 1, 2, 3, 1+2, 1+3, 2+3 the one is highest that is so, where each person is 0 or 1.
+    classes = np.array([[-1, -1], [1, -1], [-1, 1], [-1, -1], [1, 1], [-1, -1], [-1, -1]], np.float32)
+    constants = {
+        "waves": (np.array(waves, np.float32) / _FIELD)[:, None],
+        "pairs": pairs * 1e5,
+        "lowest": np.float32(0.0),
+        "highest": np.float32(1.0),
+        "classes": classes[:, :, None],
+        "biases": np.array([1, 0, 0, -1, -1, -1, -1], np.float32),
+    }
+    nodes = [
+        helper.make_node("Conv", ["input_values", "waves"], ["heard"], strides=[_STRIDE]),
+        helper.make_node("Mul", ["heard", "heard"], ["squares"]),
+        helper.make_node("Conv", ["squares", "pairs"], ["energies"]),
+        helper.make_node("Clip", ["energies", "lowest", "highest"], ["people"]),
+        helper.make_node("Conv", ["people", "classes", "biases"], ["columns"]),
+        helper.make_node("Transpose", ["columns"], ["logits"], perm=[0, 2, 1]),
+    ]
+    (folder / "onnx").mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text('{"model_type": "pyannote"}')
+    settings = {"feature_extractor_type": "PyAnnoteFeatureExtractor", "sampling_rate": RATE, "offset": 990, "step": 270}
+    (folder / "preprocessor_config.json").write_text(json.dumps(settings))
+    takes: tuple[str, list[str | int]] = ("input_values", ["batch_size", "num_channels", "num_samples"])
+    gives: tuple[str, list[str | int]] = ("logits", ["batch_size", "num_frames", 7])
+    _save(folder / "onnx" / "model.onnx", nodes, takes, gives, constants)
+    return folder
+
+
+def _save(
+    path: Path,
+    nodes: list[onnx.NodeProto],
+    takes: tuple[str, list[str | int]],
+    gives: tuple[str, list[str | int]],
+    constants: dict[str, NDArray[np.float32] | np.float32],
+) -> None:
+    graph = helper.make_graph(
+        nodes,
+        "tiny",
+        [helper.make_tensor_value_info(takes[0], TensorProto.FLOAT, takes[1])],
+        [helper.make_tensor_value_info(gives[0], TensorProto.FLOAT, gives[1])],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.checker.check_model(model)
+    onnx.save(model, path)
