@@ -14,6 +14,9 @@ from speech_server.text.reading import read_signs
 
 LONGEST = 300  # letters of one piece: a model's 510 phonemes with room for long readings of numbers
 SHORTEST = 15  # letters: alone, shorter sentences come out rushed, so they join the next one
+# Letters: a shorter rest of the first sentence is misheard where it was cut off ("were on the table": "we're"), and
+# the whole sentence is soon spoken.
+SHORTEST_REST = 30
 SENTENCE_PAUSE = 0.25  # seconds of silence after a piece, by what it ends with
 PARAGRAPH_PAUSE = 0.45
 CLAUSE_PAUSE = 0.1
@@ -161,7 +164,8 @@ def _open_early(sentence: str, language: str) -> list[str]:
         if _CLAUSE_END.search(head):
             return [head, " ".join(words[count:])]
         # A phrase tends to end where an article, preposition or conjunction follows.
-        candidates.append((bare[count] not in functions, count))
+        if len(" ".join(words[count:])) >= SHORTEST_REST:
+            candidates.append((bare[count] not in functions, count))
     if not candidates:
         return [sentence]
     count = min(candidates)[1]

@@ -92,7 +92,8 @@ async def test_a_voice_that_is_not_listed_reads_another_language(kokoro: KokoroS
 
 
 async def test_pieces_start_short_and_join_without_clicks_at_equal_loudness(kokoro: KokoroSpeaker):
-    pieces = await pieces_of(kokoro, ENGLISH, HEART)
+    text = "The harbour was quiet that morning, and the fog had not yet lifted. The sun went down behind the hills."
+    pieces = await pieces_of(kokoro, text, HEART)
     assert len(pieces) == 3
     assert 0.8 < len(pieces[0]) / 24_000 < 2
     levels = [loudness(piece) for piece in pieces]
