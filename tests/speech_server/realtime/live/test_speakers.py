@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -70,10 +71,11 @@ async def test_another_model_names_nobody(talk: TalkServer):
         assert await take_turns(someone) == []
 
 
-async def test_where_no_encoder_is_installed_the_session_says_so(tmp_path: Any):
+async def test_where_no_encoder_is_installed_the_session_says_so(tmp_path: Path):
     aliases = tmp_path / "aliases.json"
     aliases.write_text('{"pyannote/speaker-diarization-community-1": "nobody/nothing"}')
     with talk_server(MODEL_ALIASES_FILE=str(aliases)) as server:
         async with person(server.url, model=DIARIZE, intent="transcription") as someone:
             error = (await someone.until("error"))["error"]
-    assert "nobody/nothing" in error["message"] or "pyannote" in error["message"]
+    assert "'nobody/nothing' is not installed" in error["message"]
+    assert error["param"] == "session"
