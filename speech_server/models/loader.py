@@ -7,7 +7,6 @@ import logging
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
 from typing import cast
 
 from outgoing import tracing
@@ -16,12 +15,11 @@ from speech_server.engines.container_memory import model_budget
 from speech_server.engines.interfaces import (
     Engine,
     EngineFactory,
-    Queue,
     Speaker,
     Transcriber,
     VoiceDetector,
     VoiceEncoder,
-)
+)  # fmt: skip
 from speech_server.errors import (
     LoadTimeout,
     ModelInUse,
@@ -35,7 +33,7 @@ from speech_server.models.catalog.info import SEGMENTATION, STT, TTS, VAD, VOICE
 from speech_server.models.library.catalog import Catalog, ModelInfo
 from speech_server.models.library.library import Library
 from speech_server.models.library.store import Store
-from speech_server.models.memory import Memory, Resident, limited
+from speech_server.models.memory import LoadedModel, Memory, Resident, limited
 from speech_server.models.watchdog import find_overdue
 from speech_server.pools import Pool
 from speech_server.settings import Settings
@@ -47,15 +45,6 @@ ENCODER = "pyannote/speaker-diarization-community-1"  # the same; an alias, and 
 _THREADS = 4  # models opened, closed or deleted at once
 _QUIET = 10.0  # seconds without work after which freed memory goes back to the system
 _WAITING = 1000  # more than there are models: closing one is never refused
-
-
-@dataclass(frozen=True, slots=True)
-class LoadedModel:
-    info: ModelInfo
-    memory_bytes: int
-    references: int
-    loaded_at: float  # seconds since 1970
-    queue: Queue | None = None
 
 
 class Loader:

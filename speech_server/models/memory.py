@@ -9,12 +9,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from speech_server.engines.interfaces import Engine
+from speech_server.engines.interfaces import Engine, Queue
 from speech_server.errors import Busy, ModelTooLarge
 from speech_server.models.catalog.info import ModelInfo
 from speech_server.pools import Pool
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    info: ModelInfo
+    memory_bytes: int
+    references: int
+    loaded_at: float  # seconds since 1970
+    queue: Queue | None = None
 
 
 @dataclass(slots=True, eq=False)

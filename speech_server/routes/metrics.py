@@ -12,7 +12,7 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.registry import Collector
 
 if TYPE_CHECKING:
-    from speech_server.models.loader import LoadedModel
+    from speech_server.models.memory import LoadedModel
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # one series less for every counter
 
