@@ -42,9 +42,10 @@ def test_translation(client: openai.OpenAI, spanish: Path):
 
 def test_speech(client: openai.OpenAI, tmp_path: Path):
     with client.audio.speech.with_streaming_response.create(model=PIPER, voice="unused", input="Hello.") as response:
-        response.stream_to_file(tmp_path / "speech.mp3")
-    with av.open(str(tmp_path / "speech.mp3")) as container:
-        assert container.streams.audio[0].codec_context.name.startswith("mp3")
+        response.stream_to_file(tmp_path / "speech")
+    with av.open(str(tmp_path / "speech")) as container:
+        codec = "pcm_s16le" if "/v3/" in str(client.base_url) else "mp3"  # OpenVINO's clients write it into a .wav
+        assert container.streams.audio[0].codec_context.name.startswith(codec)
 
 
 def test_models(client: openai.OpenAI):
