@@ -95,6 +95,10 @@ def test_speech_that_goes_on_takes_the_question_back():
     assert not stage.asked
     stage.session.pause_judged(question.pause, True)
     assert not ended(stage.say(500))
+    stage.be_silent(400)
+    stage.session.pause_judged(question.pause, True)
+    assert not ended(stage.events()), "the answer is about another pause"
+    assert ended(stage.judge(finished=True))
 
 
 @pytest.mark.parametrize("kind", ["input_audio_buffer.commit", "input_audio_buffer.clear", "session.update"])
