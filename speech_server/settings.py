@@ -125,7 +125,9 @@ class Settings(BaseSettings):
     )
     stt_model_ttl: float = Field(300, ge=-1, description="Idle seconds before a Whisper model leaves memory; -1 never.")
     tts_model_ttl: float = Field(300, ge=-1, description="Idle seconds before a speech model leaves memory; -1 never.")
-    vad_model_ttl: float = Field(-1, ge=-1, description="Idle seconds before a voice detector leaves memory; -1 never.")
+    vad_model_ttl: float = Field(
+        -1, ge=-1, description="Idle seconds before a voice detector or a turn model leaves memory; -1 never."
+    )
     speaker_model_ttl: float = Field(
         300, ge=-1, description="Idle seconds before a voice encoder or a segmentation leaves memory; -1 never."
     )
@@ -191,6 +193,11 @@ class Settings(BaseSettings):
         "onnx-community/pyannote-segmentation-3.0",
         description="What tells who speaks when, and who at once; where it is not installed, or with silero_vad, voice "
         "activity does, and hears one at a time.",
+    )
+    default_turn_model: str = Field(
+        "pipecat-ai/smart-turn-v3",
+        description="What hears whether somebody has finished, for realtime's semantic_vad; where it is not installed, "
+        "or with silero_vad, the length of the silence decides.",
     )
 
     # --- transcription ---

@@ -1,4 +1,4 @@
-"""What an engine is: the five interfaces between the use cases and the libraries.
+"""What an engine is: the interfaces between the use cases and the libraries.
 
 All engines run blocking work on threads of their own. Their async methods are called on the event loop, never
 block it, and stop the work when the caller's task is cancelled or its iterator is closed. Samples are mono
@@ -166,11 +166,18 @@ class Segmenter(Engine, Protocol):
         ...
 
 
-# --- voice activity ---
+# --- voice activity, ends of turns ---
 
 
 class VoiceDetector(Engine, Protocol):
     def stream(self) -> VoiceStream: ...
+
+
+class TurnModel(Engine, Protocol):
+    async def finished(self, samples: Samples) -> float:
+        """How likely it is, 0 to 1, that somebody who has fallen silent has finished: of their turn's sound at RATE,
+        the beginning of the silence included. Raises Busy."""
+        ...
 
 
 Options = Mapping[str, str | int | float | bool]

@@ -29,7 +29,7 @@ from speech_server.errors import (
     SourceUnavailable,
     WrongTask,
 )  # fmt: skip
-from speech_server.models.catalog.info import SEGMENTATION, STT, TTS, VAD, VOICES, EngineName, Task
+from speech_server.models.catalog.info import SEGMENTATION, STT, TTS, TURNS, VAD, VOICES, EngineName, Task
 from speech_server.models.library.catalog import Catalog, ModelInfo
 from speech_server.models.library.library import Library
 from speech_server.models.library.store import Store
@@ -73,6 +73,7 @@ class Loader:
             VAD: settings.vad_model_ttl,
             VOICES: settings.speaker_model_ttl,
             SEGMENTATION: settings.speaker_model_ttl,
+            TURNS: settings.vad_model_ttl,
         }
         self._closed = False
         self._quiet: asyncio.TimerHandle | None = None

@@ -1,4 +1,5 @@
-"""Networks of the published shapes, a few kilobytes each: two tones are two people, both at once is overlap.
+"""Networks of the published shapes, a few kilobytes each: two tones are two people, both at once is overlap; who has
+spoken for long has finished.
 
 The real ones lie on a hub that the tests do not ask. Names and shapes of what goes in and comes out are theirs, and so
 are the files of their repositories.
@@ -7,8 +8,9 @@ are the files of their repositories.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -94,12 +96,41 @@ def pyannote_folder(folder: Path) -> Path:
     return folder
 
 
+def smart_turn_folder(folder: Path) -> Path:
+    """Who began more than four seconds ago has finished, at 0.9; who did not, has not, at 0.1."""
+    constants: dict[str, NDArray[Any] | np.float32] = {
+        "from": np.array([300], np.int64),
+        "to": np.array([400], np.int64),
+        "frames": np.array([2], np.int64),
+        "loud": np.float32(1.25),  # a quarter of the powers of ten above the quietest, of eight in all
+        "yes": np.float32(0.9),
+        "no": np.float32(0.1),
+        "last": np.array([1], np.int64),
+    }
+    nodes = [
+        helper.make_node("Slice", ["input_features", "from", "to", "frames"], ["then"]),
+        helper.make_node("ReduceMax", ["then"], ["loudest"], axes=[1, 2], keepdims=0),
+        helper.make_node("ReduceMin", ["input_features"], ["quietest"], axes=[1, 2], keepdims=0),
+        helper.make_node("Sub", ["loudest", "quietest"], ["level"]),
+        helper.make_node("Greater", ["level", "loud"], ["spoke"]),
+        helper.make_node("Where", ["spoke", "yes", "no"], ["probability"]),
+        helper.make_node("Unsqueeze", ["probability", "last"], ["logits"]),
+    ]
+    folder.mkdir(parents=True, exist_ok=True)
+    for other in ("smart-turn-v3.0.onnx", "smart-turn-v3.2-gpu.onnx"):
+        (folder / other).write_bytes(b"another's")
+    takes: tuple[str, list[str | int]] = ("input_features", ["s77", 80, 800])
+    gives: tuple[str, list[str | int]] = ("logits", ["s77", 1])
+    _save(folder / "smart-turn-v3.2-cpu.onnx", nodes, takes, gives, constants)
+    return folder
+
+
 def _save(
     path: Path,
     nodes: list[onnx.NodeProto],
     takes: tuple[str, list[str | int]],
     gives: tuple[str, list[str | int]],
-    constants: dict[str, NDArray[np.float32] | np.float32],
+    constants: Mapping[str, NDArray[Any] | np.float32],
 ) -> None:
     graph = helper.make_graph(
         nodes,

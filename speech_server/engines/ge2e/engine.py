@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 
 from speech_server.domain import Embeddings, Likeness
-from speech_server.engines.ge2e.mel import HOP, mel_frames
 from speech_server.engines.interfaces import EngineArgs, VoiceSample
+from speech_server.engines.mel import HOP, mel_frames
 from speech_server.engines.onnx import StoppableSession
 from speech_server.engines.queue.embedding import BatchedEncoder, Features
 from speech_server.errors import ModelBroken
 
 WINDOW = 160 * HOP  # samples, 1.6 s: what it was trained on
+BANDS = 40
 FILE = "ge2e.onnx"
 LIKENESS = Likeness(apart=0.26, few_apart=0.24)  # where python -m benchmarks speakers counts best: docs/speakers.md
 _LOUDNESS = 10 ** (-30 / 20)  # what is quieter is raised to it, as in training
@@ -30,7 +31,7 @@ class Ge2e(BatchedEncoder):
             samples = samples * (_LOUDNESS / level)
         if len(samples) < WINDOW:  # said again and again it is more like the person than followed by silence
             samples = np.resize(samples, WINDOW)
-        mel = mel_frames(samples)
+        mel = mel_frames(samples, BANDS, "constant")
         frames = WINDOW // HOP
         return np.stack([mel[start // HOP : start // HOP + frames] for start in voice.starts])
 

@@ -15,15 +15,17 @@ Task = Literal[
     "voice-activity-detection",
     "speaker-embedding",
     "speaker-segmentation",
+    "turn-detection",
 ]
 STT: Task = "automatic-speech-recognition"
 TTS: Task = "text-to-speech"
 VAD: Task = "voice-activity-detection"
 VOICES: Task = "speaker-embedding"
 SEGMENTATION: Task = "speaker-segmentation"
+TURNS: Task = "turn-detection"
 
 EngineName = Literal[
-    "whisper", "parakeet", "kokoro", "piper", "speecht5", "silero", "ge2e", "wespeaker", "pyannote"
+    "whisper", "parakeet", "kokoro", "piper", "speecht5", "silero", "ge2e", "wespeaker", "pyannote", "smart_turn"
 ]  # fmt: skip
 
 TASKS: Mapping[EngineName, Task] = {
@@ -36,6 +38,7 @@ TASKS: Mapping[EngineName, Task] = {
     "ge2e": VOICES,
     "wespeaker": VOICES,
     "pyannote": SEGMENTATION,
+    "smart_turn": TURNS,
 }
 
 

@@ -61,7 +61,7 @@ def list_models(data: Mapping[str, Any]) -> Iterable[ModelInfo]:
             model, licence=entry.get("licence", model.licence), args=EngineArgs(extra={"language": language})
         )
         yield _listed(entry, model)
-    for entry in (*data["speakers"], *data["segmentation"]):
+    for entry in (*data["speakers"], *data["segmentation"], *data["turns"]):
         model = ModelInfo(entry["id"], entry["engine"], licence=entry["licence"])
         yield replace(_listed(entry, model), owned_by=entry["owner"])
     yield ModelInfo(SILERO, "silero", licence="MIT", size_bytes=2 * _MB, owned_by="snakers4")

@@ -33,6 +33,7 @@ _LAYOUTS: tuple[tuple[EngineName, tuple[str, ...]], ...] = (
     ("ge2e", ("ge2e.onnx",)),
     ("wespeaker", ("voxceleb_resnet34_LM.onnx",)),
     ("pyannote", (f"{ONNX}/model.onnx", "preprocessor_config.json")),
+    ("smart_turn", ("smart-turn-v3.2-cpu.onnx",)),
 )
 _OPTIONAL: Mapping[EngineName, tuple[str, ...]] = {
     "whisper": ("preprocessor_config.json",),

@@ -50,6 +50,7 @@ class Catalog:
             "kokoro": settings.default_tts_model,
             "speakers": settings.default_speaker_model,
             "segmentation": settings.default_segmentation_model,
+            "turns": settings.default_turn_model,
         }
         self._own_aliases = read_aliases(settings.model_aliases_file)
         self._named = {model.id: model for model in read_named_models(settings)}
@@ -91,7 +92,7 @@ class Catalog:
         whisper-1 and its like mean DEFAULT_STT_MODEL when that is installed, else the first Whisper of the catalog
         that is (multilingual ones first, the larger first), else DEFAULT_STT_MODEL, to be downloaded.
         tts-1 and its like the same with DEFAULT_TTS_MODEL and Kokoro, pyannote's names with DEFAULT_SPEAKER_MODEL, its
-        segmentation's with DEFAULT_SEGMENTATION_MODEL and Silero.
+        segmentation's with DEFAULT_SEGMENTATION_MODEL and Silero, smart-turn with DEFAULT_TURN_MODEL and Silero.
         parakeet means the newest that is installed; auto that, where there is one, and else what whisper-1 means.
         """
         name = self._follow(name)
@@ -207,7 +208,7 @@ class Catalog:
             return quick if self._is_installed(quick) else self.best_of("whisper")
         preferred = self._same_weights(self._preferred[family])
         candidates = [preferred, *(entry["id"] for entry in self._data[family])]
-        otherwise = SILERO if family == "segmentation" else preferred
+        otherwise = SILERO if family in ("segmentation", "turns") else preferred
         return next((model_id for model_id in candidates if self._is_installed(model_id)), otherwise)
 
     def _is_installed(self, model_id: str) -> bool:

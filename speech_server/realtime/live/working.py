@@ -1,25 +1,29 @@
-"""The tasks behind one session: its transcriptions, its replies, and the models it keeps in memory."""
+"""The tasks behind one session: its transcriptions, its replies, judged pauses, and the models it keeps in memory."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
 from speech_server.errors import SpeechError
 from speech_server.language_model import LanguageModel, open_language_model
-from speech_server.models.catalog.info import SEGMENTATION, STT, TTS, VOICES
+from speech_server.models.catalog.info import SEGMENTATION, STT, TTS, TURNS, VOICES
 from speech_server.models.loader import ENCODER
 from speech_server.realtime.live.ear import Ear
+from speech_server.realtime.live.judging import TURN_MODEL, has_finished
 from speech_server.realtime.live.queues import SEND_BEHIND, Bounded
 from speech_server.realtime.live.speaking import answer
 from speech_server.realtime.live.transcribing import carry_out
 from speech_server.realtime.protocol.events import ProtocolError
 from speech_server.realtime.protocol.outputs import (
     Generate,
+    JudgePause,
     ListenFor,
     StopGenerating,
+    StopJudging,
     StopTranscribing,
     Transcribe,
     TranscribeUpload,
@@ -32,6 +36,8 @@ from speech_server.speakers.who_speaks import SEGMENTER
 if TYPE_CHECKING:
     from speech_server.models.catalog.info import Task as ModelTask
     from speech_server.models.loader import Loader
+
+log = logging.getLogger(__name__)
 
 
 class Crew:
@@ -84,6 +90,8 @@ class Crew:
         wanted: set[tuple[str, ModelTask]] = {(config.audio.input.spoken.model, STT)}
         if config.audio.input.spoken.names_speakers:
             wanted |= {(ENCODER, VOICES), (SEGMENTER, SEGMENTATION)}
+        if config.audio.input.eagerness:
+            wanted.add((TURN_MODEL, TURNS))
         if config.type == "realtime" and config.speaks and self._settings.chat_completion_base_url:
             wanted.add((config.audio.output.model, TTS))
         for key in self._held.keys() - wanted:
@@ -112,6 +120,10 @@ class Crew:
                 self._working[work.job] = self._tasks.create_task(self._transcribe(work))
             case Generate():
                 self._working[work.response_id] = self._tasks.create_task(self._generate(work))
+            case JudgePause():
+                self._working[work.pause] = self._tasks.create_task(self._judge(work))
+            case StopJudging():
+                self._stop(work.pause)
             case StopTranscribing():
                 self._stop(work.job)
             case StopGenerating():
@@ -134,6 +146,17 @@ class Crew:
         else:
             self._session.transcribed(work.job, written)
         self._working.pop(work.job, None)
+        self.flush()
+
+    async def _judge(self, work: JudgePause) -> None:
+        try:
+            finished = await has_finished(work.samples, self._loader)
+        except SpeechError as error:
+            log.info("silence alone decides about a pause: %s", error.message)
+            finished = None
+        if finished is not None:
+            self._session.pause_judged(work.pause, finished)
+        self._working.pop(work.pause, None)
         self.flush()
 
     async def _generate(self, work: Generate) -> None:

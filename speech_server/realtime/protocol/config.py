@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -22,8 +23,29 @@ from speech_server.transcript.languages import asked_language, asked_languages
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=256)]
 Modality = Literal["text", "audio"]
 
-# How long semantic_vad waits: it is server_vad with a patience, there is no model of meaning behind it.
-EAGERNESS_MS = {"low": 1200, "medium": 800, "auto": 800, "high": 400}
+PATIENCE = 3
+
+
+@dataclass(frozen=True)
+class Eagerness:
+    """How semantic_vad waits, in milliseconds of silence: then a turn model is asked whether the turn is over. It ends
+    at once if so, and if nobody has answered by `wait_ms`; PATIENCE times as late if it is not."""
+
+    ask_ms: int
+    wait_ms: int
+
+    @property
+    def patient_ms(self) -> int:
+        return PATIENCE * self.wait_ms
+
+
+# Smart Turn was made to be asked after 200 ms.
+EAGERNESS = {
+    "low": Eagerness(400, 1200),
+    "medium": Eagerness(300, 800),
+    "auto": Eagerness(300, 800),
+    "high": Eagerness(200, 400),
+}
 
 
 class Strict(BaseModel):
@@ -109,15 +131,21 @@ class AudioInput(Strict):
 
     @property
     def vad(self) -> ServerVad | None:
-        """Turn detection as server_vad, whatever it is called; None is push to talk."""
+        """Turn detection as server_vad, by silence alone; None is push to talk."""
         turns = self.turn_detection
         if isinstance(turns, SemanticVad):
             return ServerVad(
-                silence_duration_ms=EAGERNESS_MS[turns.eagerness],
+                silence_duration_ms=EAGERNESS[turns.eagerness].wait_ms,
                 create_response=turns.create_response,
                 interrupt_response=turns.interrupt_response,
             )
         return turns
+
+    @property
+    def eagerness(self) -> Eagerness | None:
+        """Where it is not silence alone that ends turns."""
+        turns = self.turn_detection
+        return EAGERNESS[turns.eagerness] if isinstance(turns, SemanticVad) else None
 
 
 class AudioOutput(Strict):

@@ -75,6 +75,19 @@ class StopTranscribing:
 
 
 @dataclass(frozen=True)
+class JudgePause:
+    """Answer with Session.pause_judged: whether who has fallen silent has finished. No answer is one, too."""
+
+    pause: str
+    samples: Samples  # of the turn, as far as a turn model looks back
+
+
+@dataclass(frozen=True)
+class StopJudging:
+    pause: str
+
+
+@dataclass(frozen=True)
 class Generate:
     """Ask the language model and, when `voice` is set, speak its words; answer with Session.reply_*."""
 
@@ -103,7 +116,8 @@ class ListenFor:
     format: AudioFormat
 
 
-Work = Transcribe | TranscribeUpload | StopTranscribing | Generate | StopGenerating | ListenFor
+Transcription = Transcribe | TranscribeUpload | StopTranscribing
+Work = Transcription | JudgePause | StopJudging | Generate | StopGenerating | ListenFor
 
 
 def new_id(prefix: str) -> str:

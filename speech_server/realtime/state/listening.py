@@ -1,7 +1,8 @@
 """Listening: heard audio becomes turns, turns become user messages. Pure; the clock is passed in.
 
 The text of a turn is there when the turn ends: guesses run while the person speaks, and the final transcription
-starts as soon as they fall silent, while the closing silence still runs; it is thrown away when they go on.
+starts as soon as they fall silent, while the closing silence still runs; it is thrown away when they go on. Where a
+model is asked whether the turn is over, its answer makes that silence shorter or longer.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from speech_server.realtime.protocol.items import Message, Part, wire
 from speech_server.realtime.protocol.outputs import Outputs, new_id
 from speech_server.realtime.state.buffer import AudioBuffer
 from speech_server.realtime.state.conversation import Conversation
+from speech_server.realtime.state.pauses import Pauses
 from speech_server.realtime.state.transcripts import Transcripts
 from speech_server.realtime.state.turns import ONSET_FRAMES, Change, Kind, TurnDetector
 from speech_server.realtime.state.utterance import LONGEST_PIECE, Utterance
@@ -56,6 +58,8 @@ class Listener:
         self._utterance: Utterance | None = None  # the one being spoken
         self._silent_since: int | None = None
         self._free_from = 0  # where the last turn ended: its words belong to no other
+        self._pauses = Pauses(outputs)
+        self._pauses.eagerness = settings.eagerness
         self._vad = settings.vad
         self._detector = TurnDetector(self._vad) if self._vad else None
 
@@ -70,9 +74,9 @@ class Listener:
 
     def configure(self, settings: AudioInput) -> None:
         self._transcripts.settings = settings
-        if settings.vad != self._vad:
+        if (settings.vad, settings.eagerness) != (self._vad, self._pauses.eagerness):
             self._drop()
-            self._vad = settings.vad
+            self._vad, self._pauses.eagerness = settings.vad, settings.eagerness
             self._detector = TurnDetector(self._vad, self._position) if self._vad else None
 
     # --- audio ---
@@ -95,6 +99,8 @@ class Listener:
             self._turn(change)
         if (utterance := self._utterance) is not None:
             self._speculate(utterance)
+            if self._silent_since is not None:
+                self._pauses.go_on(self._audio, utterance.start, self._silent_since, self._position)
             self._limit(utterance)
 
     def _turn(self, change: Change) -> None:
@@ -104,6 +110,7 @@ class Listener:
             self._silent_since = change.at
         elif change.kind is Kind.RESUMED and self._utterance is not None:
             self._silent_since = None
+            self._pauses.end()
             self._transcripts.reopen(self._utterance.open)
         elif change.kind is Kind.ENDED and self._utterance is not None:
             self._end(self._utterance, change.at)
@@ -142,11 +149,21 @@ class Listener:
 
     def _needed_from(self) -> int:
         if self._utterance is not None:
-            return self._utterance.open.start
+            return min(self._utterance.open.start, self._pauses.needed_from(self._position))
         padding = self._vad.prefix_padding_ms * RATE // 1000 if self._vad else 0
         return self._position - padding - ONSET_FRAMES * FRAME
 
     # --- ends of turns ---
+
+    def pause_judged(self, pause: str, finished: bool) -> None:
+        """Of a pause that is over nobody wants to know any more."""
+        eagerness = self._pauses.answered(pause)
+        if eagerness is None or self._utterance is None or self._silent_since is None or self._detector is None:
+            return
+        if finished:
+            self._end(self._utterance, self._silent_since)
+        else:
+            self._detector.wait_for(eagerness.patient_ms)
 
     def commit(self) -> None:
         """End the turn here. Raises ProtocolError when there is nothing to commit."""
@@ -168,6 +185,7 @@ class Listener:
     def _end(self, utterance: Utterance, at: int) -> None:
         if self._detector is not None:
             self._detector.reset()
+            self._pauses.end()
             self._out.emit("input_audio_buffer.speech_stopped", audio_end_ms=_ms(at), item_id=utterance.item_id)
         if utterance.open.job is None:
             self._finish_piece(utterance, max(at, self._position))
@@ -199,6 +217,7 @@ class Listener:
     def _drop(self) -> None:
         if self._detector is not None:
             self._detector.reset()
+            self._pauses.end()
         if self._utterance is not None:
             self._transcripts.drop(self._utterance)
         self._utterance, self._silent_since = None, None

@@ -130,6 +130,10 @@ class Session:
         self._transcripts.failed(job, error)
         self._proceed()
 
+    def pause_judged(self, pause: str, finished: bool) -> None:
+        self._listener.pause_judged(pause, finished)
+        self._proceed()
+
     def reply_text(self, response_id: str, delta: str) -> None:
         if reply := self._replies.get(response_id):
             reply.text(delta)

@@ -36,12 +36,15 @@ class TurnDetector:
         self._loud = 0  # frames in a row over the threshold, before speech has begun
         self._speaking = False
         self._silent_since: int | None = None
-        # Frames are 32 ms apart: the nearest one is at most 16 ms off, the next one up to 32 ms late.
-        self._silence = max(FRAME, options.silence_duration_ms * RATE // 1000 - FRAME // 2)
+        self._silence = self._closing = closing_samples(options.silence_duration_ms)
 
     @property
     def speaking(self) -> bool:
         return self._speaking
+
+    def wait_for(self, silence_ms: int) -> None:
+        """So long a silence ends this turn, unless speech resumes; then it is as before."""
+        self._closing = closing_samples(silence_ms)
 
     def feed(self, probability: float) -> Change | None:
         before, self._position = self._position, self._position + FRAME
@@ -49,15 +52,15 @@ class TurnDetector:
             return self._onset(probability)
         if probability >= self._options.threshold:
             resumed = self._silent_since is not None
-            self._silent_since = None
+            self._silent_since, self._closing = None, self._silence
             return Change(Kind.RESUMED, before) if resumed else None
         if self._silent_since is None:
             if probability >= max(self._options.threshold - HYSTERESIS, 0.01):
                 return None
             self._silent_since = before
-            if self._position - before < self._silence:
+            if self._position - before < self._closing:
                 return Change(Kind.PAUSED, before)
-        if self._position - self._silent_since < self._silence:
+        if self._position - self._silent_since < self._closing:
             return None
         ended = Change(Kind.ENDED, self._silent_since)
         self.reset()
@@ -72,4 +75,9 @@ class TurnDetector:
 
     def reset(self) -> None:
         """Back to waiting for speech; the position stays."""
-        self._loud, self._speaking, self._silent_since = 0, False, None
+        self._loud, self._speaking, self._silent_since, self._closing = 0, False, None, self._silence
+
+
+def closing_samples(milliseconds: int) -> int:
+    """Frames are 32 ms apart: the nearest one is at most 16 ms off, the next one up to 32 ms late."""
+    return max(FRAME, milliseconds * RATE // 1000 - FRAME // 2)

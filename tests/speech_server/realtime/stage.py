@@ -13,7 +13,15 @@ import pydantic
 from speech_server.domain import FRAME, RATE
 from speech_server.realtime.protocol.config import SessionConfig
 from speech_server.realtime.protocol.events import ProtocolError, parse_client_event
-from speech_server.realtime.protocol.outputs import Generate, StopTranscribing, Transcribe, Work, Written
+from speech_server.realtime.protocol.outputs import (
+    Generate,
+    JudgePause,
+    StopJudging,
+    StopTranscribing,
+    Transcribe,
+    Work,
+    Written,
+)
 from speech_server.realtime.state.listening import Heard
 from speech_server.realtime.state.session import Session
 
@@ -53,6 +61,7 @@ class Stage:
         )
         self.working: dict[int, Transcribe] = {}
         self.generating: list[Generate] = []
+        self.asked: list[JudgePause] = []  # of pauses, and neither answered nor taken back
 
     def events(self) -> list[dict[str, Any]]:
         """Since the last call. Takes note of the work that was asked for, too."""
@@ -61,6 +70,10 @@ class Stage:
                 del self.working[work.job]
             elif isinstance(work, Transcribe):
                 self.working[work.job] = work
+            elif isinstance(work, JudgePause):
+                self.asked.append(work)
+            elif isinstance(work, StopJudging):
+                self.asked = [asked for asked in self.asked if asked.pause != work.pause]
             elif isinstance(work, Generate):
                 self.generating.append(work)
         events = self.session.take_events()
@@ -123,6 +136,13 @@ class Stage:
         del self.working[work.job]
         self.now += cost
         self.session.transcribed(work.job, Written(text, len(work.samples) / RATE, **more))
+        return self.events()
+
+    def judge(self, *, finished: bool) -> list[dict[str, Any]]:
+        """The turn model answers the one question."""
+        (work,) = self.asked
+        self.asked.clear()
+        self.session.pause_judged(work.pause, finished)
         return self.events()
 
     def turn(self, text: str) -> list[dict[str, Any]]:

@@ -19,7 +19,7 @@ from tests.speech_server.models.conftest import (
     piper_folder,
     whisper_folder,
 )
-from tests.speech_server.networks import pyannote_folder, wespeaker_folder
+from tests.speech_server.networks import pyannote_folder, smart_turn_folder, wespeaker_folder
 
 
 def test_each_engine_is_known_by_its_files(tmp_path: Path):
@@ -29,6 +29,7 @@ def test_each_engine_is_known_by_its_files(tmp_path: Path):
     assert recognise(parakeet_folder(tmp_path / "parakeet")) == "parakeet"
     assert recognise(wespeaker_folder(tmp_path / "wespeaker")) == "wespeaker"
     assert recognise(pyannote_folder(tmp_path / "pyannote")) == "pyannote"
+    assert recognise(smart_turn_folder(tmp_path / "smart_turn")) == "smart_turn"
 
 
 @pytest.mark.parametrize("missing", ["model.bin", "config.json", "tokenizer.json", "vocabulary.txt"])

@@ -19,7 +19,7 @@ from speech_server.models.disk.cache import Cache
 from speech_server.models.library.catalog import Catalog
 from speech_server.settings import Settings
 from tests.speech_server.models.conftest import install, kokoro_folder, parakeet_folder, piper_folder, whisper_folder
-from tests.speech_server.networks import pyannote_folder, wespeaker_folder
+from tests.speech_server.networks import pyannote_folder, smart_turn_folder, wespeaker_folder
 
 SAY_WORDS = ("automatic-speech-recognition", "text-to-speech")
 BASE = "Systran/faster-whisper-base"
@@ -157,6 +157,16 @@ def test_segmentation_is_pyannote_s_where_it_is_installed_and_else_silero_s(cata
     assert (found.engine, found.task, found.licence) == ("pyannote", "speaker-segmentation", "MIT")
     chosen = Catalog(Settings(default_segmentation_model="silero_vad"))
     assert chosen.resolve("pyannote/segmentation-3.0") == "silero_vad_v6"
+
+
+def test_turns_end_by_smart_turn_where_it_is_installed_and_else_by_silero(catalog: Catalog, cache: Cache):
+    assert catalog.resolve("smart-turn") == "silero_vad_v6"
+    install(cache, "pipecat-ai/smart-turn-v3", smart_turn_folder)
+    found = catalog.find(catalog.resolve("smart-turn"))
+    assert found is not None
+    assert (found.engine, found.task, found.licence) == ("smart_turn", "turn-detection", "BSD-2-Clause")
+    chosen = Catalog(Settings(default_turn_model="silero_vad"))
+    assert chosen.resolve("smart-turn") == "silero_vad_v6"
 
 
 def test_the_users_aliases_win_and_may_lead_to_each_other(cache: Cache):

@@ -260,7 +260,7 @@ async def test_callers_pull_what_is_known_named_or_of_a_trusted_owner(
 
 
 def test_the_owners_trusted_by_default_are_those_with_many_models_in_the_catalog(catalog: Catalog):
-    """The encoder and the segmentation are one each, and can be pulled because the catalog names them."""
+    """Encoder, segmentation and turn model are one each, and can be pulled because the catalog names them."""
     many = [model for model in list_models(read_data()) if model.task in (STT, TTS)]
     owners = {model.id.partition("/")[0] for model in many if "/" in model.id and catalog.origin(model.id) is None}
     assert sorted(owners, key=str.lower) == Settings.model_fields["model_owners"].default

@@ -19,7 +19,7 @@ from tests.conftest import ROOT
 from tests.speech_server.engines.speecht5.tiny import write_model, write_vector
 from tests.speech_server.models.conftest import parakeet_folder
 from tests.speech_server.models.hub import FakeHub, running_hub
-from tests.speech_server.networks import pyannote_folder, wespeaker_folder
+from tests.speech_server.networks import pyannote_folder, smart_turn_folder, wespeaker_folder
 
 ID = "someone/whisper-tiny"
 WEIGHTS = os.urandom(3_000_000)
@@ -89,13 +89,12 @@ PUBLISHED = {
         ["onnx/model.onnx", "preprocessor_config.json"],
         "speaker-segmentation",
     ),
+    "pipecat-ai/smart-turn-v3": (smart_turn_folder, ["smart-turn-v3.2-cpu.onnx"], "turn-detection"),
 }
 
 
 @pytest.mark.parametrize("model_id", PUBLISHED)
-def test_models_that_tell_speakers_apart_are_pulled_as_they_are_published(
-    hub: FakeHub, cache: Cache, tmp_path: Path, model_id: str
-):
+def test_small_networks_are_pulled_as_they_are_published(hub: FakeHub, cache: Cache, tmp_path: Path, model_id: str):
     make, taken, task = PUBLISHED[model_id]
     made = make(tmp_path / "made")
     files = {str(path.relative_to(made)): path.read_bytes() for path in made.rglob("*") if path.is_file()}

@@ -1,19 +1,19 @@
-"""The spectrogram that GE2E was trained on: 40 mel bands of power, no logarithm.
+"""The spectrogram that GE2E and Whisper's family were trained on: mel bands of power, no logarithm.
 
-As librosa.feature.melspectrogram(sr=16000, n_fft=400, hop_length=160, n_mels=40) has it: Slaney's scale and norm, a
-periodic Hann window, frames centred.
+As librosa.feature.melspectrogram(sr=16000, n_fft=400, hop_length=160) has it: Slaney's scale and norm, a periodic Hann
+window, frames centred.
 """
 
 from __future__ import annotations
 
 from functools import cache
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from speech_server.domain import RATE, Samples
 
-BANDS = 40
 WINDOW = 400  # samples, 25 ms
 HOP = 160  # samples, 10 ms
 _BLOCK = 4096  # frames at once: bounds the memory of a long recording
@@ -22,11 +22,11 @@ _KNEE = 1000 / _LINEAR  # mel at 1 kHz, where the scale becomes logarithmic
 _STEP = np.log(6.4) / 27  # per mel above it
 
 
-def mel_frames(samples: Samples) -> NDArray[np.float32]:
-    """(n,) at 16 kHz -> (1 + n // HOP, BANDS)"""
-    padded = np.pad(samples, WINDOW // 2)
+def mel_frames(samples: Samples, bands: int, padding: Literal["constant", "reflect"]) -> NDArray[np.float32]:
+    """(n,) at 16 kHz -> (1 + n // HOP, bands). `padding`: what is beyond the ends, silence or a mirror."""
+    padded = np.pad(samples, WINDOW // 2, mode=padding)
     frames = np.lib.stride_tricks.sliding_window_view(padded, WINDOW)[::HOP]
-    window, filters = _window(), _filters()
+    window, filters = _window(), _filters(bands)
     parts = []
     for first in range(0, len(frames), _BLOCK):
         spectrum = np.fft.rfft(frames[first : first + _BLOCK] * window, axis=1)
@@ -40,10 +40,10 @@ def _window() -> NDArray[np.float32]:
 
 
 @cache
-def _filters() -> NDArray[np.float32]:
-    """Triangles of equal area, (WINDOW // 2 + 1, BANDS)."""
+def _filters(bands: int) -> NDArray[np.float32]:
+    """Triangles of equal area, (WINDOW // 2 + 1, bands)."""
     highest = _KNEE + np.log(RATE / 2 / 1000) / _STEP
-    mel = np.linspace(0, highest, BANDS + 2)
+    mel = np.linspace(0, highest, bands + 2)
     corners = np.where(mel < _KNEE, mel * _LINEAR, 1000 * np.exp(_STEP * (mel - _KNEE)))
     bins = np.linspace(0, RATE / 2, WINDOW // 2 + 1)[:, None]
     low, centre, high = corners[:-2], corners[1:-1], corners[2:]

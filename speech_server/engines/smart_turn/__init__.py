@@ -1,0 +1,1 @@
+"""Smart Turn, which hears whether somebody has finished, on ONNX Runtime."""

@@ -1,0 +1,83 @@
+"""Smart Turn v3 on ONNX Runtime: how likely it is that somebody who has fallen silent has finished.
+
+input_features (turns, 80, 800), Whisper's log-mel of eight seconds that end now -> logits (turns, 1), which are
+probabilities already. https://huggingface.co/pipecat-ai/smart-turn-v3
+"""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from speech_server.domain import RATE, Samples
+from speech_server.engines.cores import core_count
+from speech_server.engines.interfaces import EngineArgs
+from speech_server.engines.mel import mel_frames
+from speech_server.engines.onnx import StoppableSession, open_session, opening, require_names
+from speech_server.engines.queue.batching import Batcher
+from speech_server.engines.queue.fair_queue import Work
+from speech_server.engines.queue.turnstile import CORES
+from speech_server.errors import ModelBroken
+
+FILE = "smart-turn-v3.2-cpu.onnx"  # beside it in the repository: older ones, and float32 for a GPU
+WINDOW = 8 * RATE  # samples
+BANDS = 80
+_QUIETEST = 1e-10  # power, before the logarithm
+_RANGE = 8.0  # powers of ten under the loudest
+
+
+class SmartTurn:
+    """One session, on the CPU whatever there is: the weights are int8, made for it. A turn is one work, and waits for
+    no others'."""
+
+    def __init__(self, model: Path, args: EngineArgs) -> None:
+        self._session = StoppableSession(open_session(model, args.threads or 1, "cpu"))
+        require_names(self._session, model, "input_features", "logits")
+        with opening(model):
+            self._probability(np.zeros(0, np.float32))  # refused now, if ever; and the first is as quick as the others
+        self.memory_bytes = 10 * model.stat().st_size
+        self.batcher: Batcher[Samples, float] = Batcher(
+            self._step,
+            name="smart_turn",
+            workers=args.workers or core_count(),
+            max_lanes=int(args.extra.get("max_requests", 128)),
+            turnstile=CORES,
+        )
+
+    def close(self) -> None:
+        self.batcher.close()
+        del self._session
+
+    async def finished(self, samples: Samples) -> float:
+        with self.batcher.lane() as lane:
+            return await asyncio.wrap_future(lane.submit(samples))
+
+    def _step(self, batch: list[Work[Samples, float]]) -> None:
+        for work in batch:
+            work.future.set_result(self._probability(work.payload))
+
+    def _probability(self, samples: Samples) -> float:
+        return float(self._session.run(["logits"], {"input_features": features(samples)[None]})[0][0, 0])
+
+
+def features(samples: Samples) -> NDArray[np.float32]:
+    """(BANDS, 800): the last eight seconds, after silence where there are fewer, as transformers'
+    WhisperFeatureExtractor makes them with chunk_length=8 and do_normalize."""
+    heard = np.zeros(WINDOW, np.float32)
+    latest = samples[-WINDOW:]
+    heard[WINDOW - len(latest) :] = latest
+    heard = (heard - heard.mean()) / np.sqrt(heard.var() + np.float32(1e-7))
+    power = mel_frames(heard, BANDS, "reflect")[:-1]
+    logarithms = np.log10(np.maximum(power, _QUIETEST))
+    scaled: NDArray[np.float32] = (np.maximum(logarithms, logarithms.max() - _RANGE) + 4) / 4
+    return np.ascontiguousarray(scaled.T, np.float32)
+
+
+def load(folder: Path, args: EngineArgs) -> SmartTurn:
+    model = folder / FILE
+    if not model.is_file():
+        raise ModelBroken(f"no {FILE} in {folder}: pull the turn model again")
+    return SmartTurn(model, args)

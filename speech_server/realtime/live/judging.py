@@ -1,0 +1,24 @@
+"""Answers the session's questions whether a turn is over, where a turn model is installed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from speech_server.domain import Samples
+from speech_server.engines.interfaces import TurnModel
+from speech_server.models.catalog.info import TURNS
+
+if TYPE_CHECKING:
+    from speech_server.models.loader import Loader
+
+TURN_MODEL = "smart-turn"  # an alias: DEFAULT_TURN_MODEL, or Silero, which hears silence and no more
+_LIKELY = 0.5
+
+
+async def has_finished(samples: Samples, loader: Loader) -> bool | None:
+    """None where no turn model is installed. Raises SpeechError."""
+    await loader.library.seek(TURN_MODEL)
+    if loader.check(TURN_MODEL).engine == "silero":
+        return None
+    async with loader.use(TURN_MODEL, TURNS) as engine:
+        return await cast(TurnModel, engine).finished(samples) >= _LIKELY
