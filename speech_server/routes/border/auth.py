@@ -67,7 +67,7 @@ class Auth:
         if secret := presented_secret(scope, None):
             if scope["type"] == "websocket" and scope["path"] in REALTIME:
                 return self.refusal_of(secret)
-            message = "A client secret opens a WebSocket at /v1/realtime and nothing else: send the API key"
+            message = "A client secret opens a WebSocket of /v1/realtime and nothing else: send the API key"
         refusal = Forbidden(message)
         refusal.status = self.status
         return refusal

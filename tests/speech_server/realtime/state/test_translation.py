@@ -141,7 +141,8 @@ def test_closing_waits_for_what_was_said_and_for_its_sound():
     stage = begun()
     stage.say(1000)
     assert stage.send("session.close") == []
-    assert stage.say(1000) == []  # what comes later is not heard
+    assert [*stage.say(1000), *stage.be_silent(800)] == []  # what comes later is not heard
+    assert len(stage.finals()) == 1
     assert [event["type"] for event in stage.transcribe(" Good morning.")] == [OUTPUT]
     assert not stage.session.closed
     stage.session.pronounced()
@@ -155,12 +156,15 @@ def test_closing_when_nothing_was_said_is_at_once():
 
 def test_settings_can_change_while_it_lasts():
     stage = begun()
-    patch = {"audio": {"output": {"language": "en-GB"}, "input": {"transcription": {"model": "gpt-transcribe"}}}}
+    output = {"language": "en-GB", "voice": "joe"}
+    patch = {"audio": {"output": output, "input": {"transcription": {"model": "gpt-transcribe"}}}}
     shown = named(stage.send("session.update", session=patch), "session.updated")["session"]
     assert shown["audio"]["output"]["language"] == "en"
     assert shown["audio"]["input"]["transcription"] == {"model": "gpt-transcribe"}
     stage.say(1000), stage.be_silent(800)
     assert stage.finals()[0].source.model == "gpt-transcribe"
+    stage.transcribe(" Good morning.")
+    assert stage.pronouncing[0].voice.name == "joe"
 
 
 @pytest.mark.parametrize(
