@@ -29,7 +29,11 @@ from openai.types.chat.chat_completion_content_part_input_audio_param import Cha
 from openai.types.realtime.client_secret_create_params import ClientSecretCreateParams
 from openai.types.realtime.realtime_client_event_param import RealtimeClientEventParam
 from openai.types.realtime.realtime_connect_params import RealtimeConnectParams
+from openai.types.realtime.realtime_translation_client_event_param import RealtimeTranslationClientEventParam
 from openai.types.realtime.response_create_event_with_references_param import ResponseCreateEventWithReferencesParam
+from openai.types.realtime.translations.client_secret_create_params import (
+    ClientSecretCreateParams as TranslationSecretCreateParams,
+)
 from pydantic import ValidationError
 from typing_extensions import TypedDict
 
@@ -40,7 +44,12 @@ from speech_server.realtime.protocol.dialect import ga_patch
 from speech_server.realtime.protocol.events import ProtocolError, parse_client_event
 from speech_server.routes.bodies.audio_form import AUDIO, collect
 from speech_server.routes.bodies.transcription_form import TranscriptionForm
-from speech_server.routes.realtime.client_secrets import BetaSecretRequest, SecretRequest, session_with
+from speech_server.routes.realtime.client_secrets import (
+    BetaSecretRequest,
+    SecretRequest,
+    session_with,
+    translation_with,
+)
 from speech_server.routes.realtime.sessions import RealtimeQuery
 from speech_server.routes.speech import SpeechRequest
 from tests.conftest import ROOT
@@ -91,7 +100,6 @@ RULES = (
 NOT_THERE = {
     r"audio\.(voices|voice_consents)\..*": "voices are installed as models, not made from recordings",
     r"realtime\.calls\..*": "no WebRTC and no SIP: [why](realtime.md#webrtc)",
-    r"realtime\.translations\..*": "no live translation; `/v1/audio/translations` translates recordings",
 }
 
 
@@ -129,6 +137,20 @@ def session(patch: Mapping[str, Any]) -> object:
     return SessionConfig.model_validate(ga).model_dump(exclude_unset=True)
 
 
+def translation(patch: Mapping[str, Any]) -> object:
+    translation_with(patch)
+    return SessionConfig.model_validate({"type": "translation", **patch}).model_dump(exclude_unset=True)
+
+
+def translation_secret(body: dict[str, Any]) -> object:
+    return SecretRequest(**body).model_dump(exclude_unset=True), translation(body.get("session", {}))
+
+
+def translation_event(body: dict[str, Any]) -> object:
+    parsed = parse_client_event(json.dumps(body)).model_dump(exclude_unset=True)
+    return parsed, translation(body.get("session", {}))
+
+
 def secret(body: dict[str, Any]) -> object:
     return SecretRequest(**body).model_dump(exclude_unset=True), session(body.get("session", {}))
 
@@ -154,6 +176,12 @@ class ChatParams(TypedDict, total=False):
     modalities: list[Literal["text", "audio"]]
 
 
+class TranslationQuery(TypedDict):
+    """What `connect` takes, for which the client has no type."""
+
+    model: str
+
+
 class Heard(TypedDict):
     messages: list[ChatCompletionContentPartInputAudioParam]
 
@@ -172,6 +200,11 @@ SURFACES: dict[str, list[tuple[Any, Callable[[dict[str, Any]], object]]]] = {
         (Union[ResponseCreateEventWithReferencesParam, *get_args(RealtimeClientEventParam)], event),
     ],
     "realtime.client_secrets.create": [(ClientSecretCreateParams, secret)],
+    "realtime.translations.connect": [
+        (TranslationQuery, query),
+        (RealtimeTranslationClientEventParam, translation_event),
+    ],
+    "realtime.translations.client_secrets.create": [(TranslationSecretCreateParams, translation_secret)],
     "beta.realtime.sessions.create": [(SessionCreateParams, partial(beta, "realtime"))],
     "beta.realtime.transcription_sessions.create": [(TranscriptionSessionCreateParams, partial(beta, "transcription"))],
 }

@@ -28,7 +28,7 @@ async def transcriber(loader: Loader, name: str, options: TranscribeOptions) -> 
     Raises InvalidRequest, naming a model that could, and what Loader.use raises.
     """
     async with AsyncExitStack() as stack:
-        models = await _choose(loader, name, options)
+        models = await choose(loader, name, options)
         engines = [await stack.enter_async_context(loader.transcriber(model.id)) for model in models]
         if len(engines) == 1:
             yield engines[0]
@@ -37,8 +37,8 @@ async def transcriber(loader: Loader, name: str, options: TranscribeOptions) -> 
             yield ByLanguage(quick, cast("LanguageTeller", broad))
 
 
-async def _choose(loader: Loader, name: str, options: TranscribeOptions) -> list[ModelInfo]:
-    """One model; or two, the second to say which of them it is."""
+async def choose(loader: Loader, name: str, options: TranscribeOptions) -> list[ModelInfo]:
+    """One model; or two, the second to say which of them it is. Raises as `transcriber` does, and loads nothing."""
     if not loader.catalog.leaves_choice(name):
         return [await _require(loader, name, options)]
     able = [model for model in _installed(loader.catalog) if _suits(model, options)]

@@ -48,7 +48,11 @@ _OPENAI_KEYS = _SHARED_KEYS | {"openai_route", "openai_input"}
 _FILE_KEYS = frozenset(("file_url", "file_base64", "file_path", "file_name", "file_field", "files"))
 _REQUEST_KEYS = _SHARED_KEYS | _FILE_KEYS | {"method", "path", "query", "query_params", "body"}
 _SOURCES: tuple[Literal["url", "base64", "path"], ...] = ("url", "base64", "path")
-_REALTIME_PATHS = frozenset(f"{prefix}/realtime" for prefix in ("/v1", "/v3", "/openai/v1", "/api/v1"))
+_REALTIME_PATHS = frozenset(
+    f"{prefix}/{path}"
+    for prefix in ("/v1", "/v3", "/openai/v1", "/api/v1")
+    for path in ("realtime", "realtime/translations")
+)
 
 
 @dataclass(frozen=True, slots=True)

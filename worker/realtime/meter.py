@@ -6,9 +6,9 @@ import json
 import re
 from typing import Any
 
-_APPEND = '"input_audio_buffer.append"'
+_APPEND = 'input_audio_buffer.append"'  # a translation's has "session." before it
 _AUDIO = re.compile(r'"audio"\s*:\s*"([^"]*)"')
-_DELTAS = ('"response.output_audio.delta"', '"response.audio.delta"')
+_DELTAS = ('"response.output_audio.delta"', '"response.audio.delta"', '"session.output_audio.delta"')
 _DELTA = re.compile(r'"delta"\s*:\s*"([^"]*)"')
 _COMMITTED = '"input_audio_buffer.committed"'
 _SESSIONS = ('"session.created"', '"session.updated"', '"transcription_session.updated"')

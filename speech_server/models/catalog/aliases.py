@@ -10,7 +10,7 @@ from pathlib import Path
 from speech_server.errors import ConfigurationInvalid
 
 _SNAPSHOT = r"(?:-\d{4}-\d{2}-\d{2}|-\d{4}|-latest)?"
-_HEARING = re.compile(rf"(?:whisper-1|gpt-(?:[a-z0-9.]+-)*(?:transcribe|whisper)(?:-diarize)?){_SNAPSHOT}")
+_HEARING = re.compile(rf"(?:whisper-1|gpt-(?:[a-z0-9.]+-)*(?:transcribe|translate|whisper)(?:-diarize)?){_SNAPSHOT}")
 _SPEAKING = re.compile(rf"(?:tts-1(?:-hd)?|gpt-(?:[a-z0-9.]+-)*tts){_SNAPSHOT}")
 
 

@@ -21,6 +21,9 @@ class Bounded:
         self._filled = asyncio.Event()
         self._drained = asyncio.Event()
 
+    def __len__(self) -> int:
+        return len(self._waiting)
+
     async def room(self, size: int = 1) -> None:
         """Wait until `size` more characters fit; anything fits into an empty queue."""
         while self._waiting and self._size + size > self._limit:

@@ -9,14 +9,23 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
 from typing import TYPE_CHECKING, Protocol, cast
 
+from speech_server.engines.interfaces import TranscribeOptions
 from speech_server.errors import SpeechError
 from speech_server.models.catalog.info import STT, TTS, VOICES
 from speech_server.models.loader import ENCODER
+from speech_server.models.transcribers import choose
 from speech_server.realtime.live.ear import Ear, ear_threads
 from speech_server.realtime.live.queues import READ_AHEAD, Bounded
-from speech_server.realtime.live.working import Crew
+from speech_server.realtime.live.working import Crew, needs_voice
 from speech_server.realtime.protocol.config import SessionConfig
-from speech_server.realtime.protocol.events import AnyClientEvent, Append, Commit, ProtocolError, SessionUpdate
+from speech_server.realtime.protocol.events import (
+    AnyClientEvent,
+    Append,
+    Close,
+    Commit,
+    ProtocolError,
+    SessionUpdate,
+)
 from speech_server.realtime.protocol.events import parse_client_event as parse
 from speech_server.realtime.state.session import Session
 from speech_server.settings import Settings
@@ -123,6 +132,8 @@ class Live:
                         await self._socket.send(cast(str, text))
                 except TimeoutError:
                     raise SessionOver("client_too_slow") from None
+            if self._session.closed and not self._crew.outbox:
+                raise SessionOver("session_closed")
 
     async def _watch(self) -> None:
         """Wakes the session when it is due to do something that nobody asked for."""
@@ -177,7 +188,7 @@ class Live:
             return None
 
     async def _receive(self, event: AnyClientEvent) -> None:
-        if isinstance(event, Commit):
+        if isinstance(event, Commit | Close):
             self._session.hear(await ear_threads.run(self._ear.finish))
         if isinstance(event, SessionUpdate) and not await self._would_work(event):
             return
@@ -194,10 +205,13 @@ class Live:
     async def _check(self, config: SessionConfig, event_id: str | None) -> bool:
         """Whether the models the session names can do what it needs; if not, the client is told."""
         try:
-            await self._loader.require(config.audio.input.spoken.model, STT)
+            if config.translator is not None:
+                await choose(self._loader, config.translator, TranscribeOptions(task="translate"))
+            if config.translator is None or config.audio.input.transcription is not None:
+                await self._loader.require(config.audio.input.spoken.model, STT)
             if config.audio.input.spoken.names_speakers:
                 await self._loader.require(ENCODER, VOICES)
-            if config.type == "realtime" and config.speaks and self._settings.chat_completion_base_url:
+            if needs_voice(config, self._settings):
                 await self._loader.require(config.audio.output.model, TTS)
         except SpeechError as error:
             code = error.code or error.type

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import math
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from functools import partial
@@ -18,7 +19,7 @@ from speech_server.engines.interfaces import Speaker, SpeakOptions
 from speech_server.language_model import LanguageModel
 from speech_server.realtime.live.ear import ear_threads
 from speech_server.realtime.protocol.config import AudioFormat
-from speech_server.realtime.protocol.outputs import Generate, ReplyVoice
+from speech_server.realtime.protocol.outputs import Generate, Pronounce, ReplyVoice
 from speech_server.spoken_answer import Say, read_aloud
 
 if TYPE_CHECKING:
@@ -28,14 +29,18 @@ CHUNK_SECONDS = 0.2  # of audio per event
 AHEAD = 4  # pieces of audio made before they are due
 
 
-class Deliver(Protocol):
+class DeliverAudio(Protocol):
+    """Where sound goes; it waits while the client is slow."""
+
+    async def audio(self, data: str, sentence: str, start_ms: float, end_ms: float) -> None: ...
+
+
+class Deliver(DeliverAudio, Protocol):
     """Where a reply goes; each waits while the client is slow."""
 
     async def text(self, delta: str) -> None: ...
 
     async def call(self, index: int, call_id: str | None, name: str | None, arguments: str) -> None: ...
-
-    async def audio(self, data: str, sentence: str, start_ms: float, end_ms: float) -> None: ...
 
 
 class End(NamedTuple):
@@ -55,6 +60,15 @@ async def answer(work: Generate, model: LanguageModel, loader: Loader, deliver: 
     if work.voice is None:
         return await _read(work, model, deliver, _unheard)
     return await read_aloud(partial(_read, work, model, deliver), partial(_speak, work.voice, loader, deliver, lead))
+
+
+async def pronounce(work: Pronounce, loader: Loader, deliver: DeliverAudio) -> None:
+    """Raises SpeechError. All of it as soon as it is made: nobody interrupts an interpreter."""
+
+    async def read(say: Say) -> None:
+        await say(work.text)
+
+    await read_aloud(read, partial(_speak, work.voice, loader, deliver, math.inf))
 
 
 async def _unheard(_text: str) -> None:
@@ -96,7 +110,7 @@ def _usage(usage: dict[str, Any] | None) -> dict[str, Any] | None:
 
 
 async def _speak(
-    voice: ReplyVoice, loader: Loader, deliver: Deliver, lead: float, sentences: AsyncIterator[str]
+    voice: ReplyVoice, loader: Loader, deliver: DeliverAudio, lead: float, sentences: AsyncIterator[str]
 ) -> None:
     sounds: asyncio.Queue[Sound | None] = asyncio.Queue(AHEAD)
     async with loader.speaker(voice.model) as speaker, asyncio.TaskGroup() as tasks:
@@ -135,7 +149,7 @@ def _encode(resampler: Resampler, samples: Samples | None, audio_format: AudioFo
     return pcm.tobytes() if audio_format.type == "audio/pcm" else g711.encode(pcm, audio_format.type)
 
 
-async def _send(sounds: asyncio.Queue[Sound | None], deliver: Deliver, pace: Pace) -> None:
+async def _send(sounds: asyncio.Queue[Sound | None], deliver: DeliverAudio, pace: Pace) -> None:
     clock = asyncio.get_running_loop().time
     start_ms = sent_ms = 0.0
     while (sound := await sounds.get()) is not None:

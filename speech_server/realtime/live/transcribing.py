@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import AsyncExitStack, aclosing, contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from speech_server.audio.resample import Resampler
 from speech_server.domain import RATE, Samples, Segment, SpeechChunk, VadOptions
 from speech_server.engines.cores import core_count
 from speech_server.engines.interfaces import TranscribeOptions, Transcriber
-from speech_server.errors import Busy
+from speech_server.errors import Busy, SpeechError
 from speech_server.hearing.speakers.attribution import attributed
 from speech_server.models.transcribers import transcriber
 from speech_server.realtime.live.ear import decode, decode_base64
+from speech_server.realtime.protocol.config import TranscriptionSettings
 from speech_server.realtime.protocol.events import ProtocolError
-from speech_server.realtime.protocol.outputs import Met, Transcribe, TranscribeUpload, WhoSaid, Written
+from speech_server.realtime.protocol.outputs import (
+    Met,
+    Transcribe,
+    TranscribeUpload,
+    Translate,
+    WhoSaid,
+    Written,
+)
 from speech_server.speakers.voices import ExpectedSpeakers
 from speech_server.speakers.who_speaks import voice_engines
 from speech_server.speech_to_text import bounded, transcribe_samples
@@ -70,6 +79,34 @@ async def carry_out(work: Transcribe | TranscribeUpload, loader: Loader, *, max_
         return _written(segments, len(work.samples) / RATE, language)
 
 
+async def translate(work: Translate, loader: Loader) -> Written:
+    """Its English and, where they are to be shown, its own words: heard side by side. Raises as `carry_out`."""
+    source = work.source
+    spoken = _careful(_asked(source or TranscriptionSettings()), final=work.final)
+    failed: SpeechError | None = None
+    with _load.counted(final=work.final):
+        try:
+            async with asyncio.TaskGroup() as both:
+                english = both.create_task(_hear(work.samples, work.model, _in_english(spoken), loader))
+                own = both.create_task(_hear(work.samples, source.model, spoken, loader)) if source else None
+        except* SpeechError as errors:
+            failed = cast(SpeechError, errors.exceptions[0])
+    if failed is not None:  # raised here: what leaves an except* is a group
+        raise failed
+    return replace(english.result(), source=own.result().text if own else "")
+
+
+async def _hear(samples: Samples, model: str, options: TranscribeOptions, loader: Loader) -> Written:
+    async with transcriber(loader, model, options) as engine:
+        segments, language = await _transcribe_piece(samples, engine, options)
+    return _written(segments, len(samples) / RATE, language)
+
+
+def _in_english(options: TranscribeOptions) -> TranscribeOptions:
+    """What the speaker's language is called upon for, a prompt and words to expect, would pull the English back."""
+    return replace(options, task="translate", prompt=None, hotwords=None)
+
+
 async def _transcribe_blocks(
     blocks: Iterable[Samples],
     vad: VadOptions | None,
@@ -105,16 +142,21 @@ def _written(segments: list[Segment], seconds: float, language: str | None) -> W
 
 
 def _options(work: Transcribe | TranscribeUpload, *, final: bool) -> TranscribeOptions:
-    """The final text gets the decoder's whole care; a guess is worth one quick pass."""
-    settings = work.settings
-    options = TranscribeOptions(
+    return _careful(replace(_asked(work.settings), logprobs=work.logprobs), final=final)
+
+
+def _asked(settings: TranscriptionSettings) -> TranscribeOptions:
+    return TranscribeOptions(
         language=settings.language,
         languages=asked_languages(settings.languages or (), settings.language),
         prompt=settings.prompt,
         hotwords=", ".join(settings.keywords or ()) or None,
         without_timestamps=True,
-        logprobs=work.logprobs,
     )
+
+
+def _careful(options: TranscribeOptions, *, final: bool) -> TranscribeOptions:
+    """The final text gets the decoder's whole care; a guess is worth one quick pass."""
     return bounded(options if final else replace(options, beam_size=1, temperatures=(0.0,)))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from collections import deque
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
@@ -15,18 +16,21 @@ from speech_server.models.loader import ENCODER
 from speech_server.realtime.live.ear import Ear
 from speech_server.realtime.live.judging import TURN_MODEL, has_finished
 from speech_server.realtime.live.queues import SEND_BEHIND, Bounded
-from speech_server.realtime.live.speaking import answer
-from speech_server.realtime.live.transcribing import carry_out
+from speech_server.realtime.live.speaking import answer, pronounce
+from speech_server.realtime.live.transcribing import carry_out, translate
+from speech_server.realtime.protocol.config import SessionConfig
 from speech_server.realtime.protocol.events import ProtocolError
 from speech_server.realtime.protocol.outputs import (
     Generate,
     JudgePause,
     ListenFor,
+    Pronounce,
     StopGenerating,
     StopJudging,
     StopTranscribing,
     Transcribe,
     TranscribeUpload,
+    Translate,
     Work,
 )
 from speech_server.realtime.state.session import Session
@@ -38,6 +42,11 @@ if TYPE_CHECKING:
     from speech_server.models.loader import Loader
 
 log = logging.getLogger(__name__)
+
+
+def needs_voice(config: SessionConfig, settings: Settings) -> bool:
+    says = config.type == "translation" or (config.type == "realtime" and settings.chat_completion_base_url)
+    return bool(says) and config.speaks
 
 
 class Crew:
@@ -62,6 +71,8 @@ class Crew:
         self._model: LanguageModel | None = None
         self._working: dict[int | str, asyncio.Task[None]] = {}  # by job or response
         self._held: dict[tuple[str, ModelTask], asyncio.Task[None]] = {}
+        self._to_pronounce: deque[Pronounce] = deque()
+        self._pronouncing = False
         self._flushed = asyncio.Event()
 
     def flush(self) -> None:
@@ -87,12 +98,18 @@ class Crew:
     def hold_models(self) -> None:
         """Load what the session will need, and keep it in memory while it lasts: nobody waits for it later."""
         config = self._session.config
-        wanted: set[tuple[str, ModelTask]] = {(config.audio.input.spoken.model, STT)}
+        wanted: set[tuple[str, ModelTask]] = set()
+        if config.translator is None or config.audio.input.transcription is not None:
+            wanted.add((config.audio.input.spoken.model, STT))
+        if config.translator is not None:
+            # `auto` may mean a quick model that does not translate.
+            auto = self._loader.catalog.leaves_choice(config.translator)
+            wanted.add((self._loader.catalog.best_of("whisper") if auto else config.translator, STT))
         if config.audio.input.spoken.names_speakers:
             wanted |= {(ENCODER, VOICES), (SEGMENTER, SEGMENTATION)}
         if config.audio.input.eagerness:
             wanted.add((TURN_MODEL, TURNS))
-        if config.type == "realtime" and config.speaks and self._settings.chat_completion_base_url:
+        if needs_voice(config, self._settings):
             wanted.add((config.audio.output.model, TTS))
         for key in self._held.keys() - wanted:
             self._held.pop(key).cancel()
@@ -116,7 +133,7 @@ class Crew:
 
     def _start(self, work: Work) -> None:
         match work:
-            case Transcribe() | TranscribeUpload():
+            case Transcribe() | Translate() | TranscribeUpload():
                 self._working[work.job] = self._tasks.create_task(self._transcribe(work))
             case Generate():
                 self._working[work.response_id] = self._tasks.create_task(self._generate(work))
@@ -124,6 +141,11 @@ class Crew:
                 self._working[work.pause] = self._tasks.create_task(self._judge(work))
             case StopJudging():
                 self._stop(work.pause)
+            case Pronounce():
+                self._to_pronounce.append(work)
+                if not self._pronouncing:
+                    self._pronouncing = True
+                    self._tasks.create_task(self._pronounce())
             case StopTranscribing():
                 self._stop(work.job)
             case StopGenerating():
@@ -135,9 +157,12 @@ class Crew:
         if (task := self._working.pop(key, None)) is not None:
             task.cancel()
 
-    async def _transcribe(self, work: Transcribe | TranscribeUpload) -> None:
+    async def _transcribe(self, work: Transcribe | Translate | TranscribeUpload) -> None:
         try:
-            written = await carry_out(work, self._loader, max_seconds=self._settings.max_audio_seconds)
+            if isinstance(work, Translate):
+                written = await translate(work, self._loader)
+            else:
+                written = await carry_out(work, self._loader, max_seconds=self._settings.max_audio_seconds)
         except SpeechError as error:
             self._session.transcription_failed(work.job, describe(error))
         except ProtocolError as error:
@@ -158,6 +183,19 @@ class Crew:
             self._session.pause_judged(work.pause, finished)
         self._working.pop(work.pause, None)
         self.flush()
+
+    async def _pronounce(self) -> None:
+        """One after another: an interpreter has one voice."""
+        while self._to_pronounce:
+            work = self._to_pronounce.popleft()
+            try:
+                await pronounce(work, self._loader, Interpretation(work, self._session, self))
+            except SpeechError as error:
+                self._session.pronounced(describe(error))
+            else:
+                self._session.pronounced()
+            self.flush()
+        self._pronouncing = False
 
     async def _generate(self, work: Generate) -> None:
         try:
@@ -194,6 +232,20 @@ class Delivery:
     async def audio(self, data: str, sentence: str, start_ms: float, end_ms: float) -> None:
         await self._crew.outbox.room()
         self._session.reply_audio(self._id, data, sentence, start_ms, end_ms)
+        self._crew.flush()
+
+
+class Interpretation:
+    """Hands the sound of a translation to the session, as fast as the client takes it."""
+
+    def __init__(self, work: Pronounce, session: Session, crew: Crew) -> None:
+        self._work = work
+        self._session = session
+        self._crew = crew
+
+    async def audio(self, data: str, _sentence: str, _start_ms: float, _end_ms: float) -> None:
+        await self._crew.outbox.room()
+        self._session.pronouncing(self._work, data)
         self._crew.flush()
 
 

@@ -18,7 +18,7 @@ from pydantic import (
 )
 
 from speech_server.domain import voice_id
-from speech_server.transcript.languages import asked_language, asked_languages
+from speech_server.transcript.languages import asked_language, asked_languages, language_code
 
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=256)]
 Modality = Literal["text", "audio"]
@@ -148,11 +148,18 @@ class AudioInput(Strict):
         return EAGERNESS[turns.eagerness] if isinstance(turns, SemanticVad) else None
 
 
+def _english(language: str) -> str:
+    if language_code(language) != "en":
+        raise ValueError("Whisper translates into English only: ask for `en`, or leave it out")
+    return "en"
+
+
 class AudioOutput(Strict):
     format: AudioFormat = PcmFormat()
     model: Name = "tts-1"  # ours: OpenAI's models speak by themselves
     voice: Annotated[Name, BeforeValidator(voice_id)] = "alloy"
     speed: float = Field(1.0, ge=0.25, le=4.0)
+    language: Annotated[str, AfterValidator(_english)] | None = None  # of a translation
 
 
 class Audio(Strict):
@@ -195,7 +202,7 @@ StoredPrompt = Annotated[Any, AfterValidator(_no_stored_prompt)]
 class SessionConfig(Strict):
     """The session in the GA shape. The last group is accepted for OpenAI's clients and changes nothing."""
 
-    type: Literal["realtime", "transcription"] = "realtime"
+    type: Literal["realtime", "transcription", "translation"] = "realtime"
     model: Name | None = None
     instructions: str = ""
     output_modalities: tuple[Modality, ...] = Field(("audio",), min_length=1)
@@ -211,6 +218,26 @@ class SessionConfig(Strict):
 
     tracing: Any = None
     truncation: Any = None
+
+    @model_validator(mode="after")
+    def _translation_can_be(self) -> SessionConfig:
+        output = self.audio.output
+        if self.type != "translation":
+            if output.language is not None:
+                raise ValueError("audio.output.language is a translation's: connect to /v1/realtime/translations")
+            return self
+        if self.audio.input.turn_detection is None:
+            raise ValueError("a translation finds the turns itself: audio.input.turn_detection cannot be null")
+        if self.audio.input.spoken.names_speakers:
+            raise ValueError("a translation does not tell who speaks: choose another audio.input.transcription.model")
+        if output.format.type != "audio/pcm":
+            raise ValueError("a translation is spoken as audio/pcm: audio.output.format cannot be another")
+        return self
+
+    @property
+    def translator(self) -> str | None:
+        """The model that puts what is heard into English."""
+        return (self.model or "whisper-1") if self.type == "translation" else None
 
     @property
     def speaks(self) -> bool:
@@ -228,7 +255,9 @@ class SessionConfig(Strict):
         """The GA `session` object of session.created and session.updated."""
         shown = self.model_dump(mode="json", exclude_none=True)
         shown["audio"]["input"] = {"turn_detection": None, "transcription": None} | shown["audio"]["input"]
-        if self.type == "transcription":
+        if self.type == "translation":
+            shown = {k: shown[k] for k in ("type", "output_modalities", "audio")} | {"model": self.translator}
+        elif self.type == "transcription":
             kept = ("type", "include")
             shown = {k: shown[k] for k in kept if k in shown} | {"audio": {"input": shown["audio"]["input"]}}
             shown["object"] = "realtime.transcription_session"

@@ -19,7 +19,12 @@ from speech_server.realtime.protocol.items import Item, ItemReference
 MAX_APPEND_BYTES = 15 * 1024 * 1024  # OpenAI's limit for one append event
 MOST_VALUES = 100_000
 LARGEST = 1 << 20  # characters of an event without audio: what a session may keep of it
-WITH_AUDIO = ("input_audio_buffer.append", "conversation.item.create", "response.create")
+WITH_AUDIO = (
+    "input_audio_buffer.append",
+    "session.input_audio_buffer.append",
+    "conversation.item.create",
+    "response.create",
+)
 
 
 class ProtocolError(Exception):
@@ -45,7 +50,7 @@ class SessionUpdate(ClientEvent):
 
 
 class Append(ClientEvent):
-    type: Literal["input_audio_buffer.append"]
+    type: Literal["input_audio_buffer.append", "session.input_audio_buffer.append"]  # the latter of a translation
     audio: str
 
 
@@ -55,6 +60,12 @@ class Commit(ClientEvent):
 
 class Clear(ClientEvent):
     type: Literal["input_audio_buffer.clear"]
+
+
+class Close(ClientEvent):
+    """Of a translation: what was heard is still translated, then the session ends."""
+
+    type: Literal["session.close"]
 
 
 class ItemCreate(ClientEvent):
@@ -119,6 +130,7 @@ AnyClientEvent = (
     | Append
     | Commit
     | Clear
+    | Close
     | ItemCreate
     | ItemRetrieve
     | ItemTruncate
@@ -169,5 +181,8 @@ def invalid(error: ValidationError, event_id: str | None, kind: str) -> Protocol
     # The tags of the unions above stand in the path, but in no message of the client's.
     path = ".".join(str(step) for step in first["loc"] if step != kind)
     return ProtocolError(
-        f"Invalid {kind[:100]}: {path}: {first['msg']}", code="invalid_value", param=path, event_id=event_id
+        f"Invalid {kind[:100]}: {path + ': ' if path else ''}{first['msg']}",
+        code="invalid_value",
+        param=path,
+        event_id=event_id,
     )

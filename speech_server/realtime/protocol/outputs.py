@@ -47,6 +47,17 @@ class Transcribe:
 
 
 @dataclass(frozen=True)
+class Translate:
+    """The same, in English. `source`: how to write down its own words, where they are to be shown."""
+
+    job: int
+    samples: Samples
+    model: str
+    source: TranscriptionSettings | None
+    final: bool
+
+
+@dataclass(frozen=True)
 class TranscribeUpload:
     """The same for base64 audio that came in the parts of a message."""
 
@@ -67,6 +78,7 @@ class Written:
     language: str | None = None
     logprobs: tuple[TokenLogprob, ...] = ()
     spoken: WhoSaid | None = None
+    source: str = ""  # of a translation: the words it is of
 
 
 @dataclass(frozen=True)
@@ -105,6 +117,15 @@ class ReplyVoice:
 
 
 @dataclass(frozen=True)
+class Pronounce:
+    """Speak a translation's next words, after those before; answer with Session.pronouncing, then .pronounced."""
+
+    text: str
+    voice: ReplyVoice
+    elapsed_ms: int
+
+
+@dataclass(frozen=True)
 class StopGenerating:
     response_id: str
 
@@ -116,8 +137,8 @@ class ListenFor:
     format: AudioFormat
 
 
-Transcription = Transcribe | TranscribeUpload | StopTranscribing
-Work = Transcription | JudgePause | StopJudging | Generate | StopGenerating | ListenFor
+Transcription = Transcribe | Translate | TranscribeUpload | StopTranscribing
+Work = Transcription | JudgePause | StopJudging | Generate | Pronounce | StopGenerating | ListenFor
 
 
 def new_id(prefix: str) -> str:

@@ -177,6 +177,11 @@ class Listener:
             )
         self._end(utterance, self._audio.end)
 
+    def finish(self) -> None:
+        """Nothing more comes: what is being said is a turn."""
+        if self._utterance is not None:
+            self._end(self._utterance, self._audio.end)
+
     def clear(self) -> None:
         self._drop()
         self._audio.drop_before(self._audio.end)

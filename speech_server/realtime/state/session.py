@@ -7,7 +7,7 @@ The driver (live.py) calls `receive` with what the client sent, `hear` with what
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import ValidationError
 
@@ -17,12 +17,16 @@ from speech_server.realtime.protocol.config import SessionConfig
 from speech_server.realtime.protocol.dialect import beta_event, ga_patch, is_beta_session
 from speech_server.realtime.protocol.events import AnyClientEvent, ProtocolError
 from speech_server.realtime.protocol.items import Message, wire
-from speech_server.realtime.protocol.outputs import ListenFor, Outputs, Work, Written, new_id
+from speech_server.realtime.protocol.outputs import ListenFor, Outputs, Pronounce, Work, Written, new_id
+from speech_server.realtime.protocol.translation import check_settings, translation_event
 from speech_server.realtime.state.conversation import Conversation
 from speech_server.realtime.state.idle import Idle
 from speech_server.realtime.state.listening import Heard, Listener
 from speech_server.realtime.state.replies import Replies
 from speech_server.realtime.state.transcripts import Transcripts
+from speech_server.realtime.state.translation import Translation
+
+ALL_BUT_CLOSE = tuple(kind for kind in get_args(AnyClientEvent) if kind is not events.Close)
 
 
 class Session:
@@ -53,6 +57,9 @@ class Session:
         )
         self._transcripts = Transcripts(config.audio.input, self._out, clock, self._on_text)
         self._transcripts.logprobs = config.shows_logprobs
+        self._translation = Translation(config, self._out) if config.translator else None
+        self._transcripts.translation = self._translation
+        self._closing = self.closed = False
         self._listener = Listener(
             config.audio.input,
             self._out,
@@ -68,6 +75,8 @@ class Session:
     def take_events(self) -> list[dict[str, Any]]:
         """The events for the client since the last call, in the protocol the client speaks."""
         taken, self._out.events = self._out.events, []
+        if self._translation is not None:
+            return [event for event in map(translation_event, taken) if event is not None]
         if not self._beta:
             return taken
         return [event for event in map(beta_event, taken) if event is not None]
@@ -78,14 +87,16 @@ class Session:
 
     @property
     def pending(self) -> int:
-        """Turns that are over and not yet transcribed: while there are many, no more audio should be read."""
-        return self._transcripts.pending
+        """Turns to be transcribed, sentences to be spoken: while there are many, no more audio should be read."""
+        return self._transcripts.pending + (self._translation.unspoken if self._translation else 0)
 
     # --- inputs ---
 
     def hear(self, heard: Heard) -> None:
         for error in heard.refused:
             self._out.refuse(error)
+        if self._closing:
+            return
         self._listener.hear(heard)
         self._idle.hear(self._listener.heard)
         self._proceed()
@@ -162,9 +173,24 @@ class Session:
             self._replies.end("failed", {"type": "failed", "error": short}, None)
             self._out.emit("error", error=error)
 
+    def pronouncing(self, work: Pronounce, data: str) -> None:
+        if self._translation is not None:
+            self._translation.pronouncing(work, data)
+
+    def pronounced(self, error: dict[str, Any] | None = None) -> None:
+        """All of it, or with an error: no more of it."""
+        if error is not None:
+            self._out.emit("error", error=error)
+        if self._translation is not None:
+            self._translation.pronounced()
+        self._proceed()
+
     # --- what follows from what ---
 
     def _proceed(self) -> None:
+        if self._closing and not self.closed and self.pending == 0:
+            self.closed = True
+            self._out.emit("session.closed")
         if self._transcripts.pending == 0:
             self._replies.proceed()
 
@@ -193,7 +219,14 @@ class Session:
     # --- client events ---
 
     def _obey(self, event: AnyClientEvent) -> None:
+        taken = (events.SessionUpdate, events.Close) if self._translation else ALL_BUT_CLOSE
+        if not isinstance(event, taken):
+            message = f"A {self.config.type} session takes no {event.type}"
+            raise ProtocolError(message, code="unknown_event", param="type")
         match event:
+            case events.Close():
+                self._closing = True
+                self._listener.finish()
             case events.SessionUpdate():
                 self._update(event)
             case events.Commit():
@@ -220,6 +253,14 @@ class Session:
     def updated(self, event: events.SessionUpdate) -> SessionConfig:
         """What the session would become, for who must ask whether it can be. Raises ProtocolError."""
         patch = ga_patch(event.session)
+        if self._translation is not None:
+            check_settings(patch, {"type": "translation", "model": self.config.translator})
+        elif patch.get("type") == "translation":
+            raise ProtocolError(
+                "Invalid session: translations have an address of their own: connect to /v1/realtime/translations",
+                code="invalid_value",
+                param="session.type",
+            )
         if event.type == "transcription_session.update":
             patch = {key: patch[key] for key in ("audio", "include") if key in patch}
         try:
@@ -236,6 +277,8 @@ class Session:
         self._replies.config = config
         self._transcripts.logprobs = config.shows_logprobs
         self._listener.configure(config.audio.input)
+        if self._translation is not None:
+            self._translation.configure(config)
         if config.audio.input.format != before.audio.input.format:
             self._out.do(ListenFor(config.audio.input.format))
         kind = "transcription_session.updated" if event.type.startswith("transcription") else "session.updated"

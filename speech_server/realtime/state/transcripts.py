@@ -15,10 +15,12 @@ from speech_server.realtime.protocol.outputs import (
     StopTranscribing,
     Transcribe,
     TranscribeUpload,
+    Translate,
     Written,
     new_id,
 )
 from speech_server.realtime.state.people import People
+from speech_server.realtime.state.translation import Translation
 from speech_server.realtime.state.utterance import Stretch, Utterance
 from speech_server.transcript.formats import languages, logprob_entries
 
@@ -55,6 +57,7 @@ class Transcripts:
     ) -> None:
         self.settings = settings
         self.logprobs = False  # whether they are shown
+        self.translation: Translation | None = None  # in whose English the texts are
         self._out = outputs
         self._clock = clock
         self._on_text = on_text
@@ -66,6 +69,10 @@ class Transcripts:
         self._people = People()
 
     @property
+    def _shown(self) -> bool:
+        return self.settings.transcription is not None or self.translation is not None
+
+    @property
     def pending(self) -> int:
         return len(self._waiting)
 
@@ -73,12 +80,11 @@ class Transcripts:
 
     @property
     def may_guess(self) -> bool:
-        shown = self.settings.transcription is not None
-        return shown and self._guess is None and self._clock() >= self._next_guess
+        return self._shown and self._guess is None and self._clock() >= self._next_guess
 
     def guess(self, utterance: Utterance, samples: Samples) -> None:
         self._guess = self._new_job(utterance, utterance.open, final=False)
-        self._out.do(Transcribe(self._guess, samples, self.settings.spoken, final=False))
+        self._transcribe(self._guess, samples, final=False)
 
     def finish(self, utterance: Utterance, piece: Stretch, samples: Samples) -> None:
         """Start the final transcription of a piece; guesses at it are over."""
@@ -87,7 +93,15 @@ class Transcripts:
             piece.job, piece.text = 0, ""
             return
         piece.job = self._new_job(utterance, piece, final=True)
-        self._out.do(Transcribe(piece.job, samples, self.settings.spoken, True, self.logprobs, self._people.met))
+        self._transcribe(piece.job, samples, final=True)
+
+    def _transcribe(self, job: int, samples: Samples, *, final: bool) -> None:
+        if self.translation is not None:
+            self._out.do(Translate(job, samples, self.translation.model, self.settings.transcription, final))
+        elif final:
+            self._out.do(Transcribe(job, samples, self.settings.spoken, True, self.logprobs, self._people.met))
+        else:
+            self._out.do(Transcribe(job, samples, self.settings.spoken, False))
 
     def check_room(self, audio: Sequence[str]) -> None:
         """Raises ProtocolError for more audio than may wait."""
@@ -124,6 +138,8 @@ class Transcripts:
         self._stop_guess()
         for piece in utterance.pieces:
             self.reopen(piece)
+        if self.translation is not None:
+            self.translation.end(utterance.item_id)
 
     def forget(self, item_id: str) -> None:
         """The item is deleted: nobody waits for its text any more."""
@@ -149,6 +165,8 @@ class Transcripts:
     def await_text(self, utterance: Utterance, message: Message, previous: str | None) -> None:
         """The turn is over and `message`, behind `previous`, stands for it: its text is due as soon as it is known."""
         self._waiting[utterance.item_id] = Waiting(message, previous)
+        if self.translation is not None:
+            self.translation.begin(utterance.item_id)
         self._settle(utterance)
 
     def done(self, number: int, written: Written) -> None:
@@ -161,14 +179,15 @@ class Transcripts:
                 written.logprobs,
                 written.spoken,
             )
-            job.piece.text = written.text
+            job.piece.text, job.piece.source = written.text, written.source
             self._settle(job.utterance, written.seconds)
             return
         self._guess = None
         # At most half the time goes into guessing, however slow the machine is.
         now = self._clock()
         self._next_guess = now + (now - job.started)
-        self._delta(job.utterance, job.piece.deltas.guess(written.text))
+        self._delta(job.utterance, job.piece, job.piece.deltas.guess(written.text))
+        self._source_delta(job.utterance, job.piece, job.piece.source_deltas.guess(written.source))
 
     def failed(self, number: int, error: dict[str, Any]) -> None:
         job = self._jobs.pop(number, None)
@@ -190,9 +209,11 @@ class Transcripts:
         message = waiting.message
         if utterance.error is None:
             message.content[utterance.part].transcript = text
-        if self.settings.transcription is not None:
+        if self._shown:
             self._report(utterance, text, utterance.seconds or seconds or 0.0)
         self._out.emit("conversation.item.done", previous_item_id=waiting.previous, item=wire(message))
+        if self.translation is not None:
+            self.translation.end(utterance.item_id)
         self._on_text(message, utterance.error is None)
 
     def _report(self, utterance: Utterance, text: str, seconds: float) -> None:
@@ -234,9 +255,17 @@ class Transcripts:
                 return  # an open piece's text is thrown away when speech goes on
             if not piece.told:
                 piece.told = True
-                self._delta(utterance, piece.deltas.finish(piece.text))
+                self._delta(utterance, piece, piece.deltas.finish(piece.text))
+                self._source_delta(utterance, piece, piece.source_deltas.finish(piece.source))
 
-    def _delta(self, utterance: Utterance, text: str) -> None:
+    def _source_delta(self, utterance: Utterance, piece: Stretch, text: str) -> None:
+        if self.translation is not None and self.settings.transcription is not None:
+            self.translation.delta(utterance.item_id, "input", text, piece.end)
+
+    def _delta(self, utterance: Utterance, piece: Stretch, text: str) -> None:
+        if self.translation is not None:
+            self.translation.delta(utterance.item_id, "output", text, piece.end)
+            return
         if not utterance.begun:
             text = text.lstrip()
         if text and self.settings.transcription is not None:

@@ -22,6 +22,8 @@ class Stretch:
     start: int  # sample
     probabilities: list[float] = field(default_factory=list)  # one per frame since `start`
     deltas: Deltas = field(default_factory=Deltas)
+    source_deltas: Deltas = field(default_factory=Deltas)  # of a translation
+    source: str = ""  # its result in its own language
     guessed_until: int = 0  # sample up to which a guess was made
     job: int | None = None  # the final transcription, running or done
     text: str | None = None  # its result

@@ -1,4 +1,4 @@
-"""POST /v1/realtime/client_secrets: keys for browsers, for a while and for sessions of one kind; and the beta's two."""
+"""POST /v1/realtime/client_secrets: keys for browsers, for a while and for sessions of one kind; and three like it."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ from starlette.responses import JSONResponse
 from speech_server.errors import InvalidRequest
 from speech_server.realtime.protocol.config import SessionConfig
 from speech_server.realtime.protocol.dialect import beta_session, ga_patch
-from speech_server.realtime.protocol.events import invalid
+from speech_server.realtime.protocol.events import ProtocolError, invalid
 from speech_server.realtime.protocol.outputs import new_id
+from speech_server.realtime.protocol.translation import TRANSLATION, check_settings
 from speech_server.routes.bodies.json_body import JsonRoute
 from speech_server.routes.state import Speech, SpeechDep
 
 router = APIRouter(tags=["realtime"], route_class=JsonRoute)
 
+DEFAULT = SessionConfig()
 NOT_BEGUN = 0  # when a session ends that nobody has opened
 
 
@@ -64,13 +66,22 @@ class BetaSecretRequest(BaseModel):
         return (self.client_secret.expires_at or self.client_secret.expires_after).seconds
 
 
-def session_with(patch: Mapping[str, Any]) -> SessionConfig:
+def session_with(patch: Mapping[str, Any], default: SessionConfig = DEFAULT) -> SessionConfig:
     """The default session with these settings. Raises InvalidRequest, naming the first that is wrong."""
     try:
-        return SessionConfig().updated(ga_patch(patch))
+        return default.updated(ga_patch(patch))
     except ValidationError as error:
         fault = invalid(error, None, "session")
         raise InvalidRequest(fault.message, param=f"session.{fault.param}", code=fault.code) from None
+
+
+def translation_with(patch: Mapping[str, Any]) -> SessionConfig:
+    """A translation with these settings. Raises InvalidRequest, naming the first that is wrong or that it has not."""
+    try:
+        check_settings(patch, {"type": "translation"})
+    except ProtocolError as error:
+        raise InvalidRequest(error.message, param=error.param, code=error.code) from None
+    return session_with(patch, TRANSLATION)
 
 
 def issue(speech: Speech, config: SessionConfig, seconds: int, *, single_use: bool) -> dict[str, Any]:
@@ -89,6 +100,19 @@ def issue_beta(speech: Speech, request: BetaSecretRequest, kind: Literal["realti
 async def create_client_secret(speech: SpeechDep, request: SecretRequest) -> JSONResponse:
     """A key that a browser may have: it opens realtime sessions that begin with these settings, for a while."""
     config = session_with(request.session)
+    if config.type == "translation":
+        raise InvalidRequest(
+            "Translations have an address of their own: POST /v1/realtime/translations/client_secrets",
+            param="session.type",
+        )
+    secret = issue(speech, config, request.expires_after.seconds, single_use=request.single_use)
+    return JSONResponse({**secret, "session": config.describe(new_id("sess"), NOT_BEGUN)})
+
+
+@router.post("/v1/realtime/translations/client_secrets", response_class=JSONResponse)
+async def create_translation_secret(speech: SpeechDep, request: SecretRequest) -> JSONResponse:
+    """The same for translations."""
+    config = translation_with(request.session)
     secret = issue(speech, config, request.expires_after.seconds, single_use=request.single_use)
     return JSONResponse({**secret, "session": config.describe(new_id("sess"), NOT_BEGUN)})
 

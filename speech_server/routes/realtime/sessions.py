@@ -1,4 +1,7 @@
-"""WS /v1/realtime: a conversation, or a transcription as it is spoken. The protocol is in speech_server/realtime/."""
+"""WS /v1/realtime: a conversation, or a transcription as it is spoken; WS /v1/realtime/translations: its English.
+
+The protocol is in speech_server/realtime/.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +14,13 @@ from fastapi import APIRouter, WebSocket
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 from starlette.websockets import WebSocketDisconnect
 
-from speech_server.errors import Busy, InvalidRequest, SpeechError
+from speech_server.errors import Busy, InvalidRequest, SecretRefused, SpeechError
 from speech_server.pools import importing
 from speech_server.realtime.protocol.config import SessionConfig
 from speech_server.routes.border.auth import presented_secret
 from speech_server.routes.border.client_secrets import ClientSecret
 from speech_server.routes.border.envelope import describe, error_reply
-from speech_server.routes.realtime.client_secrets import session_with
+from speech_server.routes.realtime.client_secrets import session_with, translation_with
 from speech_server.routes.state import Speech, SpeechDep
 
 CLOSE_SECONDS = 1.0
@@ -55,6 +58,13 @@ class RealtimeQuery(BaseModel):
         kind = "transcription" if transcribes else "realtime"
         return {"type": kind, "model": None if transcribes else self.model or None, "audio": audio}
 
+    def translation(self) -> dict[str, Any]:
+        """As an update of a translation's: `model` translates, a transcription model shows the words it is of."""
+        asked = {"model": self.transcription_model, "language": self.language}
+        source = {key: value for key, value in asked.items() if value}
+        output = {"model": self.speech_model} if self.speech_model else {}
+        return {"model": self.model or None, "audio": {"input": {"transcription": source or None}, "output": output}}
+
 
 async def hang_up(websocket: WebSocket, code: int, reason: str) -> None:
     try:
@@ -73,14 +83,19 @@ def read_query(websocket: WebSocket) -> RealtimeQuery:
         raise InvalidRequest(f"{name}: {fault['msg']}", param=name) from None
 
 
-def choose_session(websocket: WebSocket, speech: Speech) -> tuple[SessionConfig, ClientSecret | None]:
+def choose_session(
+    websocket: WebSocket, speech: Speech, *, translates: bool
+) -> tuple[SessionConfig, ClientSecret | None]:
     """What the session begins with: the settings a client secret was made for, or the query. Raises SpeechError."""
     query = read_query(websocket)
     value = presented_secret(websocket.scope, speech.settings.api_key)
     if value is None:
-        return session_with(query.session()), None
+        return translation_with(query.translation()) if translates else session_with(query.session()), None
     secret = speech.secrets.read(value)
     config = session_with(secret.session)
+    if (config.type == "translation") != translates:
+        right = "/v1/realtime" if translates else "/v1/realtime/translations"
+        raise SecretRefused(f"This client secret opens {right} and nothing else", code="client_secret_for_another")
     if config.type == "realtime" and config.model is None:
         config = config.updated({"model": query.model or None})
     return config, secret
@@ -109,13 +124,24 @@ class ClientSocket:
 @router.websocket("/v1/realtime")
 async def realtime(websocket: WebSocket, speech: SpeechDep) -> None:
     """OpenAI's Realtime API over a WebSocket."""
+    await serve(websocket, speech, translates=False)
+
+
+@router.websocket("/v1/realtime/translations")
+async def translations(websocket: WebSocket, speech: SpeechDep) -> None:
+    """OpenAI's live translation over a WebSocket."""
+    await serve(websocket, speech, translates=True)
+
+
+async def serve(websocket: WebSocket, speech: Speech, *, translates: bool) -> None:
+    """One session, from the handshake to the end."""
     # Only now, and in a thread: it takes numpy, which no start of the server and no other request should wait for.
     live = await importing.run(importlib.import_module, "speech_server.realtime.live.run")
     settings = speech.settings
     try:
         if len(speech.sessions) >= settings.realtime_max_sessions:
             raise Busy(f"{len(speech.sessions)} realtime sessions are open, no more are taken: try again later")
-        config, secret = choose_session(websocket, speech)
+        config, secret = choose_session(websocket, speech, translates=translates)
         if secret:
             speech.secrets.spend(secret)
     except SpeechError as error:

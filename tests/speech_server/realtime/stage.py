@@ -16,9 +16,11 @@ from speech_server.realtime.protocol.events import ProtocolError, parse_client_e
 from speech_server.realtime.protocol.outputs import (
     Generate,
     JudgePause,
+    Pronounce,
     StopJudging,
     StopTranscribing,
     Transcribe,
+    Translate,
     Work,
     Written,
 )
@@ -29,8 +31,13 @@ FRAME_MS = FRAME * 1000 / RATE
 
 
 @cache
-def server_events(beta: bool) -> dict[str, type[pydantic.BaseModel]]:
-    if beta:
+def server_events(kind: str) -> dict[str, type[pydantic.BaseModel]]:
+    """`kind`: of a session, or `beta`."""
+    if kind == "translation":
+        from openai.types.realtime.realtime_translation_server_event import RealtimeTranslationServerEvent
+
+        union = get_args(RealtimeTranslationServerEvent)[0]
+    elif kind == "beta":
         from openai.types.beta.realtime.realtime_server_event import RealtimeServerEvent as BetaEvent
 
         union = get_args(BetaEvent)[0]
@@ -41,12 +48,13 @@ def server_events(beta: bool) -> dict[str, type[pydantic.BaseModel]]:
     return {get_args(model.model_fields["type"].annotation)[0]: model for model in get_args(union)}
 
 
-def check_event(event: dict[str, Any], *, beta: bool = False) -> dict[str, Any]:
+def check_event(event: dict[str, Any], *, beta: bool = False, kind: str = "realtime") -> dict[str, Any]:
     if event["type"] == "transcription_session.updated":
         return event  # the package's model wants a secret that only OpenAI's REST call gives out
     # The beta model of a session knows OpenAI's own models and voices only.
-    shown = event | {"session": {**event["session"], "model": None}} if "session" in event else event
-    checked = server_events(beta)[event["type"]].model_validate(shown, strict=not beta)
+    hides = "session" in event and kind != "translation"
+    shown = event | {"session": {**event["session"], "model": None}} if hides else event
+    checked = server_events("beta" if beta else kind)[event["type"]].model_validate(shown, strict=not beta)
     assert not checked.model_extra, f"{event['type']} has unknown fields {checked.model_extra}"
     return event
 
@@ -59,7 +67,8 @@ class Stage:
         self.session = Session(
             SessionConfig(model="llm").updated(update), lambda: self.now, beta=beta, longest_turn=longest_turn
         )
-        self.working: dict[int, Transcribe] = {}
+        self.working: dict[int, Transcribe | Translate] = {}
+        self.pronouncing: list[Pronounce] = []
         self.generating: list[Generate] = []
         self.asked: list[JudgePause] = []  # of pauses, and neither answered nor taken back
 
@@ -68,7 +77,9 @@ class Stage:
         for work in self.work():
             if isinstance(work, StopTranscribing):
                 del self.working[work.job]
-            elif isinstance(work, Transcribe):
+            elif isinstance(work, Pronounce):
+                self.pronouncing.append(work)
+            elif isinstance(work, Transcribe | Translate):
                 self.working[work.job] = work
             elif isinstance(work, JudgePause):
                 self.asked.append(work)
@@ -78,7 +89,7 @@ class Stage:
                 self.generating.append(work)
         events = self.session.take_events()
         self.beta = self.beta or any(event["type"].startswith("transcription_session") for event in events)
-        return [check_event(event, beta=self.beta) for event in events]
+        return [check_event(event, beta=self.beta, kind=self.session.config.type) for event in events]
 
     def work(self) -> list[Work]:
         return self.session.take_work()
@@ -124,10 +135,10 @@ class Stage:
     def be_silent(self, ms: float) -> list[dict[str, Any]]:
         return self.hear(ms, 0.02)
 
-    def finals(self) -> list[Transcribe]:
+    def finals(self) -> list[Any]:
         return [work for work in self.working.values() if work.final]
 
-    def guesses(self) -> list[Transcribe]:
+    def guesses(self) -> list[Any]:
         return [work for work in self.working.values() if not work.final]
 
     def transcribe(self, text: str, *, final: bool = True, cost: float = 0.0, **more: Any) -> list[dict[str, Any]]:

@@ -114,6 +114,7 @@ def test_a_bucket_comes_from_beside_the_input_or_from_inside():
 @pytest.mark.parametrize("prefix", ["/v1", "/v3", "/openai/v1", "/api/v1"])
 def test_realtime_is_told_apart_under_all_prefixes(prefix: str):
     assert parse(path=f"{prefix}/realtime?model=m").is_realtime
+    assert parse(path=f"{prefix}/realtime/translations?model=m").is_realtime
     assert not parse(path=f"{prefix}/realtime/x").is_realtime
 
 

@@ -21,6 +21,13 @@ def test_audio_each_way_is_counted_in_seconds_and_commits_in_turns():
     assert (meter.heard, meter.spoken, meter.turns) == (2.0, 1.0, 1)
 
 
+def test_audio_of_a_translation_is_counted():
+    meter = Meter()
+    meter.from_client(json.dumps({"type": "session.input_audio_buffer.append", "audio": SECOND}))
+    meter.from_server(json.dumps({"type": "session.output_audio.delta", "delta": SECOND}))
+    assert (meter.heard, meter.spoken) == (1.0, 1.0)
+
+
 @pytest.mark.parametrize(
     "session",
     [

@@ -55,9 +55,9 @@ async def opened(url: str, secret: str, query: str = "") -> dict[str, Any]:
         return session
 
 
-async def refused(url: str, secret: str) -> tuple[int, str]:
+async def refused(url: str, secret: str, below: str = "") -> tuple[int, str]:
     with pytest.raises(InvalidStatus) as denied:
-        await opened(url, secret)
+        await opened(url, secret, below)
     body = json.loads(denied.value.response.body or b"{}")
     return denied.value.response.status_code, body["error"]["code"]
 
@@ -107,6 +107,40 @@ async def test_one_opens_many_sessions_and_a_single_use_one_opens_one(guarded: s
         await opened(guarded, often)
     await opened(guarded, once)
     assert await refused(guarded, once) == (401, "client_secret_used")
+
+
+async def test_one_for_translations_opens_those_and_nothing_else(guarded: str):
+    async with AsyncOpenAI(base_url=f"{guarded}/v1", api_key=KEY, max_retries=0) as backend:
+        secret = await backend.realtime.translations.client_secrets.create(
+            expires_after={"anchor": "created_at", "seconds": 60},
+            session={"model": "gpt-realtime-translate", "audio": {"input": {"transcription": {"model": "whisper-1"}}}},
+        )
+    assert not secret.model_extra
+    async with (
+        AsyncOpenAI(base_url=f"{guarded}/v1", api_key=secret.value, max_retries=0) as browser,
+        browser.realtime.translations.connect(model="another") as connection,
+    ):
+        begun = (await connection.recv()).to_dict()["session"]
+    assert isinstance(begun, dict)
+    for told in (begun, secret.session.to_dict()):
+        assert (told["type"], told["model"]) == ("translation", "gpt-realtime-translate")
+        assert (told["audio"]["input"]["transcription"], told["audio"]["output"]["language"]) == (
+            {"model": "whisper-1"},
+            "en",
+        )
+    assert await refused(guarded, secret.value) == (401, "client_secret_for_another")
+    assert await refused(guarded, made(guarded), "/translations") == (401, "client_secret_for_another")
+
+
+def test_one_for_translations_is_made_with_what_they_have(guarded: str):
+    for path, session, param in (
+        ("client_secrets", {"type": "translation"}, "session.type"),
+        ("translations/client_secrets", {"type": "realtime"}, "session.type"),
+        ("translations/client_secrets", {"tools": []}, "session.tools"),
+        ("translations/client_secrets", {"audio": {"output": {"language": "es"}}}, "session.audio.output.language"),
+    ):
+        answer = post(guarded, path, {"session": session})
+        assert (answer.status_code, answer.json()["error"]["param"]) == (400, param)
 
 
 async def test_a_forged_one_is_401(guarded: str):
