@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
+from subprocess import SubprocessError
 from typing import TypeVar
 
 from benchmarks.gpu.cards import Card
@@ -80,5 +81,5 @@ class Bench:
 
         try:
             yield
-        except (RuntimeError, MemoryError, OSError, ValueError, SpeechError) as error:
+        except (RuntimeError, MemoryError, OSError, ValueError, SubprocessError, SpeechError) as error:
             self.report.skip(name, f"{type(error).__name__}: {str(error)[:300]}")

@@ -10,6 +10,7 @@ from benchmarks.gpu.shapes import Shape
 _REACHED = 1 / 3  # of the peak: 7 ms for a window of turbo on an H200
 _LAUNCH = 4e-6  # seconds
 _LAUNCHES = 30  # kernels of a decoder's layer in a step
+_RULES = 125e-6  # seconds a row: CTranslate2 asks the card three times whether a time is due (its issue 1783)
 
 
 @dataclass(frozen=True)
@@ -24,9 +25,10 @@ class Card:
         """Seconds for a window."""
         return shape.encoding(seconds) / (self.teraflops * 1e12 * _REACHED)
 
-    def step(self, shape: Shape, batch: int, beam: int) -> float:
-        """Seconds for a decoding step: the memory's or, for small batches, the launches'."""
-        return max(shape.step(batch, beam) / (self.bandwidth * 1e9), shape.decoder * _LAUNCHES * _LAUNCH)
+    def step(self, shape: Shape, batch: int, beam: int, *, timed: bool = False) -> float:
+        """Seconds for a decoding step: the memory's or, for small batches, the launches'; and the rules of times."""
+        read = shape.step(batch, beam) / (self.bandwidth * 1e9)
+        return max(read, shape.decoder * _LAUNCHES * _LAUNCH) + timed * batch * beam * _RULES
 
 
 # The longer name before the shorter one that it contains.

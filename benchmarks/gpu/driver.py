@@ -29,6 +29,7 @@ class Driver:
             self._call("nvmlDeviceGetHandleByIndex_v2", ctypes.c_uint(int(first)), ctypes.byref(self._card))
         else:
             self._call("nvmlDeviceGetHandleByUUID", first.encode(), ctypes.byref(self._card))
+        self._memory()  # which not every kind of card tells
 
     def name(self) -> str:
         return self._text("nvmlDeviceGetName", self._card)

@@ -76,10 +76,10 @@ def run(bench: Bench) -> None:
     from speech_server.engines.silero import engine as silero
 
     detector = silero.load(Path(faster_whisper.__file__).parent / "assets", EngineArgs())
-    sound, rate = _repeated(asyncio.run(_spoken(folder)), bench.choose(600.0, 30.0))
+    sound, rate = _repeated(asyncio.run(_spoken(folder)), bench.choose(300.0, 30.0))
     files = dict(_files(bench.folder, sound, rate))
     for name, path in files.items():
-        for at_once in (1, bench.choose(4 * core_count(), 2)):
+        for at_once in (1, bench.choose(2 * core_count(), 2)):
             with bench.figure(f"front end, {name}, {at_once} at once"):
                 _whole(bench, detector, name, path, at_once, len(sound) / rate)
     for name, path in files.items():

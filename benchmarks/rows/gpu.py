@@ -20,6 +20,7 @@ from pathlib import Path
 from subprocess import PIPE
 from typing import IO
 
+from benchmarks.gpu.cards import find_card
 from benchmarks.gpu.driver import find_driver
 from benchmarks.gpu.section import SECTIONS
 from benchmarks.report import Report, Row
@@ -31,6 +32,7 @@ _CUDA_LIBRARIES = ("nvidia-cublas-cu12", "nvidia-cudnn-cu12")
 
 def run(report: Report, *, tiny: bool = False, sections: Sequence[str] = ()) -> None:
     """`tiny`: shapes for a CPU, which show that every section runs to its end."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that sections and models do not stay behind
     report.machine |= _machine()
     for name, value in report.machine.items():
         print(f"  {name}: {value}")
@@ -48,6 +50,8 @@ def _machine() -> dict[str, object]:
             "card": f"{driver.name()}, {driver.total() / 1e9:.1f} GB, {driver.used() / 1e9:.1f} GB taken before",
             "driver": f"{driver.version()}, CUDA {driver.cuda()}",
         }
+        if not find_card(driver.name()):
+            about["expectations"] = "none: this card is not in benchmarks/gpu/cards.py"
     return about | {"versions": ", ".join(_versions())}
 
 
@@ -87,7 +91,10 @@ def _section(report: Report, name: str, folder: Path, tiny: bool, limit: float) 
 
 
 def tell(report: Report, line: str) -> None:
-    """Put a line of a section into the report."""
+    """Put a line of a section into the report; what a library says there is shown only."""
+    if not line.startswith("{"):
+        print("  " + line.rstrip())
+        return
     told = json.loads(line)
     if "row" in told:
         report.put(Row(**told["row"]))

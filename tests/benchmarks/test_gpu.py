@@ -122,3 +122,18 @@ def test_flags_of_another_benchmark_are_refused():
     done = subprocess.run([sys.executable, "-m", "benchmarks", "stt", "--tiny"], capture_output=True, text=True)
     assert done.returncode == 2
     assert "--tiny and --section are of gpu" in done.stderr
+
+
+def test_the_rules_of_timestamps_are_expected_to_cost_by_row():
+    l4 = find_card("NVIDIA L4")
+    assert l4
+    text, timed = (l4.step(TURBO, batch=16, beam=5, timed=timed) for timed in (False, True))
+    assert timed - text == pytest.approx(0.010)  # for 80 rows
+    assert l4.step(LARGE, batch=32, beam=5) > 7 * l4.step(TURBO, batch=32, beam=5)  # bound by memory
+
+
+def test_what_a_library_prints_in_a_section_is_no_row(capsys):
+    report = Report("gpu")
+    gpu.tell(report, "[warning] something of a library\n")
+    assert (report.rows, report.skipped) == ([], [])
+    assert "something of a library" in capsys.readouterr().out
