@@ -70,6 +70,7 @@ def test_a_made_up_model_says_its_words_and_ends(tiny, beam, timed):
     import ctranslate2
 
     model = ctranslate2.models.Whisper(str(tiny), "cpu", compute_type="int8", intra_threads=1)
+    assert model.is_multilingual  # the engine's prompt is another's otherwise
     first, second = generate(model, encoded(model, TINY, 2), 2, beam, timed=timed)
     said = [token for token in first.sequences_ids[0] if token < 50_257]
     assert said == list(range(FIRST_WORD, FIRST_WORD + TOKENS))
