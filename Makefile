@@ -62,7 +62,7 @@ flaky: models ## all tests RUNS=10 times beside two busy processes: which of the
 check: setup ## ruff, strict types, import rules
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
 
-bench: models ## benchmarks against references in the same run (ONLY=stt for one)
+bench: models ## benchmarks against references in the same run (ONLY=stt for one; ONLY=gpu on a card, ONLY="gpu --tiny")
 	@$(BIN)/python -m benchmarks $(ONLY)
 
 image: models ## build the CPU image and try it: no network, no root, real signals (DEVICE=gpu, DOCKER=podman)

@@ -1,4 +1,4 @@
-"""make bench: run the benchmarks, print each figure beside its aim, write results/*.json.
+"""make bench: run the benchmarks, print each figure beside its aim, write results/*.json and *.md.
 
 Every figure is a ratio against a reference measured in the same run, so that it means something on a noisy machine.
 """
@@ -9,6 +9,7 @@ import argparse
 import importlib
 import sys
 
+from benchmarks.gpu.section import SECTIONS
 from benchmarks.report import Report
 
 BENCHMARKS = {
@@ -23,33 +24,25 @@ BENCHMARKS = {
     "coldstart": "process start to first answer against importing the runpod SDK",
     "hostile": "an honest client beside hostile ones, and what is left of them",
     "endurance": "memory after 1,000 mixed requests, /health under load",
+    "gpu": "what a card reaches against arithmetic, without network (--tiny: that it runs, on a CPU)",
     "url": "any OpenAI-compatible server: --url http://host:port/v1",
 }
 
 
+ASKED_FOR = ("gpu", "url")  # which run only where they are named
+
+
 def main() -> int:
-    lines = [f"  {name:<10} {text}" for name, text in BENCHMARKS.items()]
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks",
-        description=f"{__doc__}\nBenchmarks:\n" + "\n".join(lines),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("only", nargs="*", metavar="NAME", help="which to run; all but url when left out")
-    parser.add_argument("--url", help="base URL of a server to measure with the same clips (with its /v1)")
-    parser.add_argument("--model", default="whisper-1", help="the model to ask that server for")
-    args = parser.parse_args()
-    if unknown := [name for name in args.only if name not in BENCHMARKS]:
-        parser.error(f"no benchmark {', '.join(unknown)}; there are {', '.join(BENCHMARKS)}")
-    chosen = args.only or (["url"] if args.url else [name for name in BENCHMARKS if name != "url"])
+    args = _arguments()
     missed = 0
-    for name in chosen:
+    for name in args.chosen:
         print(f"{name}: {BENCHMARKS[name]}", flush=True)
-        report = Report(name)
+        report = Report(f"{name}-tiny" if name == "gpu" and args.tiny else name)
         module = importlib.import_module(f"benchmarks.rows.{name}")
         if name == "url":
-            if not args.url:
-                parser.error("url needs --url")
             module.run(report, args.url, args.model)
+        elif name == "gpu":
+            module.run(report, tiny=args.tiny, sections=args.section)
         else:
             module.run(report)
         print(f"  -> {report.save()}\n")
@@ -57,6 +50,30 @@ def main() -> int:
     if missed:
         print(f"{missed} figure(s) missed their aim")
     return 0
+
+
+def _arguments() -> argparse.Namespace:
+    lines = [f"  {name:<10} {text}" for name, text in BENCHMARKS.items()]
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description=f"{__doc__}\nBenchmarks:\n" + "\n".join(lines),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("only", nargs="*", metavar="NAME", help="which to run; all but gpu and url when left out")
+    parser.add_argument("--url", help="base URL of a server to measure with the same clips (with its /v1)")
+    parser.add_argument("--model", default="whisper-1", help="the model to ask that server for")
+    parser.add_argument("--tiny", action="store_true", help="gpu: small shapes on a CPU, in three minutes")
+    parser.add_argument("--section", action="append", choices=SECTIONS, help="gpu: only this one (may be repeated)")
+    args = parser.parse_args()
+    if unknown := [name for name in args.only if name not in BENCHMARKS]:
+        parser.error(f"no benchmark {', '.join(unknown)}; there are {', '.join(BENCHMARKS)}")
+    args.chosen = args.only or (["url"] if args.url else [name for name in BENCHMARKS if name not in ASKED_FOR])
+    args.section = args.section or ()
+    if "url" in args.chosen and not args.url:
+        parser.error("url needs --url")
+    if "gpu" not in args.chosen and (args.tiny or args.section):
+        parser.error("--tiny and --section are of gpu")
+    return args
 
 
 if __name__ == "__main__":

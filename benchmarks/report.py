@@ -1,4 +1,4 @@
-"""Collects figures, prints them as a table, writes them as JSON; interleaves what is compared."""
+"""Collects figures, prints them as a table, writes them as JSON and Markdown; interleaves what is compared."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+
+from benchmarks.markdown import as_markdown
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -57,10 +59,15 @@ def _machine() -> dict[str, object]:
 
 @dataclass
 class Report:
-    """The rows of one run of one benchmark, and series for plots: name -> [(x, y), ...]."""
+    """The rows of one run of one benchmark, and series for plots: name -> [(x, y), ...].
+
+    `skipped`: what this machine cannot do, and why; `machine` may be told more.
+    """
 
     name: str
     rows: list[Row] = field(default_factory=list)
+    skipped: list[tuple[str, str]] = field(default_factory=list)
+    machine: dict[str, object] = field(default_factory=_machine)
     series: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
 
     def add(
@@ -74,9 +81,15 @@ class Report:
         at_most: float | None = None,
         note: str = "",
     ) -> None:
-        row = Row(figure, round(float(value), 4), unit, against, at_least, at_most, note)
+        self.put(Row(figure, round(float(value), 4), unit, against, at_least, at_most, note))
+
+    def put(self, row: Row) -> None:
         self.rows.append(row)
         print("  " + _line(row), flush=True)
+
+    def skip(self, figure: str, reason: str) -> None:
+        self.skipped.append((figure, reason))
+        print(f"  skip {figure}: {reason}", flush=True)
 
     def interleave(self, repeats: int, **runs: Callable[[], object]) -> dict[str, list[float]]:
         """Seconds each callable took, `repeats` times each, in turn, so that a noisy machine hits all alike."""
@@ -100,11 +113,13 @@ class Report:
         record = {
             "benchmark": self.name,
             "at": datetime.now(UTC).isoformat(timespec="seconds"),
-            "machine": _machine(),
+            "machine": self.machine,
             "rows": [{**asdict(row), "holds": row.holds} for row in self.rows],
+            "skipped": self.skipped,
             "series": self.series,
         }
         path.write_text(json.dumps(record, indent=1) + "\n")
+        path.with_suffix(".md").write_text(as_markdown(record))
         if self.series:
             self._plot(path.with_suffix(".svg"))
         return path

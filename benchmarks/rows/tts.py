@@ -16,15 +16,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import soxr
 
+from benchmarks.installed import installed
 from benchmarks.report import Report
 from benchmarks.words import error_rate
 from speech_server.domain import Samples
 from speech_server.engines.interfaces import EngineArgs, Speaker, SpeakOptions
 from speech_server.engines.kokoro import engine as kokoro
 from speech_server.engines.piper import engine as piper
-from speech_server.models.library.catalog import Catalog
-from speech_server.models.library.store import Store
-from speech_server.settings import Settings
 from speech_server.text_to_speech import Bounds, speak
 
 if TYPE_CHECKING:
@@ -253,8 +251,7 @@ def kokoro_library() -> Kokoro:
 
 @cache
 def model_folder(model_id: str) -> Path:
-    settings = Settings()
-    folder = Store(settings, Catalog(settings)).folder(model_id)
+    folder = installed(model_id)
     if folder is None:
         raise SystemExit(f"{model_id} is not installed: run `make models`")
     return folder
