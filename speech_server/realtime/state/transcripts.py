@@ -78,7 +78,8 @@ class Transcripts:
 
     def guess(self, utterance: Utterance, samples: Samples) -> None:
         self._guess = self._new_job(utterance, utterance.open, final=False)
-        self._out.do(Transcribe(self._guess, samples, self.settings.spoken, final=False))
+        before = utterance.said_before(utterance.open)
+        self._out.do(Transcribe(self._guess, samples, self.settings.spoken, final=False, before=before))
 
     def finish(self, utterance: Utterance, piece: Stretch, samples: Samples) -> None:
         """Start the final transcription of a piece; guesses at it are over."""
@@ -87,7 +88,9 @@ class Transcripts:
             piece.job, piece.text = 0, ""
             return
         piece.job = self._new_job(utterance, piece, final=True)
-        self._out.do(Transcribe(piece.job, samples, self.settings.spoken, True, self.logprobs, self._people.met))
+        before = utterance.said_before(piece)
+        met = self._people.met
+        self._out.do(Transcribe(piece.job, samples, self.settings.spoken, True, self.logprobs, met, before))
 
     def check_room(self, audio: Sequence[str]) -> None:
         """Raises ProtocolError for more audio than may wait."""
