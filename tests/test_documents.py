@@ -38,6 +38,7 @@ NOT_RUN = {
     "AUDIO_STT_ENGINE=openai": "settings of another program",
     '"s3Config"': "wants a bucket; tests/worker/answer has such jobs",
     "wss://ENDPOINT_ID": "two addresses",
+    "tools.language_model": "wants the package index; tests/test_spoken_conversation.py is this, where it was done",
     "models pull Systran": "wants the hub",
     "models pull parakeet": "the same; tests/speech_server/models/sources has one that speaks its API",
     "models pull acme": "the same; tests/speech_server/models/sources/test_checkpoint.py pulls one",

@@ -245,6 +245,7 @@ def test_only_models_with_a_recipe_are_offered(cache: Cache):
 def test_the_recipes_shipped_name_an_archive_with_a_digest_for_every_part():
     recipes = known_recipes()
     assert set(recipes) == {
+        "HuggingFaceTB/SmolLM2-135M-Instruct-GGUF",
         "Systran/faster-whisper-base",
         "resemblyzer",
         "speaches-ai/Kokoro-82M-v1.0-ONNX",

@@ -26,6 +26,7 @@ from speech_server.realtime.protocol.outputs import (
     WhoSaid,
     Written,
 )
+from speech_server.realtime.state.deltas import key, words
 from speech_server.speakers.voices import ExpectedSpeakers
 from speech_server.speakers.who_speaks import voice_engines
 from speech_server.speech_to_text import bounded, transcribe_samples
@@ -73,10 +74,27 @@ async def carry_out(work: Transcribe | TranscribeUpload, loader: Loader, *, max_
             done = await _transcribe_blocks(_decoded(work, max_seconds), VadOptions(), engine, options, work, loader)
             return replace(done, text=done.text.strip())
         with _load.counted(final=work.final):
-            if work.final and work.settings.names_speakers:
-                return await _transcribe_blocks([work.samples], None, engine, options, work, loader)
-            segments, language = await _transcribe_piece(work.samples, engine, options)
-        return _written(segments, len(work.samples) / RATE, language)
+            written = await _transcribe_turn(work, engine, options, loader)
+            if work.before and echoes(written.text, work.before):
+                alone = _options(replace(work, before=""), final=work.final)
+                return await _transcribe_turn(work, engine, alone, loader)
+            return written
+
+
+def echoes(text: str, before: str) -> bool:
+    """Whether a text has no words but some that were said right before. A model that hears none in a noise reads out
+    its prompt: such a text is to be had without it, too."""
+    said, again = ("".join(f" {key(word)}" for word in words(of)) + " " for of in (before, text))
+    return again in said
+
+
+async def _transcribe_turn(
+    work: Transcribe, engine: Transcriber, options: TranscribeOptions, loader: Loader
+) -> Written:
+    if work.final and work.settings.names_speakers:
+        return await _transcribe_blocks([work.samples], None, engine, options, work, loader)
+    segments, language = await _transcribe_piece(work.samples, engine, options)
+    return _written(segments, len(work.samples) / RATE, language)
 
 
 async def translate(work: Translate, loader: Loader) -> Written:
@@ -142,14 +160,15 @@ def _written(segments: list[Segment], seconds: float, language: str | None) -> W
 
 
 def _options(work: Transcribe | TranscribeUpload, *, final: bool) -> TranscribeOptions:
-    return _careful(replace(_asked(work.settings), logprobs=work.logprobs), final=final)
+    before = work.before if isinstance(work, Transcribe) else ""
+    return _careful(replace(_asked(work.settings, before), logprobs=work.logprobs), final=final)
 
 
-def _asked(settings: TranscriptionSettings) -> TranscribeOptions:
+def _asked(settings: TranscriptionSettings, before: str = "") -> TranscribeOptions:
     return TranscribeOptions(
         language=settings.language,
         languages=asked_languages(settings.languages or (), settings.language),
-        prompt=settings.prompt,
+        prompt=" ".join(filter(None, (settings.prompt, before))) or None,
         hotwords=", ".join(settings.keywords or ()) or None,
         without_timestamps=True,
     )

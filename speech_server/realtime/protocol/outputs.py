@@ -36,7 +36,8 @@ class WhoSaid:
 
 @dataclass(frozen=True)
 class Transcribe:
-    """Answer with Session.transcribed or .transcription_failed. `final`: the best text, not the quickest."""
+    """Answer with Session.transcribed or .transcription_failed. `final`: the best text, not the quickest.
+    `before`: the words that were said right before these."""
 
     job: int
     samples: Samples
@@ -44,6 +45,7 @@ class Transcribe:
     final: bool
     logprobs: bool = False
     met: Met = Met()
+    before: str = ""
 
 
 @dataclass(frozen=True)

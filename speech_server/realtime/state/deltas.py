@@ -19,7 +19,7 @@ def words(text: str) -> list[str]:
     return _WORD.findall(text)
 
 
-def _key(word: str) -> str:
+def key(word: str) -> str:
     return "".join(c for c in word.casefold() if c.isalnum())
 
 
@@ -34,7 +34,7 @@ class Deltas:
         """What may be appended, given this guess and the one before; often nothing."""
         guessed = words(text)
         agreed = sum(
-            1 for _ in takewhile(lambda pair: _key(pair[0]) == _key(pair[1]), zip(guessed, self._last, strict=False))
+            1 for _ in takewhile(lambda pair: key(pair[0]) == key(pair[1]), zip(guessed, self._last, strict=False))
         )
         self._last = guessed
         return self._send(guessed[len(self._sent) : agreed])
@@ -46,8 +46,8 @@ class Deltas:
 
     def _aligned(self, final: list[str]) -> int:
         """How many words of `final` the words already sent stand for."""
-        sent = [_key(word) for word in self._sent]
-        known = [_key(word) for word in final]
+        sent = [key(word) for word in self._sent]
+        known = [key(word) for word in final]
         if known[: len(sent)] == sent:
             return len(sent)
         blocks = SequenceMatcher(None, sent, known, autojunk=False).get_matching_blocks()[:-1]

@@ -26,6 +26,9 @@ GUESS_EVERY = int(0.8 * RATE)  # samples of new speech per guess
 # Samples of silence after which the final transcription is worth starting: shorter ones lie between words.
 SPECULATE_AFTER = 6 * FRAME
 SHORTEST_COMMIT = RATE // 10
+# Samples of silence after which somebody still goes on with what they were saying: a pause in the middle of a sentence
+# cuts a turn in two, and half a sentence without the other half is heard wrong.
+LONGEST_PAUSE = 2 * RATE
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,8 @@ class Listener:
         self._position = 0  # samples covered by probabilities: whole frames
         self._utterance: Utterance | None = None  # the one being spoken
         self._silent_since: int | None = None
-        self._free_from = 0  # where the last turn ended: its words belong to no other
+        self._last: Utterance | None = None  # the one that was spoken before
+        self._free_from = 0  # where it ended: its words belong to no other
         self._pauses = Pauses(outputs)
         self._pauses.eagerness = settings.eagerness
         self._vad = settings.vad
@@ -118,7 +122,8 @@ class Listener:
     def _begin(self, at: int) -> None:
         assert self._vad is not None
         start = max(self._audio.start, self._free_from, at - self._vad.prefix_padding_ms * RATE // 1000)
-        self._utterance = Utterance(new_id("item"), start)
+        goes_on = at - self._free_from <= LONGEST_PAUSE
+        self._utterance = Utterance(new_id("item"), start, before=self._last if goes_on else None)
         # The padding and the onset were heard before anyone knew it was speech.
         self._utterance.open.probabilities = [self._vad.threshold] * ((self._position - start) // FRAME)
         self._out.emit("input_audio_buffer.speech_started", audio_start_ms=_ms(start), item_id=self._utterance.item_id)
@@ -195,6 +200,7 @@ class Listener:
         if utterance.open.job is None:
             self._finish_piece(utterance, max(at, self._position))
         self._utterance, self._silent_since, self._free_from = None, None, at
+        self._last, utterance.before = utterance, None  # its texts are asked for: no chain of all that was ever said
         self._commit(utterance)
 
     def time_out(self, start: int) -> None:
@@ -225,7 +231,7 @@ class Listener:
             self._pauses.end()
         if self._utterance is not None:
             self._transcripts.drop(self._utterance)
-        self._utterance, self._silent_since = None, None
+        self._utterance, self._silent_since, self._last = None, None, None
 
 
 def _ms(samples: int) -> int:

@@ -84,7 +84,7 @@ class Transcripts:
 
     def guess(self, utterance: Utterance, samples: Samples) -> None:
         self._guess = self._new_job(utterance, utterance.open, final=False)
-        self._transcribe(self._guess, samples, final=False)
+        self._transcribe(self._guess, samples, utterance.said_before(utterance.open), final=False)
 
     def finish(self, utterance: Utterance, piece: Stretch, samples: Samples) -> None:
         """Start the final transcription of a piece; guesses at it are over."""
@@ -93,15 +93,15 @@ class Transcripts:
             piece.job, piece.text = 0, ""
             return
         piece.job = self._new_job(utterance, piece, final=True)
-        self._transcribe(piece.job, samples, final=True)
+        self._transcribe(piece.job, samples, utterance.said_before(piece), final=True)
 
-    def _transcribe(self, job: int, samples: Samples, *, final: bool) -> None:
+    def _transcribe(self, job: int, samples: Samples, before: str, *, final: bool) -> None:
         if self.translation is not None:
             self._out.do(Translate(job, samples, self.translation.model, self.settings.transcription, final))
         elif final:
-            self._out.do(Transcribe(job, samples, self.settings.spoken, True, self.logprobs, self._people.met))
+            self._out.do(Transcribe(job, samples, self.settings.spoken, True, self.logprobs, self._people.met, before))
         else:
-            self._out.do(Transcribe(job, samples, self.settings.spoken, False))
+            self._out.do(Transcribe(job, samples, self.settings.spoken, False, before=before))
 
     def check_room(self, audio: Sequence[str]) -> None:
         """Raises ProtocolError for more audio than may wait."""

@@ -13,6 +13,8 @@ from speech_server.realtime.state.deltas import Deltas
 # than a short one's, and only the open piece's audio is kept.
 LONGEST_PIECE = 25 * RATE
 SHORTEST_PIECE = 12 * RATE
+# Characters of what was said before a piece that help to understand it: about two sentences.
+LONGEST_BEFORE = 200
 # Under this probability nothing in a piece was speech: Whisper would only invent something.
 VOICED = 0.25
 
@@ -55,6 +57,7 @@ class Utterance:
     begun: bool = False  # a delta has been sent
     error: dict[str, Any] | None = None  # why a piece has no text
     part: int = 0  # of the item's content that it is the text of
+    before: Utterance | None = None  # the one that this one goes on from, after a short pause
 
     def __post_init__(self) -> None:
         self.pieces.append(Stretch(self.start))
@@ -73,6 +76,12 @@ class Utterance:
         texts = [piece.text for piece in self.pieces]
         known = [text for text in texts if text is not None]
         return None if len(known) < len(texts) else "".join(known).strip()
+
+    def said_before(self, piece: Stretch) -> str:
+        """The end of what was said right before a piece, as far as it is known by now."""
+        pieces = [*(self.before.pieces if self.before else ()), *self.pieces[: self.pieces.index(piece)]]
+        text = "".join(piece.text or "" for piece in pieces).strip()
+        return text if len(text) <= LONGEST_BEFORE else text[-LONGEST_BEFORE:].partition(" ")[2]
 
     @property
     def language(self) -> str | None:

@@ -1,4 +1,4 @@
-"""Audio that came in a message: decoded in blocks, within the limits of a recording."""
+"""Turns heard with what was said before them; audio that came in a message: decoded in blocks, within limits."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import pytest
 from speech_server.audio import g711
 from speech_server.domain import Samples
 from speech_server.engines.cores import core_count
-from speech_server.realtime.live.transcribing import MOST_GUESSES, _decoded
+from speech_server.realtime.live.transcribing import MOST_GUESSES, _decoded, _options, echoes
 from speech_server.realtime.protocol.config import AudioFormat, G711Format, PcmFormat, TranscriptionSettings
 from speech_server.realtime.protocol.events import ProtocolError
-from speech_server.realtime.protocol.outputs import TranscribeUpload
+from speech_server.realtime.protocol.outputs import Transcribe, TranscribeUpload
 
 TONE = (np.sin(np.arange(24_000 * 65) * 2 * np.pi * 440 / 24_000) * 8000).astype(np.int16)  # 65 s
 
@@ -55,3 +55,24 @@ def test_more_than_the_allowed_seconds_are_refused(audio_format: AudioFormat, da
 
 def test_guesses_take_half_of_the_cores_this_process_has():
     assert max(1, core_count() // 2) == MOST_GUESSES
+
+
+def test_the_words_before_come_after_the_clients_own_prompt():
+    work = Transcribe(1, np.zeros(16_000, np.float32), TranscriptionSettings(prompt="Dickens."), True, before="It was")
+    assert _options(work, final=True).prompt == "Dickens. It was"
+    assert _options(Transcribe(1, work.samples, TranscriptionSettings(), True), final=True).prompt is None
+
+
+@pytest.mark.parametrize(
+    ("text", "echo"),
+    [
+        (" The second.", True),
+        ("paid by", True),
+        ("", True),
+        (" The second one.", False),
+        (" second the", False),
+        (" Cond.", False),
+    ],
+)
+def test_a_text_that_only_repeats_the_words_before_is_an_echo(text: str, echo: bool):
+    assert echoes(text, "Speech on demand, paid by the second.") is echo
