@@ -42,11 +42,11 @@ def joined(shape: str, answers: Sequence[str], speakers: Speakers | None = None)
     if shape == "vtt" and not speakers:
         return _HEADER + "".join(_whole_cues(answer.removeprefix(_HEADER)) for answer in answers)
     try:
-        bodies = [json.loads(answer) for answer in answers]
+        bodies = [_read(answer) for answer in answers]
         if speakers:
             return _diarized(shape, bodies, speakers)
         body = _verbose(bodies)
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, OverflowError) as error:
         raise ValueError(f"an answer is no verbose_json: {error!r}") from error
     if shape == "text":
         return f"{body['text']}\n"
@@ -72,10 +72,17 @@ def _diarized(shape: str, bodies: list[dict[str, Any]], speakers: Speakers) -> s
 
 def language_of(answer: str) -> str | None:
     """Of a verbose_json; None where nobody spoke. Raises ValueError where it is none."""
-    body = json.loads(answer)
+    body = _read(answer)
     if not isinstance(body, dict) or not isinstance(language := body.get("language"), str):
         raise ValueError("an answer is no verbose_json: it names no language")
     return None if language == _UNKNOWN else language
+
+
+def _read(answer: str) -> Any:
+    try:
+        return json.loads(answer)
+    except RecursionError:
+        raise ValueError("an answer is no verbose_json: it is nested too deep") from None
 
 
 def _whole_cues(answer: str) -> str:

@@ -142,7 +142,10 @@ def _encoder_of(bodies: Sequence[dict[str, Any]]) -> dict[str, Any]:
 def _person(entry: dict[str, Any]) -> Person:
     import numpy as np
 
-    return Person(entry["speaker"], entry["seconds"], np.array(entry["embedding"], np.float32))
+    voice = np.array(entry["embedding"], np.float32)
+    if not (entry["seconds"] > 0 and np.isfinite(voice).all() and voice.any()):
+        raise ValueError(f"an answer's speaker {entry['speaker']} has no voice")
+    return Person(entry["speaker"], entry["seconds"], voice)
 
 
 def _renamed(body: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:

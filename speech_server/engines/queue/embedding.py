@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from speech_server.domain import Embeddings
 from speech_server.engines.cores import core_count
 from speech_server.engines.interfaces import EngineArgs, VoiceSample
-from speech_server.engines.onnx import StoppableSession, has_cuda, open_session
+from speech_server.engines.onnx import StoppableSession, has_cuda, open_session, require_names
 from speech_server.engines.queue.batching import Batcher
 from speech_server.engines.queue.fair_queue import Work
 from speech_server.engines.queue.in_order import in_order
@@ -26,11 +26,13 @@ Features = NDArray[np.float32]  # (windows, frames, bands)
 
 
 class BatchedEncoder(ABC):
-    """One session, called from as many threads as there are cores."""
+    """One session, called from as many threads as there are cores. `names`: what its network takes and gives."""
 
-    def __init__(self, model: Path, args: EngineArgs, *, name: str) -> None:
+    def __init__(self, model: Path, args: EngineArgs, *, name: str, names: tuple[str, str] | None = None) -> None:
         cuda = args.device != "cpu" and has_cuda()
         self._session = StoppableSession(open_session(model, args.threads or 1, args.device, args.provider_options))
+        if names:  # before the threads start, which nobody would close
+            require_names(self._session, model, *names)
         self.memory_bytes = 10 * model.stat().st_size
         self._workers = args.workers or (1 if cuda else core_count())
         self.batcher: Batcher[Lot, Embeddings] = Batcher(

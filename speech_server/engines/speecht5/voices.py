@@ -15,6 +15,7 @@ if TYPE_CHECKING:  # numpy takes 0.2 s to import, and listing voices needs only 
 FOLDER = "voices"  # beside the networks: NAME.bin
 SIZE = 512
 BYTES = 4 * SIZE
+_LONGEST_NAME = 100  # characters
 
 # The speakers of CMU ARCTIC, whose vectors transformers.js's users know: name -> gender, file in ARCTIC_DATASET.
 ARCTIC_DATASET = "Xenova/cmu-arctic-xvectors-extracted"
@@ -37,9 +38,10 @@ def voices_of(own: Iterable[str], files: Iterable[str], language: str) -> tuple[
 
 
 def voice_files(files: Iterable[str]) -> dict[str, str]:
-    """Name of a voice -> the file with its vector, of those in the voices' folder."""
-    paths = [PurePosixPath(name) for name in files]
-    return {path.stem: str(path) for path in paths if str(path.parent) == FOLDER and path.suffix == ".bin"}
+    """Name of a voice -> the file with its vector, of those in the voices' folder. A name that cannot be written, or
+    is none, is left out: lists of models and voices hold it."""
+    paths = [path for path in map(PurePosixPath, files) if str(path.parent) == FOLDER and path.suffix == ".bin"]
+    return {path.stem: str(path) for path in paths if path.stem.isprintable() and len(path.stem) <= _LONGEST_NAME}
 
 
 def read_vector(name: str, file: Path) -> Embeddings:

@@ -12,7 +12,7 @@ from onnx_asr.preprocessors.numpy_preprocessor import KaldiPreprocessorNumpy
 
 from speech_server.domain import RATE, Embeddings, Likeness
 from speech_server.engines.interfaces import EngineArgs, VoiceSample
-from speech_server.engines.onnx import StoppableSession, require_names
+from speech_server.engines.onnx import StoppableSession
 from speech_server.engines.queue.embedding import BatchedEncoder, Features
 from speech_server.errors import ModelBroken
 
@@ -31,8 +31,7 @@ class WeSpeaker(BatchedEncoder):
     likeness = LIKENESS
 
     def __init__(self, model: Path, args: EngineArgs) -> None:
-        super().__init__(model, args, name="wespeaker")
-        require_names(self._session, model, "feats", "embs")
+        super().__init__(model, args, name="wespeaker", names=("feats", "embs"))
         self._filter_banks = KaldiPreprocessorNumpy("wespeaker")
 
     def features(self, voice: VoiceSample) -> Features:

@@ -79,10 +79,11 @@ def convert_checkpoint(folder: Path, precision: Precision, into: Path) -> None:
     try:
         spec = Loader()(_model(folder), names)
         spec.validate()
+        weights = _weights(spec)
     except (AttributeError, KeyError, IndexError, TypeError, ValueError, RecursionError) as error:
         raise ModelBroken(f"{folder} is no complete Whisper checkpoint: {error}") from error
     _write_config(spec, into)
-    write_weights(_weights(spec), precision, into / "model.bin")
+    write_weights(weights, precision, into / "model.bin")
 
 
 def _write_config(spec: Any, into: Path) -> None:

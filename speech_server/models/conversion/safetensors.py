@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import BaseModel, Field, TypeAdapter
+from pydantic import BaseModel, Field, StringConstraints, TypeAdapter
 
 from speech_server.errors import ModelBroken
 from speech_server.models.conversion.weights import Variable, numbers
@@ -27,7 +27,10 @@ class _Entry(BaseModel):
     data_offsets: tuple[_Count, _Count]
 
 
-_HEADER: TypeAdapter[dict[str, _Entry | dict[str, str]]] = TypeAdapter(dict[str, _Entry | dict[str, str]])
+# Its dots become objects in objects, hundreds of bytes each; Whisper's longest has 50 characters.
+_Name = Annotated[str, StringConstraints(max_length=500)]
+_Header = dict[_Name, _Entry | dict[str, str]]
+_HEADER: TypeAdapter[_Header] = TypeAdapter(_Header)
 
 
 def read_tensors(paths: list[Path]) -> dict[str, NDArray[np.generic]]:

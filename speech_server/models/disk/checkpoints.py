@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
+from itertools import takewhile
 from pathlib import Path
 
 from speech_server.errors import ModelBroken, ModelNotFound
@@ -33,10 +34,12 @@ def weight_files(names: Collection[str]) -> list[str]:
     model.fp32-00001-of-00002.safetensors."""
     if _WHOLE in names:
         return [_WHOLE]
-    for count in sorted({found[2] for name in names if (found := _SHARD.fullmatch(name))}):
-        parts = [f"model-{number:05}-of-{count}.safetensors" for number in range(1, int(count) + 1)]
-        if all(part in names for part in parts):
-            return parts
+    there = frozenset(names)
+    for count in sorted({found[2] for name in there if (found := _SHARD.fullmatch(name))}):
+        parts = (f"model-{number:05}-of-{count}.safetensors" for number in range(1, int(count) + 1))
+        found_parts = list(takewhile(there.__contains__, parts))  # a name may claim any number of others
+        if found_parts and len(found_parts) == int(count):
+            return found_parts
     return []
 
 

@@ -51,9 +51,12 @@ class _Audio(BaseModel):
 
 
 class _NemoConfig(BaseModel):
-    """What is read of a NeMo model's configuration, as onnx-asr's repositories have it."""
+    """What onnx-asr reads of a NeMo model's configuration, unchecked: with another number it fails, or never ends."""
 
     model_type: Literal["nemo-conformer-tdt"]
+    features_size: int = Field(80, ge=1, le=512, strict=True)
+    subsampling_factor: int = Field(8, ge=1, le=64, strict=True)
+    max_tokens_per_step: int = Field(10, ge=1, le=100, strict=True)
 
 
 class _Language(BaseModel):
@@ -163,7 +166,11 @@ def _parakeet_languages(folder: Path) -> tuple[str, ...]:
     try:
         _NemoConfig.model_validate(read_config(folder / "config.json"))
     except ValidationError as error:
-        raise ModelBroken(f"{folder / 'config.json'}: of NeMo's models only nemo-conformer-tdt runs here") from error
+        fault = error.errors(include_url=False, include_input=False)[0]
+        why = f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}"
+        raise ModelBroken(
+            f"{folder / 'config.json'}: of NeMo's models only nemo-conformer-tdt runs here ({why})"
+        ) from error
     try:
         text = read_text(folder / VOCABULARY, _LONGEST_VOCABULARY)
     except (OSError, ValueError) as error:

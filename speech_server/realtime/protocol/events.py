@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from speech_server.realtime.protocol.config import Audio, Modality, Reasoning, StoredPrompt, Tool, ToolChoice
 from speech_server.realtime.protocol.dialect import ga_patch
 from speech_server.realtime.protocol.items import Item, ItemReference
+from speech_server.text.json_values import check
 
 # Python's reader of JSON holds everything else up while it works: a message of audio is one value, and read at once.
 MAX_APPEND_BYTES = 15 * 1024 * 1024  # OpenAI's limit for one append event
@@ -154,6 +155,10 @@ def parse_client_event(text: str | bytes) -> AnyClientEvent:
         ) from None
     if not isinstance(data, dict):
         raise ProtocolError("The message is not a JSON object", code="invalid_json")
+    try:
+        check(data)
+    except ValueError as error:
+        raise ProtocolError(f"The message cannot be used: {error}", code="invalid_json") from None
     event_id = data.get("event_id") if isinstance(data.get("event_id"), str) else None
     if not isinstance(data.get("type"), str):
         raise ProtocolError("Missing required field 'type'", code="missing_type", param="type", event_id=event_id)

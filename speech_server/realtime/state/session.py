@@ -105,7 +105,7 @@ class Session:
     def due(self) -> float | None:
         """When `tick` has something to do, on the session's clock."""
         vad = self.config.audio.input.vad
-        if vad is None or vad.idle_timeout_ms is None:
+        if self.config.type == "transcription" or vad is None or vad.idle_timeout_ms is None:
             return None
         busy = self._replies.active or self._listener.speaking or self.pending
         return None if busy else self._idle.due(vad.idle_timeout_ms)
@@ -264,11 +264,27 @@ class Session:
         if event.type == "transcription_session.update":
             patch = {key: patch[key] for key in ("audio", "include") if key in patch}
         try:
-            return self.config.updated(patch)
+            return self._allowed(self.config.updated(patch))
         except ValidationError as error:
             raise events.invalid(error, event.event_id, event.type) from None
         except InvalidRequest as error:  # a language nobody speaks
             raise ProtocolError(error.message, code=error.code or "invalid_value", param=error.param) from None
+
+    def _allowed(self, config: SessionConfig) -> SessionConfig:
+        """As OpenAI has it, whose clients hold keys that were made for one kind of session. Raises ProtocolError."""
+        if self.config.type == "transcription" and config.type != "transcription":
+            raise ProtocolError(
+                "A transcription session cannot become a conversation: open another session",
+                code="invalid_session_type",
+                param="session.type",
+            )
+        if self.config.model is not None and config.model != self.config.model:
+            raise ProtocolError(
+                f"The session's model is {self.config.model}, and stays it: open another session for another model",
+                code="cannot_update_model",
+                param="session.model",
+            )
+        return config
 
     def _update(self, event: events.SessionUpdate) -> None:
         self._beta = self._beta or event.type.startswith("transcription_session") or is_beta_session(event.session)

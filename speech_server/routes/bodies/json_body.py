@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -14,11 +13,10 @@ from starlette.exceptions import HTTPException
 
 from speech_server.errors import RequestTooLarge, SpeechError
 from speech_server.pools import Pool
+from speech_server.text.json_values import check
 
-MOST_LEVELS = 64
 MOST_VALUES = 200_000  # a value is a few bytes of a body, and a hundred in memory
 VALUE_MARKS = b",[{"  # there is one of them for each value; those inside texts count too
-INTEGERS = range(-(1 << 63), 1 << 64)
 BLOCK = 1 << 18
 SMALL = 64_000  # bytes; a change of threads takes longer than parsing them
 
@@ -61,26 +59,3 @@ def parse_json(body: bytes) -> Any:
     except ValueError as error:
         raise json.JSONDecodeError(str(error), "", 0) from None
     return value
-
-
-def check(value: Any) -> None:
-    """Raises ValueError for what those who handle the value later cannot: they go deep by recursion, and write JSON."""
-    level: list[Any] = [[value]]
-    for _ in range(MOST_LEVELS + 2):
-        level = [inner for outer in level for inner in inside(outer)]
-        if not level:
-            return
-    raise ValueError(f"nested more than {MOST_LEVELS} levels deep")
-
-
-def inside(value: list[Any] | dict[str, Any]) -> list[Any]:
-    """What has to be looked at again."""
-    found = []
-    for inner in value.values() if isinstance(value, dict) else value:
-        if isinstance(inner, list | dict):
-            found.append(inner)
-        elif isinstance(inner, float) and not math.isfinite(inner):
-            raise ValueError("a number is out of range")
-        elif isinstance(inner, int) and inner not in INTEGERS:
-            raise ValueError("an integer has more than 64 bits")
-    return found

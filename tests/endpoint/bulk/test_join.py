@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from dataclasses import replace
 
@@ -124,7 +125,16 @@ def test_silence_has_no_language():
         language_of('{"text": "x"}')
 
 
-@pytest.mark.parametrize("said", ["no json", "[]", "{}", '{"text": "x"}'])
+ENDLESS = formats.verbose([], task="transcribe", language="und", duration=1.0, words=False) | {"duration": math.inf}
+
+
+@pytest.mark.parametrize("said", ["no json", "[]", "{}", '{"text": "x"}', '{"a":' * 100_000, json.dumps(ENDLESS)])
 def test_what_is_no_answer_is_said(said: str):
+    """By a ValueError: all else would end the other recordings, too."""
     with pytest.raises(ValueError, match=r".+"):
         joined("text", [said])
+
+
+def test_a_language_is_not_looked_for_in_what_cannot_be_read():
+    with pytest.raises(ValueError, match=r".+"):
+        language_of('{"a":' * 100_000)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -134,6 +135,17 @@ def test_voices_of_two_encoders_are_not_compared():
 def test_a_server_that_tells_no_voices_is_told_so():
     with pytest.raises(Refused, match="older than this command"):
         named([{"segments": [], "words": None, "speakers": []}], ANYBODY)
+
+
+@pytest.mark.parametrize(
+    "odd", [{"seconds": 0}, {"seconds": -1}, {"embedding": [0.0] * 16}, {"embedding": [math.nan] * 16}], ids=str
+)
+def test_a_voice_of_which_nothing_was_heard_is_no_answer(odd: dict[str, Any]):
+    """It is like nobody's, and like everybody's: all who are compared with it would be mixed up."""
+    answer = body(person("A", BEN))
+    answer["speakers"][0] |= odd
+    with pytest.raises(ValueError, match="speaker A has no voice"):
+        named([body(person("A", ANNA)), answer], ANYBODY)
 
 
 def test_more_people_than_were_heard_is_a_bad_request():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -76,7 +77,12 @@ async def test_many_requests_at_once_get_their_own(encoder: WeSpeaker):
     assert encoder.batcher.lanes == 0
 
 
+def workers() -> set[threading.Thread]:
+    return {thread for thread in threading.enumerate() if thread.name.startswith("wespeaker")}
+
+
 def test_another_kind_of_network_is_a_broken_model(tmp_path: Path):
+    before = workers()
     with pytest.raises(ModelBroken, match=r"no voxceleb_resnet34_LM\.onnx"):
         wespeaker.load(tmp_path, EngineArgs())
     folder = wespeaker_folder(tmp_path)
@@ -84,3 +90,4 @@ def test_another_kind_of_network_is_a_broken_model(tmp_path: Path):
     model.write_bytes(model.read_bytes().replace(b"feats", b"input"))
     with pytest.raises(ModelBroken, match=r"makes \['embs'\] of \['input'\]"):
         wespeaker.load(folder, EngineArgs())
+    assert workers() == before, "threads that nobody will close"

@@ -211,6 +211,17 @@ def entry(shape: list[int], first: int = 0, last: int = 100, dtype: str = "F16")
     return {"dtype": dtype, "shape": shape, "data_offsets": [first, last]}
 
 
+def bias_of(*shape: int) -> Callable[[Path], None]:
+    """One tensor of another shape than all others suggest."""
+
+    def write(folder: Path) -> None:
+        file = folder / "model.safetensors"
+        tensors = {name: values.copy() for name, values in read_tensors([file]).items()}
+        write_safetensors(file, tensors | {"model.encoder.conv1.bias": np.zeros(shape, np.float16)})
+
+    return write
+
+
 @pytest.mark.parametrize(
     ("damage", "complaint"),
     [
@@ -222,7 +233,9 @@ def entry(shape: list[int], first: int = 0, last: int = 100, dtype: str = "F16")
         (header(**{"model.decoder.embed_tokens.weight": entry([10**6])}), "is not as long as its shape says"),
         (header(**{"model.decoder.embed_tokens.weight": entry([50], 0, 10**12)}), "is no complete Whisper checkpoint"),
         (header(x=entry([50], dtype="I64")), "is no safetensors file of floats"),
-        (header(**{"x" + ".x" * 5000: entry([50])}), "is no complete Whisper checkpoint"),
+        (header(**{"x" + ".x" * 5000: entry([50])}), "is no safetensors file of floats"),
+        (header(**{"x" + ".x" * 240: entry([50])}), "is no complete Whisper checkpoint"),
+        (bias_of(0, 64), "is no complete Whisper checkpoint"),
         (header(**{"x": entry([50]), "x.y": entry([50])}), "is no complete Whisper checkpoint"),
     ],
 )

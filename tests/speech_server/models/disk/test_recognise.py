@@ -140,6 +140,18 @@ SPEECHT5 = [
 ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    "odd", [{"max_tokens_per_step": 10**9}, {"max_tokens_per_step": "10"}, {"subsampling_factor": None},
+            {"features_size": "../x"}], ids=str,
+)  # fmt: skip
+def test_a_parakeet_whose_numbers_would_never_end_or_fail_is_no_model(tmp_path: Path, odd: dict[str, object]):
+    """The library takes them as they are: tokens are counted until the number is met."""
+    config = parakeet_folder(tmp_path) / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | odd))
+    with pytest.raises(ModelBroken, match=next(iter(odd))):
+        describe("someone/parakeet", tmp_path, ())
+
+
 def test_of_speecht5_one_precision_is_wanted_and_its_voices():
     assert engine_of(SPEECHT5) == "speecht5"
     assert sorted(wanted([*SPEECHT5, "voices/slt.bin", "pytorch_model.bin", "voices/readme.txt"])) == [

@@ -22,6 +22,7 @@ from speech_server.models.disk.cache import Cache
 from speech_server.models.library.catalog import Catalog
 from speech_server.models.library.store import Store
 from speech_server.settings import Settings
+from tests.speech_server.engines.speecht5.tiny import write_model
 from tests.speech_server.models.conftest import PIPER_CONFIG, install, kokoro_folder, piper_folder, whisper_folder
 
 ID = "someone/odd"
@@ -125,6 +126,15 @@ def test_odd_files_never_hide_the_other_models(cache: Cache, name: str):
         for family, make in MAKERS.items():
             replace(install(cache, f"{ID}-{family}{number}", make) / name, kind)
     assert "someone/whisper" in listed()
+
+
+@pytest.mark.parametrize("name", [b"\xff", b"a\nb", b"a" * 200])
+def test_a_voice_whose_file_has_an_odd_name_is_left_out(cache: Cache, name: bytes):
+    folder = install(cache, ID, write_model)
+    (folder / "voices" / os.fsdecode(name + b".bin")).write_bytes(bytes(2048))
+    assert ID in listed()
+    voices = TestClient(create_app(Settings(model_read_caches=[]))).get("/v1/audio/voices").json()["voices"]
+    assert [voice["id"] for voice in voices if voice["model_id"] == ID] == ["slt"]
 
 
 @pytest.mark.parametrize("place", ["refs/main", "refs", "snapshots", "blobs", ".", "snapshots/" + "1" * 40])

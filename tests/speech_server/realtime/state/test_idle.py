@@ -124,6 +124,13 @@ def test_an_answer_that_goes_on_while_somebody_speaks_triggers_nothing():
     assert TIMEOUT not in [event["type"] for event in stage.say(8000)]
 
 
+def test_who_only_wants_it_written_down_from_now_on_is_not_spoken_to(stage: Stage):
+    stage.turn("Hello.")
+    answer(stage)
+    stage.send("session.update", session={"type": "transcription"})
+    assert stage.wait(20_000) == []
+
+
 def test_a_session_that_answers_only_when_asked_is_told_and_asks_itself():
     stage = stage_with(create_response=False)
     stage.turn("Hello.")

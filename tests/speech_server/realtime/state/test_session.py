@@ -250,6 +250,7 @@ def test_only_audio_makes_a_large_event():
         ("[]", "invalid_json"),
         ("7", "invalid_json"),
         ("[" * 100_000, "invalid_json"),
+        ('{"type": "session.update", "session": {"tracing": %s}}' % ('{"a":' * 300 + "1" + "}" * 300), "invalid_json"),
         ("{}", "missing_type"),
         ('{"type": 7}', "missing_type"),
         ('{"type": "conversation.item.dance"}', "unknown_event"),

@@ -96,6 +96,28 @@ async def test_the_session_is_bound_to_its_settings_whatever_the_query_says(guar
     assert session["audio"]["input"]["turn_detection"] is None
 
 
+@pytest.mark.parametrize(
+    ("kind", "update", "param"),
+    [
+        ({"type": "transcription"}, {"type": "realtime", "model": "dear-llm"}, "session.type"),
+        ({"type": "realtime", "model": "some-llm"}, {"type": "realtime", "model": "dear-llm"}, "session.model"),
+        ({"type": "realtime", "model": "some-llm"}, {"model": None}, "session.model"),
+    ],
+    ids=str,
+)
+async def test_who_holds_it_cannot_make_another_kind_of_session_of_it(
+    guarded: str, kind: dict[str, Any], update: dict[str, Any], param: str
+):
+    protocols = ["realtime", f"openai-insecure-api-key.{made(guarded, session=kind)}"]
+    async with connect(f"ws{guarded.removeprefix('http')}/v1/realtime", subprotocols=protocols) as socket:  # type: ignore[arg-type]
+        begun = json.loads(await socket.recv())["session"]
+        await socket.send(json.dumps({"type": "session.update", "session": update}))
+        refusal = json.loads(await socket.recv())
+        assert (refusal["type"], refusal["error"]["param"]) == ("error", param)
+        await socket.send(json.dumps({"type": "session.update", "session": kind}))
+        assert json.loads(await socket.recv())["session"] == begun
+
+
 async def test_the_query_names_the_language_model_where_the_secret_does_not(guarded: str):
     assert (await opened(guarded, made(guarded), "?model=some-llm"))["model"] == "some-llm"
     assert (await opened(guarded, made(guarded, session=SESSION), "?model=another"))["model"] == "some-llm"
