@@ -9,16 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, get_args
 
-from pydantic import ValidationError
-
-from speech_server.errors import InvalidRequest
 from speech_server.realtime.protocol import events
 from speech_server.realtime.protocol.config import SessionConfig
-from speech_server.realtime.protocol.dialect import beta_event, ga_patch, is_beta_session
+from speech_server.realtime.protocol.dialect import beta_event, is_beta_session
 from speech_server.realtime.protocol.events import AnyClientEvent, ProtocolError
 from speech_server.realtime.protocol.items import Message, wire
 from speech_server.realtime.protocol.outputs import ListenFor, Outputs, Pronounce, Work, Written, new_id
-from speech_server.realtime.protocol.translation import check_settings, translation_event
+from speech_server.realtime.protocol.translation import translation_event
+from speech_server.realtime.protocol.updates import updated
 from speech_server.realtime.state.conversation import Conversation
 from speech_server.realtime.state.idle import Idle
 from speech_server.realtime.state.listening import Heard, Listener
@@ -252,39 +250,7 @@ class Session:
 
     def updated(self, event: events.SessionUpdate) -> SessionConfig:
         """What the session would become, for who must ask whether it can be. Raises ProtocolError."""
-        patch = ga_patch(event.session)
-        if self._translation is not None:
-            check_settings(patch, {"type": "translation", "model": self.config.translator})
-        elif patch.get("type") == "translation":
-            raise ProtocolError(
-                "Invalid session: translations have an address of their own: connect to /v1/realtime/translations",
-                code="invalid_value",
-                param="session.type",
-            )
-        if event.type == "transcription_session.update":
-            patch = {key: patch[key] for key in ("audio", "include") if key in patch}
-        try:
-            return self._allowed(self.config.updated(patch))
-        except ValidationError as error:
-            raise events.invalid(error, event.event_id, event.type) from None
-        except InvalidRequest as error:  # a language nobody speaks
-            raise ProtocolError(error.message, code=error.code or "invalid_value", param=error.param) from None
-
-    def _allowed(self, config: SessionConfig) -> SessionConfig:
-        """As OpenAI has it, whose clients hold keys that were made for one kind of session. Raises ProtocolError."""
-        if self.config.type == "transcription" and config.type != "transcription":
-            raise ProtocolError(
-                "A transcription session cannot become a conversation: open another session",
-                code="invalid_session_type",
-                param="session.type",
-            )
-        if self.config.model is not None and config.model != self.config.model:
-            raise ProtocolError(
-                f"The session's model is {self.config.model}, and stays it: open another session for another model",
-                code="cannot_update_model",
-                param="session.model",
-            )
-        return config
+        return updated(self.config, event)
 
     def _update(self, event: events.SessionUpdate) -> None:
         self._beta = self._beta or event.type.startswith("transcription_session") or is_beta_session(event.session)
