@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--temperature", type=float, help="of the decoding, 0 to 1")
     parser.add_argument(
         "--format",
-        choices=("text", "json", "verbose_json", "diarized_json", "srt", "vtt"),
+        choices=FORMATS,
         default="text",
         help="(text)",
     )

@@ -18,8 +18,8 @@ SECTION = 600.0  # seconds between two nominal cuts of a long recording
 REACH = 15.0  # seconds around a nominal place in which the cut is looked for
 MOST_SPEAKERS, MOST_KNOWN = 100, 20
 SHORTEST_REFERENCE, LONGEST_REFERENCE = 2.0, 10.0  # seconds of a known voice, OpenAI's
-_APART = 0.26  # GE2E's
 REFERENCE_SLACK = 0.5  # seconds it may be too short or too long: encoders pad
+_APART = 0.26  # GE2E's Likeness.apart
 
 
 @dataclass(frozen=True, slots=True)

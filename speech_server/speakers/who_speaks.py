@@ -14,6 +14,7 @@ from speech_server.decoding import decoding_pool, vetting
 from speech_server.domain import RATE, Samples
 from speech_server.engines.interfaces import Segmenter, VoiceDetector, VoiceEncoder
 from speech_server.models.catalog.info import SEGMENTATION
+from speech_server.models.optional import optional_engine
 from speech_server.speakers.naming import WhoSpoke
 from speech_server.speakers.voices import ExpectedSpeakers, Voices, voices_for
 
@@ -44,18 +45,8 @@ async def voice_engines(loader: Loader, encoder: str | None = None) -> AsyncIter
         yield VoiceEngines(
             await stack.enter_async_context(loading),
             await stack.enter_async_context(loader.detector()),
-            await stack.enter_async_context(_segmenter(loader)),
+            cast("Segmenter | None", await stack.enter_async_context(optional_engine(loader, SEGMENTER, SEGMENTATION))),
         )
-
-
-@asynccontextmanager
-async def _segmenter(loader: Loader) -> AsyncIterator[Segmenter | None]:
-    await loader.library.seek(SEGMENTER)
-    if loader.check(SEGMENTER).engine == "silero":
-        yield None
-        return
-    async with loader.use(SEGMENTER, SEGMENTATION) as engine:
-        yield cast(Segmenter, engine)
 
 
 async def who_speaks(

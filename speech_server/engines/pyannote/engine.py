@@ -7,19 +7,14 @@ Bredin 2023, https://arxiv.org/abs/2310.13025). https://huggingface.co/onnx-comm
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Hashable
-from contextlib import aclosing
 from pathlib import Path
 
 import numpy as np
 
 from speech_server.domain import RATE, Activity, Samples
-from speech_server.engines.cores import core_count
 from speech_server.engines.interfaces import EngineArgs
-from speech_server.engines.onnx import StoppableSession, has_cuda, open_session, require_names
-from speech_server.engines.queue.batching import Batcher
 from speech_server.engines.queue.fair_queue import Work
-from speech_server.engines.queue.in_order import in_order
-from speech_server.engines.queue.turnstile import CORES
+from speech_server.engines.queue.session import QueuedSession
 from speech_server.errors import ModelBroken
 
 FILE = "onnx/model.onnx"
@@ -32,38 +27,17 @@ _POWER_SET = np.array(
 _AT_ONCE = 4  # windows
 
 
-class PyannoteSegmenter:
-    """One session, called from as many threads as there are cores."""
-
+class PyannoteSegmenter(QueuedSession[Samples, Activity]):
     window = WINDOW
     step = STEP
     middle = FIELD // 2
 
     def __init__(self, model: Path, args: EngineArgs) -> None:
-        cuda = args.device != "cpu" and has_cuda()
-        self._session = StoppableSession(open_session(model, args.threads or 1, args.device))
-        require_names(self._session, model, "input_values", "logits")
-        self.memory_bytes = 10 * model.stat().st_size
-        self._workers = args.workers or (1 if cuda else core_count())
-        self.batcher: Batcher[Samples, Activity] = Batcher(
-            self._step,
-            name="pyannote",
-            workers=self._workers,
-            max_batch=_AT_ONCE,
-            max_cost=_AT_ONCE,
-            max_lanes=int(args.extra.get("max_requests", 128)),
-            turnstile=None if cuda else CORES,
-        )
+        names = ("input_values", "logits")
+        super().__init__(model, args, name="pyannote", max_batch=_AT_ONCE, max_cost=_AT_ONCE, names=names)
 
-    def close(self) -> None:
-        self.batcher.close()
-        del self._session
-
-    async def segment(self, windows: AsyncIterator[Samples]) -> AsyncGenerator[Activity, None]:
-        with self.batcher.lane() as lane:
-            async with aclosing(in_order(lane, _works(windows), 2 * self._workers)) as results:
-                async for activity in results:
-                    yield activity
+    def segment(self, windows: AsyncIterator[Samples]) -> AsyncGenerator[Activity, None]:
+        return self._results(_works(windows))
 
     def _step(self, batch: list[Work[Samples, Activity]]) -> None:
         together = np.stack([work.payload for work in batch])[:, None]

@@ -14,7 +14,7 @@ from typing import Annotated
 from pydantic import BaseModel, Field, ValidationError
 from pydantic_core import from_json
 
-from speech_server.errors import ModelBroken
+from speech_server.errors import ModelBroken, first_fault
 
 LONGEST = 500  # characters in one go; the model has 600 positions for text
 _LARGEST_FILE = 1 << 20  # bytes; the published one has 6 kB
@@ -80,8 +80,7 @@ def read_characters(file: Path) -> Characters:
     except OSError as error:
         raise ModelBroken(f"{file} cannot be read ({error.strerror})") from error
     except ValidationError as error:
-        fault = error.errors(include_url=False, include_input=False)[0]
-        raise ModelBroken(f"{file} cannot be: {'.'.join(map(str, fault['loc']))[:100]}: {fault['msg']}") from error
+        raise ModelBroken(f"{file} cannot be: {first_fault(error)}") from error
     except ValueError as error:
         raise ModelBroken(f"{file} cannot be read as JSON: {error}") from error
     if missing := {_WORD, _END} - numbers.keys():

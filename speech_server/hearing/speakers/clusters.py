@@ -40,9 +40,9 @@ class Groups:
         unit: Embeddings = self.sums / np.linalg.norm(self.sums, axis=1, keepdims=True)
         return unit
 
-    def together(self, labels: Labels) -> Groups:
-        """One group for each label, 0 and up."""
-        count = int(labels.max(initial=-1)) + 1
+    def together(self, labels: Labels, count: int | None = None) -> Groups:
+        """One group for each label, 0 and up; `count` of them, where the last may have nothing."""
+        count = int(labels.max(initial=-1)) + 1 if count is None else count
         sums, seconds = np.zeros((count, self.sums.shape[1]), np.float32), np.zeros(count, np.float32)
         np.add.at(sums, labels, self.sums)
         np.add.at(seconds, labels, self.seconds)

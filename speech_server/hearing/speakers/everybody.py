@@ -29,10 +29,7 @@ class Everybody:
     def __init__(self, met: Groups, found: Groups, labels: Labels) -> None:
         self.met: list[int] = labels[: len(met)].tolist()
         self.groups = joined(met, found).together(labels)
-        sums, seconds = np.zeros_like(self.groups.sums), np.zeros_like(self.groups.seconds)
-        np.add.at(sums, labels[len(met) :], found.sums)
-        np.add.at(seconds, labels[len(met) :], found.seconds)
-        self.heard = Groups(sums, seconds)  # of each in this recording alone
+        self.heard = found.together(labels[len(met) :], len(self.groups))  # of each in this recording alone
 
 
 def everybody(parts: Sequence[VoicePart], likeness: Likeness, count: Count, met: Groups | None = None) -> Everybody:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 
-from speech_server.errors import ModelBroken
+from speech_server.errors import ModelBroken, first_fault
 from speech_server.models.conversion.safetensors import read_tensors
 from speech_server.models.conversion.tokenizer import write_tokenizer
 from speech_server.models.conversion.weights import Precision, Variable, Weights, write_weights
@@ -140,9 +140,7 @@ def _parsed(kind: type[BaseModel], path: Path) -> Any:
     try:
         return kind.model_validate(read_config(path))
     except ValidationError as error:
-        fault = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(str(part)[:50] for part in fault["loc"])
-        raise ModelBroken(f"{path} cannot be a Whisper's: {place}: {fault['msg']}") from error
+        raise ModelBroken(f"{path} cannot be a Whisper's: {first_fault(error)}") from error
 
 
 def _as_attributes(node: Any) -> Any:

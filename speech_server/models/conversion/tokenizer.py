@@ -9,7 +9,7 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
-from speech_server.errors import ModelBroken
+from speech_server.errors import ModelBroken, first_fault
 from speech_server.models.disk.checkpoints import MERGES, TOKENIZER, VOCABULARY
 
 _LONGEST = 16 << 20  # bytes; large-v3's tokenizer.json has 4 MB, with spaces
@@ -96,6 +96,4 @@ def _parsed(kind: TypeAdapter[_Read], text: str, path: Path) -> _Read:
     try:
         return kind.validate_json(text)
     except ValidationError as error:
-        fault = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(str(part)[:50] for part in fault["loc"])
-        raise ModelBroken(f"{path} is no tokenizer's: {place}: {fault['msg']}") from error
+        raise ModelBroken(f"{path} is no tokenizer's: {first_fault(error)}") from error

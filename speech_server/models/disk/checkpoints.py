@@ -18,6 +18,7 @@ _WHOLE = "model.safetensors"
 _SHARD = re.compile(r"model-(\d{5})-of-(\d{5})\.safetensors")
 _OPTIONAL = ("generation_config.json", "preprocessor_config.json")
 SOURCE = "converted_from.txt"  # beside a model that was made of a folder: of which, and how its files were
+RUNNABLE = "a CTranslate2 Whisper, a Whisper checkpoint, a Parakeet, Kokoro, Piper or SpeechT5 in ONNX is needed"
 NEEDED = "config.json, model.safetensors or all its parts, and tokenizer.json or vocab.json with merges.txt"
 
 

@@ -17,7 +17,7 @@ from speech_server.engines.parakeet.files import FLOAT, FLOAT_WEIGHTS, INT8, VOC
 from speech_server.engines.parakeet.vocabulary import languages_of, parse_vocabulary
 from speech_server.engines.speecht5 import files as speecht5
 from speech_server.engines.speecht5.voices import FOLDER, voices_of
-from speech_server.errors import ModelBroken
+from speech_server.errors import ModelBroken, first_fault
 from speech_server.models.catalog.info import EngineName, ModelInfo, owner, spoken
 from speech_server.models.disk.reading import ONNX, files_of, member_names, read_config, read_text
 
@@ -166,10 +166,8 @@ def _parakeet_languages(folder: Path) -> tuple[str, ...]:
     try:
         _NemoConfig.model_validate(read_config(folder / "config.json"))
     except ValidationError as error:
-        fault = error.errors(include_url=False, include_input=False)[0]
-        why = f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}"
         raise ModelBroken(
-            f"{folder / 'config.json'}: of NeMo's models only nemo-conformer-tdt runs here ({why})"
+            f"{folder / 'config.json'}: of NeMo's models only nemo-conformer-tdt runs here ({first_fault(error)})"
         ) from error
     try:
         text = read_text(folder / VOCABULARY, _LONGEST_VOCABULARY)
@@ -204,7 +202,5 @@ def _piper_config(folder: Path, names: Collection[str]) -> _PiperConfig | None:
         try:
             return _PiperConfig.model_validate(content)
         except ValidationError as error:
-            fault = error.errors(include_url=False, include_input=False)[0]
-            place = ".".join(str(part)[:100] for part in fault["loc"])
-            raise ModelBroken(f"{folder / name} cannot be: {place}: {fault['msg']}") from error
+            raise ModelBroken(f"{folder / name} cannot be: {first_fault(error)}") from error
     return None

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from speech_server.errors import ModelNotFound
 from speech_server.models.disk.cache import Cache, Progress
-from speech_server.models.disk.checkpoints import SOURCE, is_checkpoint, state_of, weight_files
+from speech_server.models.disk.checkpoints import RUNNABLE, SOURCE, is_checkpoint, state_of, weight_files
 from speech_server.models.disk.recognise import engine_of, files_in, wanted
 from speech_server.models.sources.checkpoint import install_checkpoint
 
@@ -48,10 +48,7 @@ class Folder:
 
     def _convert(self, model_id: str, names: Collection[str], cache: Cache, progress: Progress) -> None:
         if not is_checkpoint(self._folder):
-            raise ModelNotFound(
-                f"{self._folder} holds no complete model: a CTranslate2 Whisper, a Whisper checkpoint, a Kokoro or a "
-                "Piper folder is needed"
-            )
+            raise ModelNotFound(f"{self._folder} holds no complete model: {RUNNABLE}")
         cache.require_space(model_id, sum((self._folder / name).stat().st_size for name in weight_files(names)))
         with cache.incoming(model_id) as scratch:
             texts = {**self._files, SOURCE: state_of(self._folder)}

@@ -20,7 +20,7 @@ from speech_server.engines.speecht5.files import TOKENIZER
 from speech_server.engines.speecht5.voices import ARCTIC, ARCTIC_DATASET, FOLDER, voice_files
 from speech_server.errors import ModelGated, ModelNotFound, SourceUnavailable
 from speech_server.models.disk.cache import Cache, Progress, storage_errors
-from speech_server.models.disk.checkpoints import checkpoint_files, is_checkpoint, require_whisper
+from speech_server.models.disk.checkpoints import RUNNABLE, checkpoint_files, is_checkpoint, require_whisper
 from speech_server.models.disk.recognise import offered, wanted
 from speech_server.models.sources.checkpoint import install_checkpoint, space_for
 from speech_server.models.sources.watch import watched
@@ -173,7 +173,7 @@ def require_checkpoint(repository: str, names: Collection[str]) -> list[str]:
     """The files to take. Raises ModelNotFound."""
     if files := checkpoint_files(names):
         return files
-    why = "a CTranslate2 Whisper, a Whisper checkpoint, a Parakeet, Kokoro, Piper or SpeechT5 in ONNX is needed"
+    why = RUNNABLE
     if any(name.startswith("pytorch_model") for name in names):
         why = "its weights are pickled, which is code to run, and only safetensors are read: have it saved as those"
     raise ModelNotFound(f"'{repository}' holds no model this server can run: {why}", param="model")

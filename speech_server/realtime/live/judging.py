@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, cast
 from speech_server.domain import Samples
 from speech_server.engines.interfaces import TurnModel
 from speech_server.models.catalog.info import TURNS
+from speech_server.models.optional import optional_engine
 
 if TYPE_CHECKING:
     from speech_server.models.loader import Loader
@@ -17,8 +18,5 @@ _LIKELY = 0.5
 
 async def has_finished(samples: Samples, loader: Loader) -> bool | None:
     """None where no turn model is installed. Raises SpeechError."""
-    await loader.library.seek(TURN_MODEL)
-    if loader.check(TURN_MODEL).engine == "silero":
-        return None
-    async with loader.use(TURN_MODEL, TURNS) as engine:
-        return await cast(TurnModel, engine).finished(samples) >= _LIKELY
+    async with optional_engine(loader, TURN_MODEL, TURNS) as engine:
+        return await cast(TurnModel, engine).finished(samples) >= _LIKELY if engine else None

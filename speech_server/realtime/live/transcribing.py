@@ -93,8 +93,7 @@ async def _transcribe_turn(
 ) -> Written:
     if work.final and work.settings.names_speakers:
         return await _transcribe_blocks([work.samples], None, engine, options, work, loader)
-    segments, language = await _transcribe_piece(work.samples, engine, options)
-    return _written(segments, len(work.samples) / RATE, language)
+    return await _transcribe_piece(work.samples, engine, options)
 
 
 async def translate(work: Translate, loader: Loader) -> Written:
@@ -116,8 +115,7 @@ async def translate(work: Translate, loader: Loader) -> Written:
 
 async def _hear(samples: Samples, model: str, options: TranscribeOptions, loader: Loader) -> Written:
     async with transcriber(loader, model, options) as engine:
-        segments, language = await _transcribe_piece(samples, engine, options)
-    return _written(segments, len(samples) / RATE, language)
+        return await _transcribe_piece(samples, engine, options)
 
 
 def _in_english(options: TranscribeOptions) -> TranscribeOptions:
@@ -179,9 +177,7 @@ def _careful(options: TranscribeOptions, *, final: bool) -> TranscribeOptions:
     return bounded(options if final else replace(options, beam_size=1, temperatures=(0.0,)))
 
 
-async def _transcribe_piece(
-    samples: Samples, transcriber: Transcriber, options: TranscribeOptions
-) -> tuple[list[Segment], str | None]:
+async def _transcribe_piece(samples: Samples, transcriber: Transcriber, options: TranscribeOptions) -> Written:
     """Of one piece, at most 30 s: straight to the engine. The language is None where nothing was heard."""
 
     async def one() -> AsyncIterator[SpeechChunk]:
@@ -192,7 +188,7 @@ async def _transcribe_piece(
     async for transcript in transcriber.transcribe(one(), options):
         segments += transcript.segments
         language = transcript.language
-    return segments, language if segments else None
+    return _written(segments, len(samples) / RATE, language if segments else None)
 
 
 def _decoded(work: TranscribeUpload, max_seconds: float) -> Iterator[Samples]:

@@ -83,7 +83,7 @@ async def expected_speakers(fields: SpeakerFields, encoder: VoiceEncoder, detect
                 io.BytesIO(await from_base64(text, where)),
                 encoder,
                 detector,
-                max_seconds=LONGEST_REFERENCE + REFERENCE_SLACK,
+                max_seconds=_LONGEST,
             )
         except RequestTooLarge:
             raise InvalidRequest(f"{where}: longer than {LONGEST_REFERENCE:g} s: send 2 to 10 s", param=where) from None
