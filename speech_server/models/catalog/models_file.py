@@ -2,7 +2,8 @@
 
 - name: support-calls
   url: s3://bucket/whisper-finetuned     # or hf://owner/name, file:///models/whisper
-  task: automatic-speech-recognition     # the default; or text-to-speech
+  task: automatic-speech-recognition     # the default; or text-to-speech, speaker-embedding, speaker-segmentation,
+                                         # turn-detection
   args: {compute_type: int8, beam_size: 2, device: cpu, threads: 1, workers: 2}
   env: {AWS_ENDPOINT_URL: "http://minio:9000", AWS_ACCESS_KEY_ID: "...", AWS_SECRET_ACCESS_KEY: "..."}
   files: {preprocessor_config.json: '{"feature_size": 80}'}   # put beside the weights
@@ -15,7 +16,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
@@ -26,12 +27,22 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, 
 from speech_server.errors import ConfigurationInvalid
 from speech_server.models.catalog.arguments import configured_args
 from speech_server.models.catalog.ids import is_model_id
-from speech_server.models.catalog.info import EngineName, ModelInfo
+from speech_server.models.catalog.info import SEGMENTATION, STT, TTS, TURNS, VOICES, EngineName, ModelInfo, Task
 from speech_server.settings import Settings
 
 # Only what reaching the weights needs: a model's variables must not change the server around it.
 _ENV = re.compile(r"AWS_[A-Z0-9_]+|HF_TOKEN|HF_ENDPOINT")
 _URL = re.compile(r"hf://[\w.-]+/[\w.-]+|s3://[\w.-]+(/.*)?|file:///.+")
+# Voice activity is the one task without a model of one's own.
+_NamedTask = Literal[
+    "automatic-speech-recognition", "text-to-speech", "speaker-embedding", "speaker-segmentation", "turn-detection"
+]
+_ENGINES: Mapping[Task, EngineName] = {
+    STT: "whisper",
+    VOICES: "wespeaker",
+    SEGMENTATION: "pyannote",
+    TURNS: "smart_turn",
+}
 
 
 def _model_id(value: str) -> str:
@@ -66,7 +77,7 @@ class Args(_Strict):
 class NamedModel(_Strict):
     name: _Name
     url: str
-    task: Literal["automatic-speech-recognition", "text-to-speech"] = "automatic-speech-recognition"
+    task: _NamedTask = "automatic-speech-recognition"
     args: Args = Args()
     env: dict[str, str] = {}
     files: dict[_FileName, str] = {}
@@ -85,7 +96,7 @@ class NamedModel(_Strict):
     @field_validator("task", mode="before")
     @classmethod
     def kubeai_task(cls, value: object) -> object:
-        names = {"SpeechToText": "automatic-speech-recognition", "TextToSpeech": "text-to-speech"}
+        names = {"SpeechToText": STT, "TextToSpeech": TTS}
         return names.get(value, value) if isinstance(value, str) else value
 
     @field_validator("env")
@@ -98,8 +109,8 @@ class NamedModel(_Strict):
     @property
     def engine(self) -> EngineName:
         """A guess until the files are here; they tell."""
-        if self.task == "automatic-speech-recognition":
-            return "whisper"
+        if self.task in _ENGINES:
+            return _ENGINES[self.task]
         kind = next((kind for kind in ("kokoro", "speecht5") if kind in self.url.lower()), "piper")
         return cast("EngineName", kind)
 

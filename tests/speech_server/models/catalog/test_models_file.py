@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from speech_server.models.library.store import Store
 from speech_server.settings import Settings
 from tests.speech_server.engines.speecht5.tiny import write_model, write_vector
 from tests.speech_server.models.conftest import install, kokoro_folder, piper_folder, whisper_folder
+from tests.speech_server.networks import pyannote_folder, smart_turn_folder, wespeaker_folder
 
 EVERYTHING = """
 - name: support-calls
@@ -52,6 +54,25 @@ def test_everything_a_model_can_be_told(cache: Cache):
     assert "minio" not in repr(calls)
     assert (voice.task, voice.engine, voice.ttl, voice.preload) == ("text-to-speech", "piper", None, False)
     assert kokoro.engine == "kokoro"
+
+
+@pytest.mark.parametrize(
+    ("task", "make", "engine"),
+    [
+        ("speaker-embedding", wespeaker_folder, "wespeaker"),
+        ("speaker-segmentation", pyannote_folder, "pyannote"),
+        ("turn-detection", smart_turn_folder, "smart_turn"),
+    ],
+)
+def test_models_that_tell_people_and_turns_apart_lie_anywhere(
+    cache: Cache, tmp_path: Path, task: str, make: Callable[[Path], Path], engine: str
+):
+    entry = {"name": "mine", "url": f"file://{make(tmp_path / 'weights')}", "task": task}
+    (named,) = read_named_models(Settings(models=json.dumps([entry])))
+    assert (named.engine, named.task) == (engine, task)
+    _, store = open_store(models=json.dumps([entry]))
+    assert store.folder("mine") == tmp_path / "weights"
+    assert store.pull("mine").engine == engine
 
 
 def test_the_environment_takes_the_same_inline_as_yaml_or_json(cache: Cache):
