@@ -146,14 +146,17 @@ def middleware(settings: Settings, counters: metrics.Metrics, secrets: ClientSec
 async def lifespan(app: FastAPI, stop: Callable[[], None] | None) -> AsyncIterator[None]:
     """Requests are answered while models are preloaded; /ping says when all are there."""
     loader: Loader = app.state.speech.loader
-    tasks = [asyncio.create_task(preload(app, stop)), asyncio.create_task(watch(loader.overdue, stop))]
+    tasks = [asyncio.create_task(preload(app, stop)), asyncio.create_task(watch(loader.trouble, stop))]
     try:
         yield
     finally:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        trouble = loader.trouble()
         await loader.close()
+        if trouble:  # once more: whoever asks why it ended sees the last lines
+            log.critical("ended because of this: %s", trouble)
 
 
 async def preload(app: FastAPI, stop: Callable[[], None] | None) -> None:

@@ -208,6 +208,13 @@ class ModelTooLarge(SpeechError):
     code = "model_too_large"
 
 
+class OutOfMemory(SpeechError):
+    """A piece of work that finds no memory even when it is done alone, or a model that finds none to be loaded."""
+
+    status = 507
+    code = "out_of_memory"
+
+
 class Busy(SpeechError):
     """A bounded queue is full; `retry_after` seconds is a guess at when it will not be."""
 
@@ -240,6 +247,18 @@ class ShuttingDown(SpeechError):
     status = 503
     type = "service_unavailable_error"
     code = "shutting_down"
+
+
+class DeviceFailed(SpeechError):
+    """The GPU is lost to this process, which ends; `reason` is for its log."""
+
+    status = 503
+    type = "service_unavailable_error"
+    code = "device_failed"
+
+    def __init__(self, said: str) -> None:
+        self.reason = f"the GPU failed ({said})"
+        super().__init__(f"{self.reason}, and a new server takes this one's place: send the request again")
 
 
 class LanguageModelUnset(SpeechError):

@@ -47,7 +47,11 @@ class Whisper(BaseModel):
     )
     cpu_threads: int = Field(0, ge=0, description="Threads per worker; 0 means 1 on CPU.")
     num_workers: int = Field(0, ge=0, description="Parallel workers; 0 means one per core on CPU, 2 on a GPU.")
-    max_batch: int = Field(0, ge=0, description="Most clips decoded together; 0: 8 on CPU, 32 on a GPU (Parakeet 16).")
+    max_batch: int = Field(
+        0,
+        ge=0,
+        description="Most clips decoded together; 0: 8 on CPU, 32 on a GPU (Parakeet 16), fewer where memory is short.",
+    )
     max_requests: int = Field(128, gt=0, description="Requests one model takes at a time; more is 429.")
     short_windows: bool = Field(
         True,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from speech_server.engines.whisper.memory import Dimensions, keys_and_values, need
+
 FRAMES = 50  # positions of the encoder in a second
 TOKENS = 90  # of text in a 30 s window: English, read aloud
 POSITIONS = 448  # of the decoder
@@ -47,8 +49,11 @@ class Shape:
 
     def cached(self, beam: int, tokens: int = TOKENS + PROMPT) -> int:
         """Bytes a 30 s window takes in a batch: keys and values of the sound, once, and of the text, for each beam."""
-        keys_and_values = 2 * self.decoder * self.width * HALF
-        return keys_and_values * (30 * FRAMES + beam * tokens)
+        return keys_and_values(self.decoder, self.width, 30 * FRAMES + beam * tokens, HALF)
+
+    def planned(self, beam: int, tokens: int = TOKENS + PROMPT) -> int:
+        """Bytes that the server plans with for the same window."""
+        return need(Dimensions(self.width, self.decoder, self.words), beam, "float16", tokens).work
 
     def step(self, batch: int, beam: int) -> int:
         """Bytes that one decoding step reads, at the middle of the text: it is bound by memory."""

@@ -21,6 +21,18 @@ def model_budget(megabytes: int, cgroup: Path = _CGROUP) -> int:
     return max(total * 4 // 5 - _RESERVE, total // 2)
 
 
+def free_memory(cgroup: Path = _CGROUP) -> int:
+    """Bytes this process may still take: what it has, and the reserve, are taken off the container's memory."""
+    return max(container_memory(cgroup) - _RESERVE - _resident(), 0)
+
+
+def _resident() -> int:
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:  # not Linux
+        return 0
+
+
 def container_memory(cgroup: Path = _CGROUP) -> int:
     """Bytes: the smaller of the machine's memory and the container's limit, cgroup v2's or v1's."""
     physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from speech_server.domain import Activity, ChunkTranscript, Embeddings, Likeness, Samples, SpeechChunk, Voice
+from speech_server.errors import DeviceFailed
 from speech_server.hearing.spans import VoiceStream
 
 
@@ -40,6 +41,8 @@ class Queue(Protocol):
     def busy_seconds(self) -> float: ...
     @property
     def step_seconds(self) -> float: ...  # how long the oldest batch under way has taken, 0 when there is none
+    @property
+    def fault(self) -> DeviceFailed | None: ...  # why it can do nothing any more
 
 
 # --- speech to text ---

@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from typing import cast
 
 from outgoing import tracing
@@ -21,6 +22,7 @@ from speech_server.engines.interfaces import (
     VoiceEncoder,
 )  # fmt: skip
 from speech_server.errors import (
+    DeviceFailed,
     LoadTimeout,
     ModelInUse,
     ModelNotFound,
@@ -29,12 +31,13 @@ from speech_server.errors import (
     SourceUnavailable,
     WrongTask,
 )  # fmt: skip
-from speech_server.models.catalog.info import SEGMENTATION, STT, TTS, TURNS, VAD, VOICES, EngineName, Task
+from speech_server.models.catalog.info import STT, TTS, VAD, VOICES, EngineName, Task
 from speech_server.models.library.catalog import Catalog, ModelInfo
 from speech_server.models.library.library import Library
 from speech_server.models.library.store import Store
-from speech_server.models.memory import LoadedModel, Memory, Resident, limited
-from speech_server.models.watchdog import find_overdue
+from speech_server.models.memory import LoadedModel, Memory, Resident, idle_seconds, limited
+from speech_server.models.opening import Opener, Weight
+from speech_server.models.watchdog import find_fault, find_overdue
 from speech_server.pools import Pool
 from speech_server.settings import Settings
 
@@ -62,19 +65,12 @@ class Loader:
         self.catalog = catalog
         self._store = store
         self.library = Library(settings, catalog, store)
-        self._factories = factories
+        self._opener = Opener(store, factories)
         # One pool: its threads start with the first load, and are there when a model has to be closed.
         self._pool = Pool("load", _THREADS, _WAITING)
         self._memory = Memory(model_budget(settings.model_memory_mb), self._pool)
-        self._sizes: dict[str, int] = {}  # what models took when they were last loaded
-        self._ttls: Mapping[Task, float] = {
-            STT: settings.stt_model_ttl,
-            TTS: settings.tts_model_ttl,
-            VAD: settings.vad_model_ttl,
-            VOICES: settings.speaker_model_ttl,
-            SEGMENTATION: settings.speaker_model_ttl,
-            TURNS: settings.vad_model_ttl,
-        }
+        self._sizes: dict[str, tuple[int, int]] = {}  # what models took when they were last loaded
+        self._fault: DeviceFailed | None = None
         self._closed = False
         self._quiet: asyncio.TimerHandle | None = None
 
@@ -121,12 +117,15 @@ class Loader:
     async def use(self, name: str, task: Task | None = None) -> AsyncIterator[Engine]:
         """The model's engine, loaded (and downloaded) first when need be; it stays until the block is left.
 
-        Raises what `check` raises; Busy and ModelTooLarge (memory budget), LoadTimeout, ModelBroken, StorageFull.
+        Raises what `check` raises; Busy, ModelTooLarge, OutOfMemory, LoadTimeout, ModelBroken, StorageFull,
+        DeviceFailed.
         """
         await self.library.seek(name)
         info = self.check(name, task)
         if self._closed:
             raise ShuttingDown("The server is shutting down")
+        if fault := self.fault():
+            raise fault
         resident = self._memory.get(info.id) or self._start(info)
         resident.references += 1
         if resident.expiry:
@@ -171,6 +170,7 @@ class Loader:
             LoadedModel(
                 resident.info,
                 resident.memory_bytes,
+                resident.gpu_bytes,
                 resident.references,
                 resident.loaded_at,
                 getattr(resident.engine, "batcher", None),
@@ -179,30 +179,42 @@ class Loader:
             if resident.engine is not None
         ]
 
-    def overdue(self) -> str | None:
-        """Which load, batch or closing has not returned in its time, if any."""
-        return find_overdue(self._memory, self._settings)
+    def fault(self) -> DeviceFailed | None:
+        """Why no engine can use the GPU any more, if so: the server refuses what comes, until it has ended."""
+        self._fault = self._fault or find_fault(self._memory)
+        return self._fault
+
+    def trouble(self) -> str | None:
+        """Why the server has to end: a load, batch or closing that has not returned in its time, or a lost GPU."""
+        fault = self.fault()
+        return fault.reason if fault else find_overdue(self._memory, self._settings)
 
     async def close(self) -> None:
         """Free every engine, used or not, for as long as requests get; what goes on then ends with the process."""
         self._closed = True
         if self._quiet:
             self._quiet.cancel()
-        limit = 0.0 if self.overdue() else self._settings.shutdown_timeout
+        limit = 0.0 if self.trouble() else self._settings.shutdown_timeout
         for resident in self._memory:
             if resident.engine:
-                self._memory.evict(resident)
+                if not self._fault:  # CTranslate2 would abort the process: what frees memory of a lost GPU throws
+                    self._memory.evict(resident)
             elif resident.loading:
                 resident.loading.cancel()
         self.library.close()
         await self._memory.settle(limit)
 
     def _start(self, info: ModelInfo) -> Resident:
-        resident = Resident(info, self._sizes.get(info.id, info.size_bytes), last_used=time.monotonic())
+        resident = Resident(info, *self._estimate(info), last_used=time.monotonic())
         self._memory.admit(resident)
         resident.loading = asyncio.create_task(self._bring_in(resident), name=f"load {info.id}")
         resident.loading.add_done_callback(_report_failure)
         return resident
+
+    def _estimate(self, info: ModelInfo) -> tuple[int, int]:
+        """Bytes of memory and of a GPU's."""
+        perhaps = info.size_bytes if self._memory.gpu_budget and info.args.device != "cpu" else 0
+        return self._sizes.get(info.id, (info.size_bytes, perhaps))
 
     async def _bring_in(self, resident: Resident) -> None:
         try:
@@ -222,33 +234,31 @@ class Loader:
                 resident.info = await self.library.pull(model_id)
         except SourceUnavailable as error:
             raise ModelNotInstalled(model_id, error.message) from error
-        resident.memory_bytes = self._sizes.get(model_id, resident.info.size_bytes)
+        resident.memory_bytes, resident.gpu_bytes = self._estimate(resident.info)
         self._memory.make_room(resident)
 
     async def _load(self, resident: Resident) -> None:
-        info = resident.info
-        started = time.monotonic()
+        info, started = resident.info, time.monotonic()
         with limited(resident, self._settings.model_load_timeout):
             await self._memory.settle()
-            resident.engine = await self._pool.run(self._open, resident)
-        resident.memory_bytes = self._sizes[info.id] = resident.engine.memory_bytes
+            try:
+                engine, weight = await self._pool.run(self._open, resident)
+            except DeviceFailed as error:
+                self._fault = error
+                raise
+        resident.engine = engine
+        self._memory.gpu_budget = weight.budget or self._memory.gpu_budget
+        resident.memory_bytes, resident.gpu_bytes = self._sizes[info.id] = engine.memory_bytes, weight.taken
         resident.loaded_at = time.time()
-        log.info("model %s loaded in %.2f s, %.0f MB", info.id, time.monotonic() - started, resident.memory_bytes / 1e6)
+        megabytes = [round(size / 1e6) for size in resident.sizes]
+        log.info("model %s loaded in %.2f s, %d MB, and %d of a GPU", info.id, time.monotonic() - started, *megabytes)
 
-    def _open(self, resident: Resident) -> Engine:
-        info = resident.info
-        resident.opening = time.monotonic()
-        try:
-            folder = self._store.loadable_folder(info)
-            if folder is None:
-                raise ModelNotInstalled(info.id, "removed while it was loading")
-            engine = self._factories[info.engine](folder, info.args)
-        finally:
-            resident.opening = None
+    def _open(self, resident: Resident) -> tuple[Engine, Weight]:
+        engine, weight = self._opener.open(resident, partial(self._memory.is_quiet, resident))
         if self._closed:  # nobody waits for it any more
             engine.close()
             raise ShuttingDown("The server is shutting down")
-        return engine
+        return engine, weight
 
     async def _loaded(self, resident: Resident) -> Engine:
         """Wait for the one load of a model; being cancelled here does not cancel it."""
@@ -272,8 +282,7 @@ class Loader:
         if self._quiet:
             self._quiet.cancel()
         self._quiet = asyncio.get_running_loop().call_later(_QUIET, self._give_back)
-        ttl = resident.info.ttl if resident.info.ttl is not None else self._ttls[resident.info.task]
-        if ttl >= 0:
+        if (ttl := idle_seconds(resident.info, self._settings)) >= 0:
             resident.expiry = asyncio.get_running_loop().call_later(ttl, self._expire, resident)
 
     def _give_back(self) -> None:

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 
 from speech_server.engines.interfaces import Engine, Queue
 from speech_server.errors import Busy, ModelTooLarge
-from speech_server.models.catalog.info import ModelInfo
+from speech_server.models.catalog.info import SEGMENTATION, STT, TTS, TURNS, VAD, VOICES, ModelInfo
 from speech_server.pools import Pool
+from speech_server.settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -21,6 +22,7 @@ log = logging.getLogger(__name__)
 class LoadedModel:
     info: ModelInfo
     memory_bytes: int
+    gpu_bytes: int
     references: int
     loaded_at: float  # seconds since 1970
     queue: Queue | None = None
@@ -32,6 +34,7 @@ class Resident:
 
     info: ModelInfo
     memory_bytes: int  # an estimate until it is loaded
+    gpu_bytes: int = 0  # of a GPU's memory, the same
     loading: asyncio.Task[None] | None = None
     overdue: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
     engine: Engine | None = None
@@ -45,15 +48,20 @@ class Resident:
     def is_idle(self) -> bool:
         return self.engine is not None and self.references == 0
 
+    @property
+    def sizes(self) -> tuple[int, int]:
+        return self.memory_bytes, self.gpu_bytes
+
 
 class Memory:
-    """Residents by model id, within a budget in bytes (0: none). Belongs to one event loop.
+    """Residents by model id, within a budget in bytes (0: none), and one of a GPU's memory. Belongs to one event loop.
 
     Engines are closed on `pool`. `leaving` holds what is being closed, and since when (monotonic).
     """
 
     def __init__(self, budget: int, pool: Pool) -> None:
         self._budget = budget
+        self.gpu_budget = 0
         self._pool = pool
         self._residents: dict[str, Resident] = {}
         self.leaving: dict[asyncio.Task[None], float] = {}
@@ -73,34 +81,42 @@ class Memory:
         self._residents[resident.info.id] = resident
 
     def make_room(self, resident: Resident) -> None:
-        if not self._budget:
-            return
-        name, needed = resident.info.id, resident.memory_bytes
-        if needed > self._budget:
-            raise ModelTooLarge(
-                f"Model '{name}' needs about {needed / 1e6:.0f} MB of memory, MODEL_MEMORY_MB allows "
-                f"{self._budget / 1e6:.0f}: raise it, or use a smaller model"
-            )
-        victims, excess = self._victims(resident)
-        if excess > 0:
+        name = resident.info.id
+        for needed, allowed, whose, advice in (
+            (resident.memory_bytes, self._budget, "memory, MODEL_MEMORY_MB allows", "raise it, or use"),
+            (resident.gpu_bytes, self.gpu_budget, "a GPU's memory, which has room for", "use a larger one, or"),
+        ):
+            if needed > allowed > 0:
+                message = f"Model '{name}' needs about {needed / 1e6:.0f} MB of {whose} {allowed / 1e6:.0f}"
+                raise ModelTooLarge(f"{message}: {advice} a smaller model")
+        victims, fits = self._victims(resident)
+        if not fits:
             raise Busy(f"No memory for model '{name}' while other models are in use: try again later", retry_after=5)
         self._evict_all(victims, name)
 
     def trim(self, resident: Resident) -> None:
         """Like make_room for a model that turned out larger than its estimate: what can go goes."""
-        if self._budget:
-            self._evict_all(self._victims(resident)[0], resident.info.id)
+        self._evict_all(self._victims(resident)[0], resident.info.id)
 
-    def _victims(self, resident: Resident) -> tuple[list[Resident], int]:
-        """Idle models that have to go for `resident`, and by how many bytes that is not enough."""
+    def is_quiet(self, resident: Resident) -> bool:
+        """Whether nobody uses another model that is on a GPU. Asked from any thread."""
+        return not any(other.references for other in self if other is not resident and other.gpu_bytes)
+
+    def _victims(self, resident: Resident) -> tuple[list[Resident], bool]:
+        """Idle models that have to go for `resident`, and whether that is enough."""
         others = [other for other in self if other is not resident]
-        excess = sum(other.memory_bytes for other in others) + resident.memory_bytes - self._budget
+        excess = [
+            sum(sizes) - budget if budget else 0
+            for *sizes, budget in zip(
+                *(one.sizes for one in (*others, resident)), (self._budget, self.gpu_budget), strict=True
+            )
+        ]
         victims = []
         for other in sorted(others, key=lambda other: other.last_used):
-            if excess > 0 and other.is_idle:
+            if other.is_idle and any(over > 0 < size for over, size in zip(excess, other.sizes, strict=True)):
                 victims.append(other)
-                excess -= other.memory_bytes
-        return victims, excess
+                excess = [over - size for over, size in zip(excess, other.sizes, strict=True)]
+        return victims, max(excess) <= 0
 
     def _evict_all(self, victims: list[Resident], name: str) -> None:
         for victim in victims:
@@ -137,6 +153,19 @@ class Memory:
         """Wait until the memory of every model that has left is free, or for so many seconds."""
         if self.leaving:
             await asyncio.wait(list(self.leaving), timeout=limit)
+
+
+def idle_seconds(info: ModelInfo, settings: Settings) -> float:
+    """How long a model that nobody uses stays; negative: for ever."""
+    ttls = {
+        STT: settings.stt_model_ttl,
+        TTS: settings.tts_model_ttl,
+        VAD: settings.vad_model_ttl,
+        VOICES: settings.speaker_model_ttl,
+        SEGMENTATION: settings.speaker_model_ttl,
+        TURNS: settings.vad_model_ttl,
+    }
+    return ttls[info.task] if info.ttl is None else info.ttl
 
 
 @contextmanager

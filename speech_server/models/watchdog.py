@@ -1,4 +1,4 @@
-"""Ends the server when a library does not return: a native call cannot be interrupted, only its process can."""
+"""Ends the server when a library does not return, or has lost its GPU: only a new process can use them again."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from speech_server.errors import DeviceFailed
     from speech_server.models.memory import Memory
     from speech_server.settings import Settings
 
@@ -17,11 +18,11 @@ log = logging.getLogger(__name__)
 _EVERY = 1.0  # seconds
 
 
-async def watch(overdue: Callable[[], str | None], stop: Callable[[], None] | None) -> None:
-    """Ask until something is overdue; then say so and call `stop`."""
-    while (fault := overdue()) is None:  # noqa: ASYNC110 - a clock, not an event
+async def watch(trouble: Callable[[], str | None], stop: Callable[[], None] | None) -> None:
+    """Ask until there is trouble; then say so and call `stop`."""
+    while (fault := trouble()) is None:  # noqa: ASYNC110 - a clock, not an event
         await asyncio.sleep(_EVERY)
-    log.critical("%s; it cannot be interrupted: the server ends, for another to take its place", fault)
+    log.critical("%s: the server ends, for another to take its place", fault)
     if stop:
         stop()
 
@@ -32,8 +33,15 @@ def find_overdue(memory: Memory, settings: Settings) -> str | None:
     limits = {"MODEL_LOAD_TIMEOUT": settings.model_load_timeout, "ENGINE_STEP_TIMEOUT": settings.engine_step_timeout}
     for what, seconds, limit in _under_way(memory):
         if seconds > limits[limit]:
-            return f"{what} has not returned in {seconds:.0f} s, {limit} allows {limits[limit]:g}"
+            late = f"{what} has not returned in {seconds:.0f} s, {limit} allows {limits[limit]:g}"
+            return f"{late}; it cannot be interrupted"
     return None
+
+
+def find_fault(memory: Memory) -> DeviceFailed | None:
+    """What an engine's library said when it lost its GPU."""
+    queues = (getattr(resident.engine, "batcher", None) for resident in memory)
+    return next((queue.fault for queue in queues if queue is not None and queue.fault), None)
 
 
 def _under_way(memory: Memory) -> Iterator[tuple[str, float, str]]:

@@ -22,6 +22,7 @@ async def list_loaded(speech: SpeechDep) -> dict[str, Any]:
             "id": model.info.id,
             "task": model.info.task,
             "memory_bytes": model.memory_bytes,
+            "gpu_memory_bytes": model.gpu_bytes,
             "references": model.references,
             "loaded_at": model.loaded_at,
         }

@@ -67,6 +67,7 @@ class Residents(Collector):
         queues = [(model, model.queue) for model in models if model.queue]
         yield GaugeMetricFamily("speech_models_loaded", "Models in memory.", value=len(models))
         yield gauge("model_memory_bytes", "Memory a model takes.", ((m, m.memory_bytes) for m in models))
+        yield gauge("model_gpu_memory_bytes", "GPU memory a model takes, working.", ((m, m.gpu_bytes) for m in models))
         yield gauge("model_references", "Requests that use a model.", ((m, m.references) for m in models))
         yield gauge("queue_works", "Pieces of work that wait.", ((m, q.waiting) for m, q in queues))
         yield gauge("queue_requests", "Requests with work in the queue.", ((m, q.lanes) for m, q in queues))

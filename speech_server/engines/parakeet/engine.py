@@ -24,12 +24,14 @@ from speech_server.engines.queue.batching import Batcher
 from speech_server.engines.queue.fair_queue import Work
 from speech_server.engines.queue.in_order import in_order
 from speech_server.engines.queue.turnstile import CORES
+from speech_server.engines.workspace import Need, Workspace
 from speech_server.errors import InvalidRequest, ModelBroken
 
 _SHORTEST = RATE // 4  # samples; of less there are too few frames to compare with each other
 # Bytes of activations that a worker's 30 s take in int8, seen with layers of the real shapes (float32: half of it): the
 # first convolution alone makes 256 maps of 1500 x 64 numbers.
 _WORKSPACE = 400 * 1024 * 1024
+_ON_GPU = Need(worker=0, work=_WORKSPACE // 2)  # where it is float32
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +52,12 @@ class ParakeetTranscriber:
     def __init__(self, library: Asr, tokens: Sequence[str], *, cuda: bool, weights: int, args: EngineArgs) -> None:
         self.languages = frozenset(languages_of(tokens))
         workers = args.workers or (2 if cuda else core_count())
-        batch = int(args.extra.get("max_batch", 0)) or (16 if cuda else 8)
-        self.memory_bytes = weights + workers * _WORKSPACE
+        given = int(args.extra.get("max_batch", 0))
+        # On a CPU a batch is 30 s of sound, however many works: its memory is known.
+        self._workspace = Workspace(_ON_GPU, [0], workers, most=16, given=given) if cuda else None
+        batch = self._workspace.batch if self._workspace else given or 8
+        self.gpu_workspace = self._workspace.bytes if self._workspace else 0
+        self.memory_bytes = weights + (0 if cuda else workers * _WORKSPACE)
         self._library = library
         self._ids = {token: number for number, token in enumerate(tokens)}
         self._ahead = workers * batch if cuda else 3 * workers
@@ -62,7 +68,7 @@ class ParakeetTranscriber:
             max_batch=batch,
             # Seconds of audio. On a CPU a full chunk keeps a core busy by itself; short ones share the way of the
             # weights through its cache.
-            max_cost=480.0 if cuda else 30.0,
+            max_cost=30.0 * batch if cuda else 30.0,
             max_lanes=int(args.extra.get("max_requests", 128)),
             turnstile=None if cuda else CORES,
         )
@@ -70,6 +76,8 @@ class ParakeetTranscriber:
     def close(self) -> None:
         self.batcher.close()
         del self._library
+        if self._workspace:
+            self._workspace.close()
 
     async def transcribe(
         self, chunks: AsyncIterator[SpeechChunk], options: TranscribeOptions

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -9,26 +10,20 @@ from contextlib import AbstractContextManager, nullcontext
 from math import ceil, inf
 from typing import Generic, TypeVar
 
-from speech_server.engines.queue.fair_queue import MUCH, FairQueue, Lane, Work
-from speech_server.engines.queue.outcomes import Outcome, fail, told
+from speech_server.engines.faults import explain
+from speech_server.engines.queue.fair_queue import MUCH, Batch, FairQueue, Lane, Work
+from speech_server.engines.queue.limit import BatchLimit
+from speech_server.engines.queue.outcomes import Outcome, end_spans, fail, told
 from speech_server.engines.queue.standing import STANDING
 from speech_server.engines.queue.threads import start_threads
 from speech_server.engines.queue.turnstile import Turnstile
-from speech_server.errors import Busy, ShuttingDown, ThreadsExhausted
+from speech_server.errors import Busy, DeviceFailed, OutOfMemory, ShuttingDown, SpeechError, ThreadsExhausted
 
 T = TypeVar("T")
 R = TypeVar("R")
 
+log = logging.getLogger(__name__)
 _STAND_ASIDE = 1.0  # seconds at most
-
-
-class _Batch(list[Work[T, R]]):
-    """Works that share a turn. `least`: what any of their lanes has received, this batch included."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.least = inf
-        self.since = time.monotonic()
 
 
 class Batcher(Generic[T, R]):
@@ -37,8 +32,11 @@ class Batcher(Generic[T, R]):
 
     A batch is a worker's fair share of what waits, at most `max_batch` works and about `max_cost`; an idle worker
     starts at once with what is there. While all workers are busy with requests that have received much more, a
-    newcomer runs beside them on one more thread. Where a step raises, what it left undone is done again, each work
-    in a batch of its own: it fails only by its own fault. A `turnstile` is shared with other engines on the same cores.
+    newcomer runs beside them on one more thread. A `turnstile` is shared with other engines on the same cores.
+
+    Where a step raises, what it left undone is done again, each work in a batch of its own: it fails only by its own
+    fault. Where it finds no memory, batches are half as large from then on, down to one; what finds none alone, when
+    those beside it are done, fails with OutOfMemory. Where the device is lost all fails, and `fault` says why.
 
     The threads start here (ThreadsExhausted when they cannot) and take their batches themselves: there is no step
     between a work's place in the queue and its turn that could fail and lose it.
@@ -58,22 +56,22 @@ class Batcher(Generic[T, R]):
         self._step = step
         self._name = name
         self._workers = workers
-        self._max_batch = max_batch
+        self._limit = BatchLimit(max_batch)
         self._max_cost = max_cost
         self._max_lanes = max_lanes
         self._turnstile = turnstile
         self._lock = threading.Lock()
         self._idle = threading.Condition(self._lock)
-        self._newcomer_done = threading.Condition(self._lock)
+        self._batch_done = threading.Condition(self._lock)
         self._queue: FairQueue[T, R] = FairQueue()
-        self._running: dict[int, _Batch[T, R]] = {}  # by thread
-        self._newcomer: _Batch[T, R] | None = None  # the batch beside the workers'
+        self._running: dict[int, Batch[T, R]] = {}  # by thread
+        self._newcomer: Batch[T, R] | None = None  # the batch beside the workers'
         self._closed = False
+        self.fault: DeviceFailed | None = None
         self._lane_seconds = 1.0
         # Gauges.
         self.busy_seconds = 0.0
-        self.batches = 0
-        self.works_done = 0
+        self.batches = self.works_done = 0
         # Daemons: an engine that nobody closed does not keep the process.
         self._threads = [
             threading.Thread(target=self._work, args=(number,), name=f"{name}_{number}", daemon=True)
@@ -102,8 +100,8 @@ class Batcher(Generic[T, R]):
     def lane(self) -> Lane[T, R]:
         """A place for one request. Raises Busy when too many requests are here already."""
         with self._lock:
-            if self._closed:
-                raise _unloaded()
+            if self._closed or self.fault:
+                raise self._gone()
             if len(self._queue.lanes) >= self._max_lanes:
                 wait = max(1.0, self._lane_seconds)
                 raise Busy(f"{len(self._queue.lanes)} requests are already waiting: try again later", retry_after=wait)
@@ -117,7 +115,7 @@ class Batcher(Generic[T, R]):
                 work.lane.waiting.append(work)
                 self._wake()
                 return
-        fail(work, _unloaded())
+        fail(work, self._gone())
 
     # --- for steps ---
 
@@ -125,8 +123,7 @@ class Batcher(Generic[T, R]):
         """This work needs another turn, before what its request sent later."""
         with self._lock:
             if not work.lane.closed:  # else it is told when its turn ends
-                work.rest()
-                work.turn = None
+                work.put_down()
                 work.lane.waiting.appendleft(work)
                 self._wake()
 
@@ -134,8 +131,7 @@ class Batcher(Generic[T, R]):
         """This work cannot go on before `call_back` is called for its lane."""
         with self._lock:
             if not work.lane.closed:
-                work.rest()
-                work.turn = None
+                work.put_down()
                 work.lane.aside.append(work)
 
     def call_back(self, lane: Lane[T, R]) -> None:
@@ -162,7 +158,7 @@ class Batcher(Generic[T, R]):
     def stand_aside(self, batch: list[Work[T, R]]) -> None:
         """Between a step's parts: leave the machine to a newcomer that runs beside it."""
         with self._lock:
-            self._newcomer_done.wait_for(lambda: not self._has_newcomer(batch), _STAND_ASIDE)
+            self._batch_done.wait_for(lambda: not self._has_newcomer(batch), _STAND_ASIDE)
 
     def _has_newcomer(self, batch: list[Work[T, R]]) -> bool:
         """Whether one runs beside `batch`, or is about to."""
@@ -174,21 +170,28 @@ class Batcher(Generic[T, R]):
     def leave(self, lane: Lane[T, R]) -> None:
         for work in self._shut(lane):
             if not work.future.cancel():  # it has had a turn
-                fail(work, _unloaded())
+                fail(work, self._gone())
 
     def close(self) -> None:
         """Wait for the steps under way; what waits fails with ShuttingDown."""
         with self._lock:
             self._closed = True
-            lanes = list(self._queue.lanes)
-        for lane in lanes:
-            for work in self._shut(lane):
-                fail(work, _unloaded())
-        with self._lock:
             self._idle.notify_all()
+        self._dismiss()
         for thread in self._threads:
             if thread.ident is not None:
                 thread.join()
+
+    def _dismiss(self) -> None:
+        """What waits fails."""
+        with self._lock:
+            lanes = list(self._queue.lanes)
+        for lane in lanes:
+            for work in self._shut(lane):
+                fail(work, self._gone())
+
+    def _gone(self) -> SpeechError:
+        return self.fault or ShuttingDown("the model is being unloaded: send the request again")
 
     def _shut(self, lane: Lane[T, R]) -> list[Work[T, R]]:
         """Take a lane out; returns what waited in it."""
@@ -214,14 +217,13 @@ class Batcher(Generic[T, R]):
         if free:
             return free > 0 and any(lane.waiting for lane in self._queue.lanes)
         lane = self._queue.first()
-        if lane is None:
-            return False
-        return min(batch.least for batch in self._running.values()) > lane.served + lane.waiting[0].cost + MUCH
+        least = min(batch.least for batch in self._running.values())
+        return lane is not None and least > lane.served + lane.waiting[0].cost + MUCH
 
     def _work(self, number: int) -> None:
         """What each thread does until the queue is closed."""
         while True:
-            batch: _Batch[T, R] = _Batch()
+            batch: Batch[T, R] = Batch()
             with Outcome() as outcome:
                 if not self._begin(number, batch):
                     return
@@ -231,15 +233,14 @@ class Batcher(Generic[T, R]):
                         self._step(batch)
             self._end(number, batch, outcome.error)
 
-    def _place(self, batch: _Batch[T, R]) -> AbstractContextManager[None]:
+    def _place(self, batch: Batch[T, R]) -> AbstractContextManager[None]:
         """The right to a core, where there are no more of them than steps. A newcomer does not wait for it."""
-        if self._turnstile is None:
-            return nullcontext()
-        if batch is self._newcomer:
+        if batch is self._newcomer and self._turnstile:
             return self._turnstile.extra_place()
-        return self._turnstile.place(min(work.lane.served - work.cost for work in batch))
+        served = min(work.lane.served - work.cost for work in batch)
+        return self._turnstile.place(served) if self._turnstile else nullcontext()
 
-    def _begin(self, number: int, batch: _Batch[T, R]) -> bool:
+    def _begin(self, number: int, batch: Batch[T, R]) -> bool:
         """Wait for works and take them. False: closed."""
         with self._lock:
             while not self._is_due():
@@ -261,38 +262,38 @@ class Batcher(Generic[T, R]):
 
     def _take(self, batch: list[Work[T, R]], exclude: Lane[T, R] | None) -> list[Work[T, R]]:
         share = ceil(len(self._queue) / self._workers)  # the others, busy or not, will be back for theirs
-        return self._queue.take(batch, share=share, max_batch=self._max_batch, max_cost=self._max_cost, exclude=exclude)
+        return self._queue.take(batch, share=share, max_batch=self._limit.now, max_cost=self._max_cost, exclude=exclude)
 
-    def _end(self, number: int, batch: _Batch[T, R], error: BaseException | None) -> None:
-        for work in batch:
-            if work.turn is batch:
-                work.span.note({"speech.batch.size": len(batch)})
-                if error is not None:
-                    work.span.fail(type(error).__name__)
-                work.rest()
+    def _end(self, number: int, batch: Batch[T, R], error: BaseException | None) -> None:
+        error = explain(error) or error
+        end_spans(batch, error)
         with self._lock:
             self._running.pop(number, None)
             if batch is self._newcomer:
                 self._newcomer = None
-                self._newcomer_done.notify_all()
+            self._batch_done.notify_all()
             self.busy_seconds += time.monotonic() - batch.since
             self.works_done += len(batch)
             undone = [work for work in batch if work.turn is batch and not work.future.done()]
-            if error is not None and len(batch) > 1:
-                self._part(undone)
+            if isinstance(error, DeviceFailed):
+                self.fault = error
+            elif isinstance(error, OutOfMemory):
+                self._make_smaller(batch, undone, error)
+            elif error and len(batch) > 1:
+                self._queue.put_again(undone, alone=True)
+        if self.fault:
+            self._dismiss()
         for work in undone:
             if work.turn is batch:
-                fail(work, _unloaded() if work.lane.closed else told(error))
+                fail(work, self._gone() if work.lane.closed else told(error))
 
-    def _part(self, works: list[Work[T, R]]) -> None:
-        """Works whose batch failed get one more turn, each alone: it may have been another's fault."""
-        for work in reversed(works):
-            if not work.lane.closed:
-                work.kind = object()  # no other is of this kind
-                work.turn = None
-                work.lane.served -= work.cost
-                work.lane.waiting.appendleft(work)
-
-
-def _unloaded() -> ShuttingDown:
-    return ShuttingDown("the model is being unloaded: send the request again")
+    def _make_smaller(self, batch: Batch[T, R], undone: list[Work[T, R]], error: OutOfMemory) -> None:
+        beside = dict(self._running)
+        largest = len(batch) if len(batch) > 1 else max(map(len, beside.values()), default=1)
+        if largest > 1:
+            log.warning("%s: %d at once, now %d: %s", self._name, largest, self._limit.too_many(largest), error.message)
+        if len(batch) > 1:
+            self._queue.put_again(undone)
+        elif undone and not undone[0].alone:
+            self._batch_done.wait_for(lambda: not any(self._running.get(one) is beside[one] for one in beside))
+            self._queue.put_again(undone, alone=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future
 from math import inf
 from typing import Generic, TypeVar
@@ -26,7 +26,7 @@ class Work(Generic[T, R]):
     Only works of one `kind` share a batch.
     """
 
-    __slots__ = ("cost", "future", "kind", "lane", "payload", "place", "ready", "since", "span", "turn")
+    __slots__ = ("alone", "cost", "future", "kind", "lane", "payload", "place", "ready", "since", "span", "turn")
 
     def __init__(self, lane: Lane[T, R], payload: T, cost: float, kind: Hashable) -> None:
         self.lane = lane
@@ -35,6 +35,7 @@ class Work(Generic[T, R]):
         self.kind = kind
         self.since = time.monotonic()
         self.future: Future[R] = Future()
+        self.alone = False  # it failed in a turn, and its next is the last
         self.turn: list[Work[T, R]] | None = None  # the batch it is in: whoever runs that answers for its future
         self.place = tracing.here()  # of its request, in that one's trace
         self.span = tracing.SILENT  # its turn
@@ -58,6 +59,21 @@ class Work(Generic[T, R]):
         self.span.end()
         self.span = tracing.SILENT
         self.ready = time.monotonic()
+
+    def put_down(self) -> None:
+        """Its turn went well, and it needs another: nobody answers for its future until then."""
+        self.rest()
+        self.turn = None
+        self.alone = False
+
+
+class Batch(list[Work[T, R]]):
+    """Works that share a turn. `least`: what any of their lanes has received, this batch included."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.least = inf
+        self.since = time.monotonic()
 
 
 class Lane(Generic[T, R]):
@@ -116,6 +132,17 @@ class FairQueue(Generic[T, R]):
         work.turn = batch
         batch.append(work)
         return work
+
+    def put_again(self, works: Sequence[Work[T, R]], *, alone: bool = False) -> None:
+        """Works whose turn failed get another, before what their requests sent later; `alone`, one more and the last:
+        it may have been another's fault."""
+        for work in reversed(works):
+            if not work.lane.closed:
+                if alone:
+                    work.alone, work.kind = True, object()  # no other is of this kind
+                work.turn = None
+                work.lane.served -= work.cost
+                work.lane.waiting.appendleft(work)
 
     def take(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import InvalidStateError
 from contextlib import suppress
 from types import TracebackType
@@ -29,6 +30,16 @@ class Outcome:
 def fail(work: Work[T, R], error: Exception) -> None:
     with suppress(InvalidStateError):  # it was cancelled meanwhile
         work.future.set_exception(error)
+
+
+def end_spans(batch: Sequence[Work[T, R]], error: BaseException | None) -> None:
+    """The traces of those whose turn ends with `batch`; what was put back or set aside has ended its own."""
+    for work in batch:
+        if work.turn is batch:
+            work.span.note({"speech.batch.size": len(batch)})
+            if error is not None:
+                work.span.fail(type(error).__name__)
+            work.rest()
 
 
 def told(error: BaseException | None) -> Exception:

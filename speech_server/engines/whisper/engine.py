@@ -22,10 +22,13 @@ from speech_server.engines.queue.in_order import in_order
 from speech_server.engines.queue.turnstile import CORES
 from speech_server.engines.whisper.decode import Decoder
 from speech_server.engines.whisper.job import FULL_WINDOW, Job, Request, choose_attempt, is_worth_another
+from speech_server.engines.whisper.memory import need, read_dimensions
 from speech_server.engines.whisper.segments import add_segments
+from speech_server.engines.workspace import Workspace
 from speech_server.errors import InvalidRequest, ModelBroken
 
-_WORKSPACE = 100 * 1024 * 1024  # bytes a worker's activations take, seen with base
+_WORKSPACE = 100 * 1024 * 1024  # bytes a CPU worker's activations take, seen with base
+_BEAMS = 5
 
 
 Turn = Work[Job, ChunkTranscript]
@@ -34,22 +37,25 @@ Turn = Work[Job, ChunkTranscript]
 class WhisperTranscriber:
     """One model in memory, called from as many threads as it has workers."""
 
-    def __init__(self, library: WhisperModel, *, workers: int, weights: int, args: EngineArgs) -> None:
+    def __init__(
+        self, library: WhisperModel, *, workers: int, weights: int, workspace: Workspace, args: EngineArgs
+    ) -> None:
         self.languages = _languages(library)
-        self.memory_bytes = weights + workers * _WORKSPACE
         self._library = library
         self._decoder = Decoder(library)
         cuda = library.model.device == "cuda"
+        self.memory_bytes = weights + (0 if cuda else workers * _WORKSPACE)
+        self.gpu_workspace = workspace.bytes if cuda else 0
+        self._workspace = workspace
         self._short_windows = bool(args.extra.get("short_windows", True))
         self._beam_size = int(args.extra.get("beam_size", 0))  # a models file's, in place of the default
-        batch = int(args.extra.get("max_batch", 0)) or (32 if cuda else 8)
         # Chunks of one request in the queue: bounds memory, keeps all workers busy.
-        self._ahead = workers * batch if cuda else 3 * workers
+        self._ahead = workers * workspace.batch if cuda else 3 * workers
         self.batcher: Batcher[Job, ChunkTranscript] = Batcher(
             self._step,
             name="whisper",
             workers=workers,
-            max_batch=batch,
+            max_batch=workspace.batch,
             # Seconds of audio: on a CPU a longer batch would keep others waiting for seconds.
             max_cost=960.0 if cuda else 90.0,
             max_lanes=int(args.extra.get("max_requests", 128)),
@@ -59,6 +65,7 @@ class WhisperTranscriber:
     def close(self) -> None:
         self.batcher.close()
         self._library.model.unload_model()
+        self._workspace.close()
 
     async def transcribe(
         self, chunks: AsyncIterator[SpeechChunk], options: TranscribeOptions
@@ -125,7 +132,7 @@ class WhisperTranscriber:
             attempts = self._decoder.decode([work.payload for work in ready])
         for work, attempt in zip(ready, attempts, strict=True):
             job = work.payload
-            job.attempts.append(attempt)
+            job.add(attempt)
             if is_worth_another(job.attempts) and self._try_again(job):
                 self._put_back(work)
                 continue
@@ -221,4 +228,17 @@ def load(folder: Path, args: EngineArgs) -> WhisperTranscriber:
         library.feature_extractor = FeatureExtractor(feature_size=library.model.n_mels)
     size = (folder / "model.bin").stat().st_size
     weights = size * 6 // 10 if compute_type.startswith("int8") else size
-    return WhisperTranscriber(library, workers=workers * len(gpus), weights=weights * len(gpus), args=args)
+    with ExitStack() as undo:
+        workspace = _plan(library, folder / "model.bin", args, gpus if device == "cuda" else [], workers)
+        undo.callback(workspace.close)
+        loaded = WhisperTranscriber(
+            library, workers=workers * len(gpus), weights=weights * len(gpus), workspace=workspace, args=args
+        )
+        undo.pop_all()
+    return loaded
+
+
+def _plan(library: WhisperModel, weights: Path, args: EngineArgs, gpus: list[int], workers: int) -> Workspace:
+    beams = max(_BEAMS, int(args.extra.get("beam_size", 0)))
+    takes = need(read_dimensions(weights), beams, library.model.compute_type)
+    return Workspace(takes, gpus, workers, most=32 if gpus else 8, given=int(args.extra.get("max_batch", 0)))

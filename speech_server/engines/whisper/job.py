@@ -84,6 +84,10 @@ class Job:
         temperature = options.temperatures[self.temperature]
         return self.window, temperature, options.beam_size, self.request.prompt_length, options.without_timestamps
 
+    def add(self, attempt: Attempt) -> None:
+        """In place of the last at this temperature, where what came after it failed and is done again."""
+        self.attempts = [other for other in self.attempts if other.temperature != attempt.temperature] + [attempt]
+
     def widen(self) -> None:
         """Decode the same part again in a full window, as the model was trained."""
         self.window = FULL_WINDOW

@@ -5,9 +5,10 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from speech_server.engines.whisper.weights import read_weights
 from speech_server.errors import ModelNotFound
 from speech_server.models.conversion.checkpoint import convert_checkpoint
-from speech_server.models.conversion.weights import Precision, read_weights, write_weights
+from speech_server.models.conversion.weights import Precision, write_weights
 from speech_server.models.disk.cache import Progress
 from speech_server.models.disk.checkpoints import NEEDED, is_checkpoint
 from speech_server.models.disk.recognise import files_in, recognise, wanted

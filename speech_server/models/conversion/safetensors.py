@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, Field, StringConstraints, TypeAdapter
 
+from speech_server.engines.whisper.weights import Variable
 from speech_server.errors import ModelBroken
-from speech_server.models.conversion.weights import Variable, numbers
+from speech_server.models.conversion.weights import numbers
 
 if TYPE_CHECKING:
     import numpy as np

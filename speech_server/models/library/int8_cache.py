@@ -58,7 +58,8 @@ class Int8Cache:
 def _copy_quantised(original: Path, copy: Path) -> None:
     import filelock
 
-    from speech_server.models.conversion.weights import read_weights, write_weights
+    from speech_server.engines.whisper.weights import read_weights
+    from speech_server.models.conversion.weights import write_weights
 
     copy.parent.mkdir(parents=True, exist_ok=True)
     with filelock.FileLock(copy.parent / "lock", timeout=_PATIENCE):
@@ -86,7 +87,7 @@ def _key(weights: Path) -> str:
 
 
 def _is_float(weights: Path) -> bool:
-    from speech_server.models.conversion.weights import read_weights
+    from speech_server.engines.whisper.weights import read_weights
 
     return "float" in read_weights(weights).precision
 

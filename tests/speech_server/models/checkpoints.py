@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from speech_server.models.conversion.weights import read_weights
+from speech_server.engines.whisper.weights import read_weights
 
 Tensors = dict[str, np.ndarray]
 Get = Callable[[str], np.ndarray]

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from speech_server.engines.interfaces import EngineArgs
+from speech_server.engines.queue.batching import Batcher
 from speech_server.models.loader import Loader
 
 WHISPER = "a/whisper"
@@ -23,6 +24,8 @@ class Engine:
         self.folder = folder
         self._factory = factory
         self.memory_bytes = factory.memory_bytes
+        self.gpu_workspace = factory.gpu_workspace
+        self.batcher: Batcher[str, str] | None = None
         self.closed = False
 
     def close(self) -> None:
@@ -38,6 +41,8 @@ class Factory:
 
     def __init__(self, memory_bytes: int = MB) -> None:
         self.memory_bytes = memory_bytes
+        self.gpu_workspace = 0
+        self.takes: Callable[[], object] = lambda: None  # what else a load does
         self.made: list[Engine] = []
         self.calls = 0
         self.gate = threading.Event()
@@ -52,6 +57,7 @@ class Factory:
         assert self.gate.wait(LIMIT)
         if self.error:
             raise self.error
+        self.takes()
         engine = Engine(folder, self)
         self.made.append(engine)
         return engine

@@ -21,6 +21,7 @@ from speech_server.errors import (
     ModelNotFound,
     ModelNotInstalled,
     ModelTooLarge,
+    OutOfMemory,
     ShuttingDown,
     WrongTask,
 )
@@ -136,9 +137,21 @@ async def test_a_load_that_takes_too_long_fails_those_who_wait_but_is_not_starte
 async def test_an_unexpected_error_of_a_library_reaches_the_request(
     make_loader: Callable[..., Loader], factory: Factory
 ):
-    factory.error = MemoryError("no")
-    with pytest.raises(MemoryError):
+    factory.error = LookupError("no")
+    with pytest.raises(LookupError):
         await make_loader().load(WHISPER)
+
+
+@pytest.mark.parametrize("error", [MemoryError("no"), RuntimeError("CUDA failed with error out of memory")])
+async def test_a_model_that_finds_no_memory_says_what_to_do_and_may_be_tried_again(
+    make_loader: Callable[..., Loader], factory: Factory, error: Exception
+):
+    loader = make_loader()
+    factory.error = error
+    with pytest.raises(OutOfMemory, match="use a smaller model"):
+        await loader.load(WHISPER)
+    factory.error = None
+    await loader.load(WHISPER)
 
 
 # --- refusing ---

@@ -37,7 +37,7 @@ async def ends_with(loader: Loader, caplog: pytest.LogCaptureFixture) -> str:
     """What the server says when it ends itself."""
     ended = asyncio.Event()
     async with asyncio.timeout(LIMIT):
-        await watch(loader.overdue, ended.set)
+        await watch(loader.trouble, ended.set)
     assert ended.is_set()
     (said,) = [record.getMessage() for record in caplog.records if record.levelno == logging.CRITICAL]
     return said
@@ -62,7 +62,7 @@ async def test_a_load_in_its_time_is_not_overdue(make_loader: Callable[..., Load
     factory.gate.clear()
     loading = asyncio.create_task(loader.load(WHISPER))
     await until(lambda: factory.calls == 1)
-    assert loader.overdue() is None
+    assert loader.trouble() is None
     factory.gate.set()
     await loading
 
@@ -93,7 +93,7 @@ async def test_a_download_past_its_limit_ends_no_server(cache: Cache, factory: F
     loader = Loader(settings, catalog, Store(settings, catalog, {"hub": shelf}), {"whisper": factory})
     with pytest.raises(LoadTimeout):
         await loader.load("openai/whisper-small")
-    assert loader.overdue() is None
+    assert loader.trouble() is None
     shelf.gate.set()
     await until(lambda: loader.is_loaded("openai/whisper-small"))
     await loader.close()
@@ -109,7 +109,7 @@ async def test_a_batch_past_its_limit_ends_the_server(
 
     async with loader.use(WHISPER) as engine:
         engine.batcher = Batcher(hang, name="hanging")
-        assert loader.overdue() is None
+        assert loader.trouble() is None
         with engine.batcher.lane() as lane:
             lane.submit("a")
             assert f"a batch of {WHISPER} has not returned" in await ends_with(loader, caplog)

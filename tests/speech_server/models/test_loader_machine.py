@@ -12,7 +12,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 
-from speech_server.errors import Busy, ModelBroken, ModelInUse, ModelNotFound, ShuttingDown
+from speech_server.errors import Busy, ModelBroken, ModelInUse, ModelNotFound, OutOfMemory, ShuttingDown
 from speech_server.models.disk.cache import Cache
 from speech_server.models.library.catalog import Catalog
 from speech_server.models.library.store import Store
@@ -130,7 +130,7 @@ class Loading(RuleBasedStateMachine):
         self.run(self.empty())
         for request in self.requests:
             if not request.task.cancelled() and (error := request.task.exception()) is not None:
-                assert isinstance(error, (*ENDS, MemoryError)), error
+                assert isinstance(error, (*ENDS, OutOfMemory)), error
         for task in self.unloads:
             if not task.cancelled() and (error := task.exception()) is not None:
                 assert isinstance(error, ModelInUse | ModelNotFound | RuntimeError), error
@@ -167,7 +167,7 @@ class Loading(RuleBasedStateMachine):
     def what_is_loaded_is_what_is_counted(self) -> None:
         loaded = [resident for resident in self.loader._memory if resident.engine]
         assert all(resident.memory_bytes == 2 * MB and resident.engine in self.factory.alive for resident in loaded)
-        assert self.loader.overdue() is None
+        assert self.loader.trouble() is None
 
     def teardown(self) -> None:
         self.settle()

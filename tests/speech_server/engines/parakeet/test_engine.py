@@ -18,6 +18,7 @@ from speech_server.engines.parakeet.files import FLOAT, FLOAT_WEIGHTS, INT8, VOC
 from speech_server.engines.queue.fair_queue import Work
 from speech_server.errors import InvalidRequest, ModelBroken
 from tests.speech_server.engines.parakeet_maker import FEW, MANY, make_parakeet, tones
+from tests.speech_server.engines.stand_in_driver import GB, StandInDriver
 from tests.speech_server.transcribing import hear, text_of
 
 pytestmark = pytest.mark.anyio
@@ -91,6 +92,18 @@ def test_each_of_a_batch_gets_its_own_words_and_times(engine: ParakeetTranscribe
 async def test_chunks_of_like_length_share_a_batch_and_others_do_not(engine: ParakeetTranscriber):
     kinds = [kind async for _, _, kind in parakeet._works(_of(2.5, 4.0, 4.1, 16.0, 29.9), TranscribeOptions())]
     assert kinds[0] == kinds[1] != kinds[2] != kinds[3] != kinds[4]
+
+
+def test_on_a_gpu_batches_are_what_its_memory_holds(card: StandInDriver, tmp_path: Path):
+    """200 MB for each 30 s; three quarters of what is free, for two workers and a newcomer."""
+    card.free = 4 * GB
+    library = parakeet.load(make_parakeet(tmp_path), EngineArgs(device="cpu", workers=1))
+    on_gpu = ParakeetTranscriber(library._library, ["a", "<blk>"], cuda=True, weights=1, args=EngineArgs())
+    assert on_gpu.batcher._limit.now == 6
+    assert on_gpu.gpu_workspace == 13 * 200 * 2**20
+    assert library.gpu_workspace == 0
+    on_gpu.close()
+    library.close()
 
 
 async def _of(*seconds: float):

@@ -11,7 +11,7 @@ import pytest
 
 from speech_server.engines.queue.batching import Batcher
 from speech_server.engines.queue.fair_queue import Work
-from speech_server.errors import ShuttingDown, ThreadsExhausted
+from speech_server.errors import DeviceFailed, OutOfMemory, ShuttingDown, ThreadsExhausted
 
 LIMIT = 10  # seconds any wait here may take
 
@@ -183,6 +183,112 @@ def test_leaving_ends_what_had_a_turn_before():
     assert isinstance(future.exception(LIMIT), ShuttingDown)
     batcher.call_back(lane)  # nothing is left to come back
     assert batcher.waiting == 0
+    batcher.close()
+
+
+# --- no memory ---
+
+FULL = "CUDA failed with error out of memory"
+
+
+class Card:
+    """Steps that find memory for so many works at once, and none for a batch with a work of `huge`."""
+
+    def __init__(self, fits: int, *huge: str) -> None:
+        self.fits = fits
+        self.huge = set(huge)
+        self.bench = Bench()
+        self.bench.before = self.take
+
+    def take(self, batch: list[Work[str, str]]) -> None:
+        if len(batch) > self.fits or self.huge & {work.payload for work in batch}:
+            raise RuntimeError(FULL)
+
+    @property
+    def sizes(self) -> list[int]:
+        return [len(batch) for batch in self.bench.batches[1:]]
+
+
+def test_a_batch_that_finds_no_memory_is_done_in_smaller_ones_and_nobody_notices():
+    card = Card(3)
+    batcher = Batcher(card.bench.step, name="t", max_batch=8)
+    futures = together(batcher, card.bench, *"abcdefgh")
+    assert [future.result() for future in futures.values()] == list("ABCDEFGH")
+    assert card.sizes == [8, 4, 2, 2, 2, 2]
+    batcher.close()
+
+
+def test_the_size_that_found_memory_is_remembered_and_the_log_says_so(caplog: pytest.LogCaptureFixture):
+    card = Card(2)
+    batcher = Batcher(card.bench.step, name="small-card", max_batch=8)
+    together(batcher, card.bench, *"abcd")
+    card.bench.open.clear()
+    card.bench.entered.clear()
+    together(batcher, card.bench, *"efgh")
+    assert card.sizes == [4, 2, 2, 1, 2, 2]
+    assert "small-card: 4 at once, now 2: not enough memory" in caplog.text
+    batcher.close()
+
+
+def test_only_what_finds_no_memory_alone_fails_and_says_what_to_do():
+    card = Card(8, "huge")
+    batcher = Batcher(card.bench.step, name="t", max_batch=8)
+    futures = together(batcher, card.bench, "a", "huge", "c", "d")
+    with pytest.raises(OutOfMemory, match="use a smaller model or compute type"):
+        futures.pop("huge").result()
+    assert {name: future.result() for name, future in futures.items()} == {"a": "A", "c": "C", "d": "D"}
+    assert card.bench.batches.count(["huge"]) == 2  # the second time with nothing beside it
+    batcher.close()
+
+
+def test_what_finds_no_memory_beside_others_is_done_when_they_have_ended():
+    order: list[str] = []
+    long_works, beside = threading.Event(), threading.Event()
+
+    def step(batch: list[Work[str, str]]) -> None:
+        if batch[0].payload == "long":
+            long_works.set()
+            assert beside.wait(LIMIT)
+            order.append("long ends")
+            long_works.clear()
+        elif long_works.is_set():
+            order.append("none beside it")
+            beside.set()
+            raise RuntimeError(FULL)
+        else:
+            order.append("alone")
+        batch[0].future.set_result("")
+
+    batcher: Batcher[str, str] = Batcher(step, name="t", workers=2)
+    long = batcher.lane().submit("long")
+    assert long_works.wait(LIMIT)
+    assert batcher.lane().submit("other").result(LIMIT) == ""
+    assert long.result(LIMIT) == ""
+    assert order == ["none beside it", "long ends", "alone"]
+    batcher.close()
+
+
+# --- a lost GPU ---
+
+
+def test_a_lost_gpu_fails_what_is_there_and_what_comes_with_the_reason():
+    bench = Bench()
+
+    def lose(batch: list[Work[str, str]]) -> None:
+        if batch[0].payload != "first":
+            raise RuntimeError("CUDA failed with error an illegal memory access was encountered")
+
+    bench.before = lose
+    batcher = Batcher(bench.step, name="t", max_batch=2)
+    assert batcher.fault is None
+    futures = together(batcher, bench, *"abcd")
+    for future in futures.values():
+        with pytest.raises(DeviceFailed, match="illegal memory access"):
+            future.result()
+    assert bench.batches == [["first"], ["a", "b"]], "a lost GPU was used again"
+    assert batcher.fault
+    with pytest.raises(DeviceFailed):
+        batcher.lane()
     batcher.close()
 
 

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 
 from speech_server.engines.interfaces import EngineArgs
+from speech_server.engines.whisper.weights import read_weights
 from speech_server.errors import ModelBroken, ModelNotFound
 from speech_server.models.conversion.convert import write_converted
 from speech_server.models.conversion.safetensors import read_tensors
-from speech_server.models.conversion.weights import read_weights
 from speech_server.models.disk.recognise import recognise
 from speech_server.models.library.store import Store, in_silence
 from tests.speech_server.models.checkpoints import base_checkpoint, slow_tokenizer, tiny_checkpoint, write_safetensors

@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from speech_server.engines.whisper.weights import Variable, Weights, read_weights
 from speech_server.errors import ModelBroken
-from speech_server.models.conversion.weights import Variable, Weights, numbers, read_weights, write_weights
+from speech_server.models.conversion.weights import numbers, write_weights
 from tests.speech_server.models.conftest import real_folder
 
 BASE = "Systran/faster-whisper-base"

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from speech_server.engines.interfaces import EngineArgs
+from speech_server.engines.whisper.weights import read_weights
 from speech_server.models.catalog.info import ModelInfo
-from speech_server.models.conversion.weights import read_weights
 from speech_server.models.disk.recognise import recognise
 from speech_server.models.library.int8_cache import Int8Cache
 from tests.conftest import ROOT
