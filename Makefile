@@ -12,7 +12,7 @@ unexport UV_DEFAULT_INDEX
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup models axe run serve server test again clients flaky check bench image lock clean
+.PHONY: help setup models webrtc axe run serve server test again clients flaky check bench image lock clean
 
 help: ## this list
 	@echo "runpod-speech: a complete speech API as a Runpod Serverless worker"; echo
@@ -44,6 +44,9 @@ serve: models ## Runpod on this machine: control plane and worker, http://127.0.
 server: models ## the speech server alone: its page at http://127.0.0.1:8000, its API at /docs
 	@$(BIN)/python -m speech_server $(ARGS)
 
+webrtc: setup ## realtime calls over WebRTC (aiortc), which the image does not have
+	@$(BIN)/uv pip install -q --require-hashes --python $(BIN)/python -r requirements/webrtc.txt
+
 axe: ## the rules of accessibility that the page is tested by, into build/ (once; needs npm)
 	@[ -e build/node_modules/axe-core/axe.min.js ] || npm install --silent --no-save --ignore-scripts --prefix build axe-core@4.14.1
 
@@ -70,7 +73,7 @@ image: models ## build the CPU image and try it: no network, no root, real signa
 	@DOCKER=$(DOCKER) $(BIN)/python image/check $(or $(IMAGE),runpod-speech:$(DEVICE))
 
 lock: setup ## compile requirements/*.in to pinned files with hashes
-	@for f in server worker tools gpu cjk dev; do $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-header -c requirements/one-version.in requirements/$$f.in -o requirements/$$f.txt || exit 1; done
+	@for f in server worker tools gpu cjk webrtc dev; do $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-header -c requirements/one-version.in requirements/$$f.in -o requirements/$$f.txt || exit 1; done
 
 clean: ## remove the environment and caches (models stay)
 	rm -rf .venv .venv-* .mypy_cache .ruff_cache .import_linter_cache .hypothesis build

@@ -74,6 +74,8 @@ case "$mode" in
   lb)
     # Runpod asks everyone for its own key, and calls the server by names of its own: no page gets here by itself.
     [ -n "${RUNPOD_ENDPOINT_ID:-}" ] && export ALLOWED_HOSTS="${ALLOWED_HOSTS:-*}"
+    # The load balancer passes HTTP and WebSockets, and no UDP: a call over WebRTC would never come about.
+    export REALTIME_CALLS="${REALTIME_CALLS:-false}"
     # Runpod lets nobody through who has not shown its key: callers are no strangers here.
     export MODEL_MANAGEMENT="${MODEL_MANAGEMENT:-on}"
     serve "${PORT:-80}" "$@"

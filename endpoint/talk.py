@@ -1,4 +1,4 @@
-"""Words appear while they are spoken; with --intent conversation they are answered aloud."""
+"""Words appear while they are spoken; with --intent conversation they are answered aloud, with translation English."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "source", nargs="?", default=MICROPHONE, metavar="FILE", help="audio or video file; without one, the microphone"
     )
-    parser.add_argument("--intent", choices=("transcription", "conversation"), default="transcription")
-    parser.add_argument("--model", help="what transcribes (whisper-1), or the language model of a conversation")
+    parser.add_argument("--intent", choices=("transcription", "conversation", "translation"), default="transcription")
+    parser.add_argument("--model", help="what transcribes or translates (whisper-1), or the model that answers")
     parser.add_argument("--language", help="language of the speech; detected by default")
-    parser.add_argument("--voice", help="voice of the answers")
+    parser.add_argument("--voice", help="voice of the answers, or of the English")
     parser.add_argument("--fast", action="store_true", help="send the file as fast as the server takes it")
     add_common(parser, "write the answers' sound here, a .wav file")
 
@@ -64,29 +64,32 @@ async def connection(where: Where, args: argparse.Namespace) -> AsyncIterator[Cl
     """A WebSocket to the server itself, or to a worker that holds a job open for it."""
     from websockets.asyncio.client import connect
 
-    default = "whisper-1" if args.intent == "transcription" else "gpt-4o-mini"
-    query = {"model": args.model or default, "intent": args.intent, "language": args.language}
+    default = "gpt-4o-mini" if args.intent == "conversation" else "whisper-1"
+    query = {"model": args.model or default, "language": args.language}
+    if args.intent != "translation":
+        query["intent"] = args.intent
     query = {name: value for name, value in query.items() if value}
+    path = "/realtime/translations" if args.intent == "translation" else "/realtime"
     if where.takes_jobs:
-        async with held_job(where, query) as (url, token):
+        async with held_job(where, path, query) as (url, token):
             headers = {"Authorization": f"Bearer {token}"}
             async with connect(url, additional_headers=headers, max_size=None) as socket:
                 yield socket
         return
-    url = f"ws{where.url.removeprefix('http')}/realtime?{urlencode(query)}"
+    url = f"ws{where.url.removeprefix('http')}{path}?{urlencode(query)}"
     async with connect(url, additional_headers=where.headers, max_size=None) as socket:
         yield socket
 
 
 @asynccontextmanager
-async def held_job(where: Where, query: dict[str, str]) -> AsyncIterator[tuple[str, str]]:
+async def held_job(where: Where, path: str, query: dict[str, str]) -> AsyncIterator[tuple[str, str]]:
     """A job that holds a session open: the WebSocket's URL and the token it wants. Says at the end how it went.
 
     One that was interrupted, or never had a client, is cancelled.
     """
     policy = {"executionTimeout": SESSION_SECONDS * 1000}
     async with open_jobs(where) as jobs:
-        async with jobs.kept({"input": {"path": "/v1/realtime", "query": query}, "policy": policy}) as job_id:
+        async with jobs.kept({"input": {"path": f"/v1{path}", "query": query}, "policy": policy}) as job_id:
             async with asyncio.timeout(ADDRESS_SECONDS):
                 address = await jobs.session_of(job_id)
             yield address
@@ -95,9 +98,17 @@ async def held_job(where: Where, query: dict[str, str]) -> AsyncIterator[tuple[s
                 print(json.dumps(seen.result()), file=sys.stderr)
 
 
+def settings(args: argparse.Namespace, *, heard: bool) -> dict[str, Any]:
+    """What the session is set to beside its query. A translation that nobody hears is not spoken."""
+    voice: dict[str, Any] = {"audio": {"output": {"voice": args.voice}}} if args.voice else {}
+    if args.intent == "translation":
+        return voice if heard else voice | {"output_modalities": ["text"]}
+    return voice and {"type": "realtime", **voice}
+
+
 async def converse(socket: ClientConnection, args: argparse.Namespace, sink: Sink | None) -> int:
-    if args.voice:
-        await send(socket, "session.update", session={"type": "realtime", "audio": {"output": {"voice": args.voice}}})
+    if session := settings(args, heard=sink is not None):
+        await send(socket, "session.update", session=session)
     speaking = asyncio.create_task(speak(socket, args))
     showing = asyncio.create_task(Screen(sink, answers=args.intent == "conversation").show(socket))
     try:
@@ -118,7 +129,7 @@ async def speak(socket: ClientConnection, args: argparse.Namespace) -> None:
         async for frame in frames:
             await send(socket, "input_audio_buffer.append", audio=base64.b64encode(frame).decode())
     # Events are obeyed in order: once the buffer is cleared, all that was said has been heard.
-    await send(socket, "input_audio_buffer.clear")
+    await send(socket, "session.close" if args.intent == "translation" else "input_audio_buffer.clear")
 
 
 async def send(socket: ClientConnection, kind: str, **fields: Any) -> None:
@@ -160,7 +171,9 @@ class Screen:
                 self._open = self._open - {ANSWER} | {event["response"]["id"]}
             case "response.output_audio_transcript.delta" | "response.output_text.delta":
                 self._print(event["delta"] if self._line else f"> {event['delta']}")
-            case "response.output_audio.delta" if self._sink:
+            case "session.output_transcript.delta":
+                self._print(event["delta"])
+            case "response.output_audio.delta" | "session.output_audio.delta" if self._sink:
                 self._sink.write(base64.b64decode(event["delta"]))
             case "response.done":
                 self._end_line(self._line)
@@ -168,6 +181,9 @@ class Screen:
             case "input_audio_buffer.speech_started" if self._sink:
                 self._sink.interrupt()
             case "input_audio_buffer.cleared":
+                self._all_heard = True
+            case "session.closed":
+                self._end_line(self._line)
                 self._all_heard = True
             case "conversation.item.input_audio_transcription.failed" | "error":
                 self._faults += 1

@@ -52,14 +52,15 @@ from speech_server.routes.border.envelope import envelope, error_reply
 from speech_server.routes.border.observe import Observe
 from speech_server.routes.border.prefixes import Prefixes
 from speech_server.routes.border.visitors import Visitors
-from speech_server.routes.realtime import client_secrets, sessions
+from speech_server.routes.realtime import calls, client_secrets, sessions
 from speech_server.routes.state import Speech
 from speech_server.settings import Settings, get_settings
 
 log = logging.getLogger(__name__)
 
 ROUTES = (
-    health, metrics, models, memory, transcriptions, progress, speech, vad, voices, chat, sessions, client_secrets,
+    health, metrics, models, memory, transcriptions, progress, speech, vad, voices, chat, sessions, calls,
+    client_secrets,
 )  # fmt: skip
 PRELOAD_RETRY = 2.0  # seconds
 
@@ -121,7 +122,7 @@ def middleware(settings: Settings, counters: metrics.Metrics, secrets: ClientSec
                 allow_origins=settings.allow_origins,
                 allow_methods=["*"],
                 allow_headers=["*"],
-                expose_headers=["x-request-id"],
+                expose_headers=["x-request-id", "location"],
             )
         )
     if settings.api_key:
@@ -154,6 +155,7 @@ async def lifespan(app: FastAPI, stop: Callable[[], None] | None) -> AsyncIterat
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         trouble = loader.trouble()
+        await app.state.speech.calls.close()
         await loader.close()
         if trouble:  # once more: whoever asks why it ended sees the last lines
             log.critical("ended because of this: %s", trouble)

@@ -269,6 +269,23 @@ class LanguageModelUnset(SpeechError):
     code = "llm_not_configured"
 
 
+class CallsUnavailable(SpeechError):
+    """Realtime over WebRTC is off, or its libraries are not installed."""
+
+    status = 501
+    type = "not_implemented_error"
+    code = "webrtc_unavailable"
+
+
+class CallFailed(SpeechError):
+    status = 504
+    code = "call_failed"
+
+
+class CallNotFound(NotFound):
+    code = "call_not_found"
+
+
 class UpstreamError(SpeechError):
     """The language model behind voice chat is not reachable, or answered an error."""
 

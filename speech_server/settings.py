@@ -29,6 +29,12 @@ GpuNumber = Annotated[int, Field(ge=0)]
 GpuNumbers = Annotated[list[GpuNumber], Field(min_length=1)]
 
 
+class IceServer(BaseModel):
+    urls: str = Field(pattern=r"^(stun|turns?):.+")
+    username: str | None = None
+    credential: str | None = None
+
+
 class Whisper(BaseModel):
     """WHISPER__*: the transcription engines; the names are Speaches'. Parakeet runs by them too, but for the types of
     numbers and the windows, which are Whisper's."""
@@ -249,6 +255,16 @@ class Settings(BaseSettings):
     )
     realtime_audio_lead: float = Field(
         1.0, ge=0, description="Seconds by which spoken replies are sent ahead of their playback."
+    )
+
+    realtime_calls: bool = Field(
+        True, description="Whether realtime sessions may come over WebRTC: of no use where no UDP reaches the server."
+    )
+    realtime_call_timeout: float = Field(30, gt=0, description="Seconds a call may take until it is connected.")
+    realtime_ice_servers: list[IceServer] = Field(
+        [],
+        description="STUN and TURN servers for calls, one of each: a JSON list of urls, username, credential. "
+        "None by default: a call reaches the addresses that the server listens on.",
     )
 
     @field_validator("chat_completion_base_url")

@@ -26,6 +26,7 @@ from openai.types.beta.realtime.transcription_session_create_params import Trans
 from openai.types.chat.chat_completion_assistant_message_param import Audio as AnswerParam
 from openai.types.chat.chat_completion_audio_param import ChatCompletionAudioParam
 from openai.types.chat.chat_completion_content_part_input_audio_param import ChatCompletionContentPartInputAudioParam
+from openai.types.realtime.call_create_params import CallCreateParams
 from openai.types.realtime.client_secret_create_params import ClientSecretCreateParams
 from openai.types.realtime.realtime_client_event_param import RealtimeClientEventParam
 from openai.types.realtime.realtime_connect_params import RealtimeConnectParams
@@ -73,9 +74,11 @@ class Rule:
 RULES = (
     Rule("MCP tools, their approvals and calls", r".*\[mcp.*", "refused",
          "no server of tools is called: use functions"),
-    Rule("`prompt` of a session or response", r".*(session\[realtime\]|response)\.prompt\..*", "refused",
+    Rule("`prompt` of a session or response",
+         r".*(session\[realtime\]|calls\.create: session|response)\.prompt\..*", "refused",
          "a prompt that OpenAI keeps is not known here: send its text as `instructions`"),
-    Rule("`call_id`", r"realtime\.connect: call_id", "refused", "there are no calls to join (WebRTC, SIP)"),
+    Rule("`call_id`", r"realtime\.connect: call_id", "refused",
+         "nobody joins a call: its events pass over its own data channel"),
     Rule("`instructions` of speech", r"audio\.speech.*: instructions", "ignored",
          "no voice here has a style to change"),
     Rule("`noise_reduction`", r".*noise_reduction.*", "ignored",
@@ -96,10 +99,12 @@ RULES = (
     Rule("`modalities` of a transcription session", r".*transcription_sessions.*: modalities", "ignored",
          "it gives no responses"),
 )  # fmt: skip
+# Served, and without parameters.
+BARE = {"beta.realtime.connect", "realtime.calls.hangup"}
 # What else the client can call, and why it is not there.
 NOT_THERE = {
     r"audio\.(voices|voice_consents)\..*": "voices are installed as models, not made from recordings",
-    r"realtime\.calls\..*": "no WebRTC and no SIP: [why](realtime.md#webrtc)",
+    r"realtime\.calls\.(accept|refer|reject)": "no SIP: there is nothing to accept, pass on or reject",
 }
 
 
@@ -151,6 +156,10 @@ def translation_event(body: dict[str, Any]) -> object:
     return parsed, translation(body.get("session", {}))
 
 
+def call(body: dict[str, Any]) -> object:
+    return body.get("sdp"), session(body.get("session", {}))
+
+
 def secret(body: dict[str, Any]) -> object:
     return SecretRequest(**body).model_dump(exclude_unset=True), session(body.get("session", {}))
 
@@ -199,6 +208,7 @@ SURFACES: dict[str, list[tuple[Any, Callable[[dict[str, Any]], object]]]] = {
         (RealtimeConnectParams, query),
         (Union[ResponseCreateEventWithReferencesParam, *get_args(RealtimeClientEventParam)], event),
     ],
+    "realtime.calls.create": [(CallCreateParams, call)],
     "realtime.client_secrets.create": [(ClientSecretCreateParams, secret)],
     "realtime.translations.connect": [
         (TranslationQuery, query),

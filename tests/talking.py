@@ -9,8 +9,10 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
+import av
 import httpx
 import jiwer
 
@@ -19,6 +21,8 @@ from tests.stand_in_llm import Reply, StandInLLM, stand_in_llm
 
 RATE = 24_000
 SILENCE = bytes(2 * RATE)  # one second
+# Of "Madrid es la capital de España", as `plain` words: which of them it is depends on how much of it was heard when.
+ENGLISH_OF_SPANISH = re.compile(r"madrid is the (capital of spain|spanish capital)")
 
 
 @dataclass
@@ -94,6 +98,14 @@ class nearly:  # noqa: N801 - read like pytest.approx
 
 def base64_of(pcm: bytes) -> str:
     return base64.b64encode(pcm).decode()
+
+
+def pcm_of(clip: Path) -> bytes:
+    """A recording as pcm16 at 24 kHz."""
+    resampler = av.AudioResampler("s16", "mono", RATE)
+    with av.open(str(clip)) as opened:
+        frames = [part for frame in opened.decode(audio=0) for part in resampler.resample(frame)]
+    return b"".join(frame.to_ndarray().tobytes() for frame in frames)
 
 
 class Connection(Protocol):

@@ -20,12 +20,14 @@ from openai import AsyncOpenAI
 from tests.conftest import PIPER, ROOT, WHISPER
 from tests.endpoint.gateway.conftest import start, stop
 from tests.local_runpod.local_platform import LocalPlatform, eventually
+from tests.speech_server.conftest import SPANISH
 from tests.stand_in_llm import StandInLLM, stand_in_llm
-from tests.talking import RATE, SILENCE, Person, nearly, plain
+from tests.talking import ENGLISH_OF_SPANISH, RATE, SILENCE, Person, base64_of, nearly, pcm_of, plain
 
 pytestmark = [pytest.mark.anyio, pytest.mark.xdist_group("queue")]
 
 COMPLETED = "conversation.item.input_audio_transcription.completed"
+TRANSCRIPTS = ("session.input_transcript.delta", "session.output_transcript.delta")
 QUESTION = "Please tell me what time it is."
 ANSWER = "I believe that it is Paris. You can see a very tall tower there."
 
@@ -121,6 +123,38 @@ async def test_a_session_through_the_door_begins_with_the_settings_of_a_client_s
         created = await Person(connection).until("session.created")
     assert created["session"]["instructions"] == "Be brief."
     assert (await asyncio.to_thread(platform.wait, job_id))["status"] == "COMPLETED"
+
+
+async def test_a_translation_through_a_held_job(endpoint: Endpoint):
+    """The official client's translation session, at the worker's door."""
+    platform = endpoint.platform
+    query = {"model": WHISPER, "transcription_model": WHISPER, "language": "es", "speech_model": PIPER}
+    job_id = await asyncio.to_thread(platform.run, {"path": "/v1/realtime/translations", "query": query})
+    told = await asyncio.to_thread(address, platform, job_id)
+    assert told["url"].endswith("/v1/realtime/translations")
+    base, spoken = told["url"].removesuffix("/realtime/translations"), pcm_of(SPANISH)
+    async with (
+        AsyncOpenAI(api_key=told["token"], websocket_base_url=base) as client,
+        client.realtime.translations.connect(model="any") as connection,
+    ):
+        someone = Person(connection)
+        assert (await someone.until("session.created"))["session"]["model"] == WHISPER
+        for at in range(0, len(spoken), RATE):
+            await connection.session.input_audio_buffer.append(audio=base64_of(spoken[at : at + RATE]))
+        await connection.session.close()
+        await someone.until("session.closed")
+    heard, english = ("".join(event["delta"] for event in someone.all(kind)) for kind in TRANSCRIPTS)
+    assert plain(heard) == plain("Madrid es la capital de España.")
+    assert ENGLISH_OF_SPANISH.fullmatch(plain(english))
+    sound = b"".join(base64.b64decode(event["delta"]) for event in someone.all("session.output_audio.delta"))
+    state = await asyncio.to_thread(platform.wait, job_id)
+    assert state["status"] == "COMPLETED", state
+    summary = state["output"]
+    assert summary["reason"] in ("session_closed", "client_left")  # whoever hangs up first
+    assert summary["audio_seconds_in"] == pytest.approx(len(spoken) / 2 / RATE, abs=0.05)
+    assert summary["audio_seconds_out"] == pytest.approx(len(sound) / 2 / RATE, abs=0.05)
+    assert len(sound) / 2 / RATE > 0.5
+    assert not listens(endpoint.port)
 
 
 async def test_a_client_of_the_gateway_never_sees_the_door(endpoint: Endpoint, question: bytes):

@@ -166,6 +166,8 @@ async def _note_delays(late: list[float]) -> None:
 class FakeSocket:
     """A client that sends `pcm` over and over in real time, then leaves."""
 
+    media = None
+
     def __init__(self, pcm: bytes, seconds: float, delay: float) -> None:
         size = 2 * RATE * FRAME_MS // 1000
         self._frames = [append(pcm[at : at + size]) for at in range(0, len(pcm), size)]

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import Depends
 from starlette.requests import HTTPConnection
 
 from speech_server.chat.answers import Answers
-from speech_server.errors import ManagementOff
+from speech_server.errors import CallNotFound, ManagementOff
 from speech_server.routes.border.client_secrets import ClientSecrets
 from speech_server.routes.metrics import Metrics
 from speech_server.settings import Settings
@@ -42,10 +43,34 @@ class Running:
         return [work for sent, work in self._works.values() if sent == request_id]
 
 
+class Calls:
+    """The calls that are held, each by a task that ends with it."""
+
+    def __init__(self) -> None:
+        self._held: dict[str, asyncio.Task[None]] = {}
+
+    def hold(self, call_id: str, work: Coroutine[Any, Any, None]) -> None:
+        task = self._held[call_id] = asyncio.create_task(work)
+        task.add_done_callback(lambda _: self._held.pop(call_id))
+
+    def hang_up(self, call_id: str) -> None:
+        """Raises CallNotFound."""
+        if call_id not in self._held:
+            raise CallNotFound(f"There is no call '{call_id[:100]}' here, or it is over", param="call_id")
+        self._held[call_id].cancel()
+
+    async def close(self) -> None:
+        tasks = list(self._held.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
 @dataclass(frozen=True)
 class Speech:
     """`running` holds the transcriptions in work, for whoever asks how far they are; `sessions` the realtime
-    connections that are open, `answers` what voice chat has said, `secrets` makes and reads browsers' keys."""
+    connections that are open, `calls` those over WebRTC, `answers` what voice chat has said, `secrets` makes and reads
+    browsers' keys."""
 
     settings: Settings
     catalog: Catalog
@@ -53,7 +78,8 @@ class Speech:
     loader: Loader
     metrics: Metrics
     running: Running = field(default_factory=Running)
-    sessions: set[HTTPConnection] = field(default_factory=set)
+    sessions: set[object] = field(default_factory=set)
+    calls: Calls = field(default_factory=Calls)
     answers: Answers = field(default_factory=Answers)
     secrets: ClientSecrets = field(default_factory=lambda: ClientSecrets(None))
 

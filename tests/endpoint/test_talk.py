@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
-from tests.talking import TalkServer, nearly, plain, understood
+from tests.talking import ENGLISH_OF_SPANISH, TalkServer, nearly, plain, understood
 
 pytestmark = pytest.mark.xdist_group("talk")
 CLIP = ROOT / "examples" / "clips" / "english.opus"
+SPANISH = ROOT / "examples" / "clips" / "spanish.opus"
 SPOKEN = "the quick brown fox jumps over the lazy dog speech on demand paid by the second"
 
 
@@ -43,6 +44,16 @@ def test_it_holds_a_conversation_and_keeps_the_answer(talk: TalkServer, tmp_path
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "> That is a nice sentence."
     assert understood(talk.url, (tmp_path / "answer.wav").read_bytes()) == nearly("that is a nice sentence")
+
+
+def test_it_puts_a_file_into_english_as_text_and_sound(talk: TalkServer, tmp_path: Path):
+    command = ["-m", "endpoint", "talk", SPANISH, "--fast", "--at", talk.url, "--intent", "translation"]
+    done = run(*command, "--output", tmp_path / "english.wav")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert ENGLISH_OF_SPANISH.fullmatch(plain(done.stdout))
+    assert understood(talk.url, (tmp_path / "english.wav").read_bytes()) == nearly(done.stdout)
+    silent = run(*command, "--language", "es")
+    assert ENGLISH_OF_SPANISH.fullmatch(plain(silent.stdout))
 
 
 def test_it_says_what_is_wrong(talk: TalkServer, tmp_path: Path):

@@ -31,6 +31,8 @@ def child_environment(environ: Mapping[str, str], passed: Iterable[str], host: s
     """What the server sees: no platform or bucket keys but those named in `passed`, and where to listen."""
     allowed = {name.strip() for name in passed}
     kept = {name: value for name, value in environ.items() if name in allowed or not _HIDDEN_ENV.fullmatch(name)}
+    # No UDP gets to a worker of a queue: a call over WebRTC would be answered, and come to nothing.
+    kept.setdefault("REALTIME_CALLS", "false")
     return {**kept, "UVICORN_HOST": host, "UVICORN_PORT": str(port), "PYTHONUNBUFFERED": "1"}
 
 

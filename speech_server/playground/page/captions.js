@@ -1,4 +1,4 @@
-/** The tab for captions: words on the page while they are spoken, and beneath them, if asked, in English. */
+/** The tab for captions: words on the page while they are spoken, and beneath them, if asked, their English. */
 
 import { $, clock, element, save } from "./elements.js";
 import { asFile } from "./exports.js";
@@ -6,15 +6,22 @@ import { HEARS, fillLanguages, fillModels, onModels } from "./installed.js";
 import { showLevel } from "./microphone.js";
 import { RealtimeSession } from "./realtime.js";
 import { conversing, showRequest } from "./requests.js";
-import { ask } from "./server.js";
-import { wav } from "./sound.js";
 import { showError } from "./work.js";
 
-const MOST_BLOCKS = 300 * 25; // of 40 ms, kept for translation: the longest turn the server takes by default
+const SLOWEST = 10; // letters a second: a line was begun no longer ago than it takes to say it
+const LONGEST = 160; // letters of a line that ends in the midst of a sentence
+
+/** What the form asks for: an address, its query, and what the session is set to. */
+const wanted = (form) => {
+  const [model, language] = [form.model.value, form.language.value];
+  return form.translate.checked
+    ? { path: "v1/realtime/translations", query: { model, transcription_model: model, language }, session: { output_modalities: ["text"] } }
+    : { path: "v1/realtime", query: { model, intent: "transcription", language }, session: { type: "transcription" } };
+};
 
 export function start(tab) {
   const form = $("form", tab);
-  const refreshRequest = showRequest($(".request", tab), form, () => conversing(queryOf(form), { type: "transcription" }));
+  const refreshRequest = showRequest($(".request", tab), form, () => conversing(wanted(form)));
   onModels(() => {
     fillModels(form.model, HEARS);
     fillLanguages(form.language, form.model.value);
@@ -41,8 +48,6 @@ export function start(tab) {
   tab.addEventListener("left", stop);
 }
 
-const queryOf = (form) => ({ model: form.model.value, intent: "transcription", language: form.language.value });
-
 class Captions {
   constructor(tab, form, onEnd) {
     this.log = $(".log", tab);
@@ -51,18 +56,14 @@ class Captions {
     this.exports = $(".exports", tab);
     this.error = $(".error", form);
     this.button = $(".begin", form);
-    this.translates = () => form.translate.checked;
-    this.model = form.model.value;
+    this.choice = form.translate;
     this.onEnd = onEnd;
-    this.turns = new Map(); // by item: its times, texts and place on the page
-    this.sound = new Sound();
-    this.session = new RealtimeSession(queryOf(form), { type: "transcription" }, this.reactions());
+    this.texts = form.translate.checked ? new Interpreted(this) : new Turns(this);
+    this.session = new RealtimeSession(wanted(form), this.reactions());
   }
 
   get lines() {
-    return [...this.turns.values()]
-      .filter(({ text, end }) => text && end)
-      .map(({ start, end, text, english }) => ({ start, end, text: english && english !== text ? `${text}\n${english}` : text }));
+    return this.texts.lines;
   }
 
   async begin() {
@@ -71,6 +72,7 @@ class Captions {
     this.exports.hidden = true;
     this.say("Connecting …");
     this.button.textContent = "Stop";
+    this.choice.disabled = true; // one session cannot become the other
     try {
       await this.session.open();
       this.say("Listening");
@@ -80,62 +82,20 @@ class Captions {
   }
 
   reactions() {
-    const named = "conversation.item.input_audio_transcription";
     return {
-      block: ({ samples, level }) => {
-        this.sound.add(samples);
-        showLevel(this.level, level);
-      },
-      "input_audio_buffer.speech_started": ({ item_id, audio_start_ms }) => this.turn(item_id, audio_start_ms / 1000),
-      "input_audio_buffer.speech_stopped": ({ item_id, audio_end_ms }) => this.stopped(item_id, audio_end_ms / 1000),
-      [`${named}.delta`]: ({ item_id, delta }) => $(".said", this.turn(item_id).line).append(delta),
-      [`${named}.completed`]: ({ item_id, transcript }) => this.completed(item_id, transcript.trim()),
-      [`${named}.failed`]: ({ error }) => showError(this.error, error),
+      block: ({ level }) => showLevel(this.level, level),
       error: ({ error }) => showError(this.error, error),
       ended: (reason) => this.finish(reason ? { message: reason } : null),
+      ...this.texts.reactions(),
     };
   }
 
-  turn(id, start = 0) {
-    if (!this.turns.has(id)) {
-      const line = element("li", {}, element("small", { textContent: clock(start) }), element("p", { className: "said" }));
-      this.turns.set(id, { start, line, text: "" });
-      this.log.append(line);
-      line.scrollIntoView({ block: "nearest" });
-    }
-    return this.turns.get(id);
-  }
-
-  stopped(id, end) {
-    const turn = this.turn(id);
-    turn.end = end;
-    if (this.translates()) this.translate(turn, this.sound.cut(turn.start, end, this.session.rate));
-  }
-
-  completed(id, text) {
-    const turn = this.turn(id);
-    turn.text = text;
-    $(".said", turn.line).textContent = text;
-    hideSame(turn);
-    turn.line.hidden = !text; // a noise that was no words
-    if (text) this.exports.hidden = false;
-  }
-
-  /** The turn's own sound, sent again to be put into English; its line waits for nobody else's. */
-  async translate(turn, sound) {
-    const body = new FormData();
-    body.append("model", this.model);
-    body.append("file", sound, "turn.wav");
-    const line = element("p", { className: "english", lang: "en", textContent: "…" });
-    turn.line.append(line);
-    try {
-      const reply = await ask("v1/audio/translations", { method: "POST", body });
-      turn.english = line.textContent = (await reply.json()).text.trim();
-      hideSame(turn);
-    } catch (error) {
-      line.remove();
-      showError(this.error, error);
-    }
+  /** A line of the log, with a place for each text. */
+  line(start, ...texts) {
+    const line = element("li", {}, element("small", { textContent: clock(start) }), ...texts);
+    this.log.append(line);
+    line.scrollIntoView({ block: "nearest" });
+    return line;
   }
 
   say(text) {
@@ -149,6 +109,7 @@ class Captions {
 
   finish(error) {
     this.button.textContent = "Start captions";
+    this.choice.disabled = false;
     if (error && this.error.hidden) showError(this.error, error); // the first one says most
     this.say(error ? "" : "Stopped");
     showLevel(this.level, 0);
@@ -156,32 +117,83 @@ class Captions {
   }
 }
 
-/** What was said in English need not stand there twice. */
-function hideSame({ line, text, english }) {
-  const beneath = $(".english", line);
-  if (beneath) beneath.hidden = english === text;
+const said = () => element("p", { className: "said" });
+
+/** A transcription comes turn by turn: a line for each. */
+class Turns {
+  constructor(captions) {
+    this.captions = captions;
+    this.turns = new Map(); // by item: its times, text and place on the page
+  }
+
+  get lines() {
+    return [...this.turns.values()].filter(({ text, end }) => text && end);
+  }
+
+  reactions() {
+    const named = "conversation.item.input_audio_transcription";
+    return {
+      "input_audio_buffer.speech_started": ({ item_id, audio_start_ms }) => this.turn(item_id, audio_start_ms / 1000),
+      "input_audio_buffer.speech_stopped": ({ item_id, audio_end_ms }) => (this.turn(item_id).end = audio_end_ms / 1000),
+      [`${named}.delta`]: ({ item_id, delta }) => $(".said", this.turn(item_id).line).append(delta),
+      [`${named}.completed`]: ({ item_id, transcript }) => this.completed(this.turn(item_id), transcript.trim()),
+      [`${named}.failed`]: ({ error }) => showError(this.captions.error, error),
+    };
+  }
+
+  turn(id, start = 0) {
+    if (!this.turns.has(id)) this.turns.set(id, { start, line: this.captions.line(start, said()), text: "" });
+    return this.turns.get(id);
+  }
+
+  completed(turn, text) {
+    turn.text = text;
+    $(".said", turn.line).textContent = text;
+    turn.line.hidden = !text; // a noise that was no words
+    if (text) this.captions.exports.hidden = false;
+  }
 }
 
-/** The latest sound of a session, as far back as a turn may reach. Places are samples since its beginning. */
-class Sound {
-  constructor() {
-    this.blocks = [];
-    this.first = 0; // the place of the first sample kept
+/** A translation comes as two texts that grow: a line for each sentence that both have. */
+class Interpreted {
+  constructor(captions) {
+    this.captions = captions;
+    this.spoken = []; // lines: their times, and both texts
   }
 
-  add(samples) {
-    this.blocks.push(samples);
-    if (this.blocks.length > MOST_BLOCKS) this.first += this.blocks.shift().length;
+  get lines() {
+    return this.spoken.map(({ start, end, own, english }) => {
+      const texts = own === english ? [own] : [own, english];
+      return { start, end, text: texts.filter(Boolean).join("\n") };
+    });
   }
 
-  cut(start, end, rate) {
-    let at = this.first;
-    const pieces = [];
-    for (const block of this.blocks) {
-      const [from, to] = [Math.max(0, start * rate - at), Math.min(block.length, end * rate - at)];
-      if (to > from) pieces.push(block.slice(from, to));
-      at += block.length;
-    }
-    return wav(pieces, rate);
+  reactions() {
+    return {
+      "session.input_transcript.delta": ({ delta, elapsed_ms }) => this.grow("own", delta, elapsed_ms / 1000),
+      "session.output_transcript.delta": ({ delta, elapsed_ms }) => this.grow("english", delta, elapsed_ms / 1000),
+    };
+  }
+
+  grow(side, delta, until) {
+    let now = this.spoken.at(-1);
+    if (!now || (until > now.end && isWhole(now))) this.spoken.push((now = { own: "", english: "", begun: now?.end ?? 0 }));
+    now[side] = (now[side] + delta).trimStart();
+    now.end = until;
+    now.start = Math.max(now.begun, until - Math.max(now.own.length, now.english.length) / SLOWEST);
+    this.show(now);
+  }
+
+  show(now) {
+    now.line ??= this.captions.line(now.start, said(), element("p", { className: "english", lang: "en" }));
+    $("small", now.line).textContent = clock(now.start);
+    $(".said", now.line).textContent = now.own;
+    const beneath = $(".english", now.line);
+    beneath.textContent = now.english;
+    beneath.hidden = now.own === now.english; // what was said in English need not stand there twice
+    this.captions.exports.hidden = false;
   }
 }
+
+const isWhole = ({ own, english }) =>
+  [own, english].every((text) => /[.!?…。！？؟।]["'”’»)]*\s*$/u.test(text) || text.length > LONGEST);

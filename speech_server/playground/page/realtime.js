@@ -7,12 +7,13 @@ import { toBase64 } from "./sound.js";
 const OPENS_WITHIN = 60_000; // ms: the first session loads its models
 
 /**
- * Opens the microphone, then the session; resolves when both are there. `session` is what it is set to, `on` has a
- * function for each type of event, `block` for each block of the microphone, and `ended` for its end, however it comes.
+ * Opens the microphone, then the session; resolves when both are there. `path` is its address, `session` what it is set
+ * to; `on` has a function for each type of event, `block` for each block of the microphone, and `ended` for its end,
+ * however it comes.
  */
 export class RealtimeSession {
-  constructor(query, session, on) {
-    Object.assign(this, { query, session, on, opened: false, over: false, left: false });
+  constructor({ path, query, session }, on) {
+    Object.assign(this, { path, query, session, on, opened: false, over: false, left: false });
     this.waiting = []; // blocks spoken before the session was there
   }
 
@@ -35,7 +36,7 @@ export class RealtimeSession {
       const fail = (why) => reject(new Refused(why));
       const late = setTimeout(() => fail("The server did not open the session within a minute."), OPENS_WITHIN);
       try {
-        this.socket = socket("v1/realtime", this.query);
+        this.socket = socket(this.path, this.query);
       } catch (error) {
         clearTimeout(late);
         return reject(error);

@@ -1,7 +1,7 @@
 /** The request a form makes, to be copied: for a shell, in Python, as a Runpod job. */
 
 import { $, element } from "./elements.js";
-import { key } from "./server.js";
+import { key, path } from "./server.js";
 
 const TABS = [["shell", "curl"], ["python", "Python"], ["job", "Runpod job"]];
 
@@ -84,11 +84,15 @@ with client.audio.speech.with_streaming_response.create(${given(fields)}) as spo
 }
 
 /** A WebSocket is no request curl makes: the shell has the project's own command. */
-export function conversing(query, session) {
+export function conversing({ path: address, query, session }) {
   const asked = Object.fromEntries(Object.entries(query).filter(([, value]) => value));
+  const translates = address.endsWith("/translations");
   const { model, ...extra } = asked;
+  const beside = Object.keys(extra).length ? `, extra_query=${python(extra)}` : "";
+  const options = { intent: translates ? "translation" : asked.intent, model, language: asked.language };
+  const given = Object.entries(options).flatMap(([name, value]) => (value ? [`--${name} ${quoted(value)}`] : []));
   return {
-    shell: `python -m endpoint talk ${FILE} --at ${base()} --intent ${asked.intent} --model ${quoted(model)}`,
+    shell: `python -m endpoint talk ${FILE} --at ${base()} ${given.join(" ")}`,
     python: `import asyncio
 
 from openai import AsyncOpenAI
@@ -96,22 +100,22 @@ from openai import AsyncOpenAI
 
 async def main() -> None:
     client = AsyncOpenAI(base_url="${base()}", api_key="${key.get() ? "YOUR_KEY" : "any"}")
-    async with client.realtime.connect(model=${python(model)}, extra_query=${python(extra)}) as session:
+    async with client.realtime${translates ? ".translations" : ""}.connect(model=${python(model ?? "")}${beside}) as session:
         await session.session.update(session=${python(session)})
-        async for event in session:  # beside it: session.input_audio_buffer.append(audio=...)
+        async for event in session:  # beside it: session.${translates ? "session." : ""}input_audio_buffer.append(audio=...)
             print(event.type)
 
 
 asyncio.run(main())`,
-    job: job({ path: "/v1/realtime", query: asked }),
+    job: job({ path: `/${address}`, query: asked }),
   };
 }
 
 export function installing(id) {
-  const route = `/v1/models/${id}`;
+  const route = `models/${path(id)}`;
   return {
-    shell: `curl -X POST ${base()}/models/${id}${secret()} -H 'Accept: text/event-stream'`,
-    python: `${client()}\nprint(client.post("/models/${id}", cast_to=object))`,
-    job: job({ method: "POST", path: route }),
+    shell: `curl -X POST ${quoted(`${base()}/${route}`)}${secret()} -H 'Accept: text/event-stream'`,
+    python: `${client()}\nprint(client.post(${python(`/${route}`)}, cast_to=object))`,
+    job: job({ method: "POST", path: `/v1/${route}` }),
   };
 }

@@ -16,7 +16,7 @@ export function start(tab, about) {
   const begin = $(".begin", form);
   $(".unset", tab).hidden = about.language_model;
   begin.disabled = !about.language_model;
-  const refreshRequest = showRequest($(".request", tab), form, () => conversing(queryOf(form), sessionOf(form)));
+  const refreshRequest = showRequest($(".request", tab), form, () => conversing(wanted(form)));
   onModels(() => {
     fillModels(form.hears, HEARS);
     fillModels(form.speaks, SPEAKS);
@@ -40,14 +40,17 @@ export function start(tab, about) {
   tab.addEventListener("left", stop);
 }
 
-const queryOf = (form) => ({
-  model: form.llm.value.trim(), intent: "conversation", transcription_model: form.hears.value, speech_model: form.speaks.value,
-});
-
-const sessionOf = (form) => ({
-  type: "realtime",
-  instructions: form.instructions.value,
-  audio: { input: { turn_detection: { type: "server_vad" } }, output: { voice: form.voice.value || "alloy" } },
+/** What the form asks for: an address, its query, and what the session is set to. */
+const wanted = (form) => ({
+  path: "v1/realtime",
+  query: {
+    model: form.llm.value.trim(), intent: "conversation", transcription_model: form.hears.value, speech_model: form.speaks.value,
+  },
+  session: {
+    type: "realtime",
+    instructions: form.instructions.value,
+    audio: { input: { turn_detection: { type: "server_vad" } }, output: { voice: form.voice.value || "alloy" } },
+  },
 });
 
 class Conversation {
@@ -60,7 +63,7 @@ class Conversation {
     this.stopButton = $(".interrupt", form);
     this.onEnd = onEnd;
     this.speaking = null; // the item that sounds: its id, and how long what came of it is
-    this.session = new RealtimeSession(queryOf(form), sessionOf(form), this.reactions());
+    this.session = new RealtimeSession(wanted(form), this.reactions());
   }
 
   async begin() {

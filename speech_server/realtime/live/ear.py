@@ -13,6 +13,7 @@ from speech_server.audio.resample import Resampler
 from speech_server.domain import RATE, Samples
 from speech_server.hearing.spans import VoiceStream
 from speech_server.pools import Pool
+from speech_server.realtime.live.media import TrackAudio
 from speech_server.realtime.protocol.config import AudioFormat
 from speech_server.realtime.protocol.events import MAX_APPEND_BYTES, Append, ProtocolError
 from speech_server.realtime.state.listening import Heard
@@ -35,10 +36,13 @@ class Ear:
         self._odd = b""  # half a 16-bit sample, waiting for its other half
         self._resampler = Resampler(audio_format.rate, RATE)
 
-    def hear(self, appends: Sequence[Append]) -> Heard:
+    def hear(self, appends: Sequence[Append | TrackAudio]) -> Heard:
         """A bad append is refused by itself; the others are heard."""
         data, refused = [], []
         for append in appends:
+            if isinstance(append, TrackAudio):
+                data.append(append.pcm)
+                continue
             try:
                 data.append(decode_base64(append.audio))
             except ProtocolError as error:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Sized
+from typing import Generic, TypeVar
 
 # Characters of client messages read ahead: about four minutes of audio. Beyond it the client has to wait.
 READ_AHEAD = 16 * 1024 * 1024
@@ -11,12 +13,15 @@ READ_AHEAD = 16 * 1024 * 1024
 SEND_BEHIND = 256 * 1024
 
 
-class Bounded:
+M = TypeVar("M", bound=Sized)
+
+
+class Bounded(Generic[M]):
     """A queue of messages with room for `limit` characters. One taker, any number of putters."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._waiting: deque[tuple[str | bytes, str | None]] = deque()
+        self._waiting: deque[tuple[M, str | None]] = deque()
         self._size = 0
         self._filled = asyncio.Event()
         self._drained = asyncio.Event()
@@ -24,18 +29,22 @@ class Bounded:
     def __len__(self) -> int:
         return len(self._waiting)
 
+    @property
+    def full(self) -> bool:
+        return self._size >= self._limit
+
     async def room(self, size: int = 1) -> None:
         """Wait until `size` more characters fit; anything fits into an empty queue."""
         while self._waiting and self._size + size > self._limit:
             self._drained.clear()
             await self._drained.wait()
 
-    def put(self, message: str | bytes, label: str | None = None) -> None:
+    def put(self, message: M, label: str | None = None) -> None:
         self._waiting.append((message, label))
         self._size += len(message)
         self._filled.set()
 
-    async def take(self, most: int = 0) -> list[str | bytes]:
+    async def take(self, most: int = 0) -> list[M]:
         """At least one message, and more while they have at most `most` characters together."""
         while not self._waiting:
             self._filled.clear()

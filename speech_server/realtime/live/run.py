@@ -7,7 +7,7 @@ import json
 import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, cast
 
 from speech_server.engines.interfaces import TranscribeOptions
 from speech_server.errors import SpeechError
@@ -15,6 +15,7 @@ from speech_server.models.catalog.info import STT, TTS, VOICES
 from speech_server.models.loader import ENCODER
 from speech_server.models.transcribers import choose
 from speech_server.realtime.live.ear import Ear, ear_threads
+from speech_server.realtime.live.media import Message, Socket, TrackAudio
 from speech_server.realtime.live.queues import READ_AHEAD, Bounded
 from speech_server.realtime.live.working import Crew, needs_voice
 from speech_server.realtime.protocol.config import SessionConfig
@@ -37,14 +38,6 @@ CLOCK = time.time
 MOST_PENDING = 4  # turns waiting for their text, beyond which no more audio is heard
 BATCH = 64 * 1024  # characters heard at once: a second of audio
 LONGEST_INLINE = 256 * 1024  # characters of JSON that may be parsed on the event loop
-
-
-class Socket(Protocol):
-    async def receive(self) -> str | bytes | None:
-        """The client's next message; None once it has gone."""
-        ...
-
-    async def send(self, text: str) -> None: ...
 
 
 class SessionOver(Exception):
@@ -73,6 +66,7 @@ async def run_session(
         config,
         CLOCK,
         beta=beta,
+        plays=socket.media is not None,
         lifetime=settings.realtime_max_seconds,
         longest_turn=settings.realtime_max_turn_seconds,
         max_sessions=settings.realtime_max_sessions,
@@ -80,10 +74,10 @@ async def run_session(
     )
     over = SessionOver("")
     async with loader.detector() as detector, AsyncExitStack() as stack:
-        ear = Ear(config.audio.input.format, detector.stream())
+        ear = Ear(socket.media.format if socket.media else config.audio.input.format, detector.stream())
         try:
             async with asyncio.TaskGroup() as tasks:
-                crew = Crew(session, ear, settings, loader, tasks, stack)
+                crew = Crew(session, ear, socket.media, settings, loader, tasks, stack)
                 Live(session, ear, crew, socket, settings, loader).start(tasks)
         except* SessionOver as ends:
             over = cast(SessionOver, ends.exceptions[0])
@@ -105,7 +99,7 @@ class Live:
         self._socket = socket
         self._settings = settings
         self._loader = loader
-        self._inbox = Bounded(READ_AHEAD)
+        self._inbox: Bounded[Message] = Bounded(READ_AHEAD)
 
     def start(self, tasks: asyncio.TaskGroup) -> None:
         for part in (self._read(), self._obey(), self._write(), self._watch(), self._limit()):
@@ -129,7 +123,7 @@ class Live:
             for text in await self._crew.outbox.take():
                 try:
                     async with asyncio.timeout(self._settings.realtime_send_timeout):
-                        await self._socket.send(cast(str, text))
+                        await self._socket.send(text)
                 except TimeoutError:
                     raise SessionOver("client_too_slow") from None
             if self._session.closed and not self._crew.outbox:
@@ -159,10 +153,10 @@ class Live:
         while True:
             await self._crew.outbox.room()
             await self._crew.fewer_pending(MOST_PENDING)
-            appends: list[Append] = []
+            appends: list[Append | TrackAudio] = []
             for message in await self._inbox.take(BATCH):
-                event = await self._parse(message)
-                if isinstance(event, Append):
+                event = message if isinstance(message, TrackAudio) else await self._parse(message)
+                if isinstance(event, Append | TrackAudio):
                     appends.append(event)
                 elif event is not None:
                     await self._hear(appends)
@@ -172,16 +166,18 @@ class Live:
                     self._crew.flush()
             await self._hear(appends)
 
-    async def _hear(self, appends: list[Append]) -> None:
+    async def _hear(self, appends: list[Append | TrackAudio]) -> None:
         if appends:
             self._session.hear(await ear_threads.run(self._ear.hear, appends))
             self._crew.flush()
 
     async def _parse(self, message: str | bytes) -> AnyClientEvent | None:
         try:
-            if len(message) <= LONGEST_INLINE:
-                return parse(message)
-            return await ear_threads.run(parse, message)
+            event = parse(message) if len(message) <= LONGEST_INLINE else await ear_threads.run(parse, message)
+            if isinstance(event, Append) and self._socket.media is not None:
+                fault = "A call takes no input_audio_buffer.append: its audio comes over the track"
+                raise ProtocolError(fault, code="unknown_event", param="type", event_id=event.event_id)
+            return event
         except ProtocolError as error:
             self._session.refuse(error)
             self._crew.flush()

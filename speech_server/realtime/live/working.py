@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import logging
 from collections import deque
@@ -15,6 +16,7 @@ from speech_server.models.catalog.info import SEGMENTATION, STT, TTS, TURNS, VOI
 from speech_server.models.loader import ENCODER
 from speech_server.realtime.live.ear import Ear
 from speech_server.realtime.live.judging import TURN_MODEL, has_finished
+from speech_server.realtime.live.media import Media
 from speech_server.realtime.live.queues import SEND_BEHIND, Bounded
 from speech_server.realtime.live.speaking import answer, pronounce
 from speech_server.realtime.live.transcribing import carry_out, translate
@@ -22,8 +24,10 @@ from speech_server.realtime.protocol.config import SessionConfig
 from speech_server.realtime.protocol.events import ProtocolError
 from speech_server.realtime.protocol.outputs import (
     Generate,
+    Hush,
     JudgePause,
     ListenFor,
+    Play,
     Pronounce,
     StopGenerating,
     StopJudging,
@@ -56,14 +60,16 @@ class Crew:
         self,
         session: Session,
         ear: Ear,
+        media: Media | None,
         settings: Settings,
         loader: Loader,
         tasks: asyncio.TaskGroup,
         stack: AsyncExitStack,
     ) -> None:
-        self.outbox = Bounded(SEND_BEHIND)
+        self.outbox: Bounded[str] = Bounded(SEND_BEHIND)
         self._session = session
         self._ear = ear
+        self._media = media
         self._settings = settings
         self._loader = loader
         self._tasks = tasks
@@ -150,8 +156,12 @@ class Crew:
                 self._stop(work.job)
             case StopGenerating():
                 self._stop(work.response_id)
-            case ListenFor():
+            case ListenFor() if self._media is None:  # a call's comes as its track brings it
                 self._ear.listen_for(work.format)
+            case Play() if self._media is not None:
+                self._media.play(base64.b64decode(work.data), work.format)
+            case Hush() if self._media is not None:
+                self._media.hush()
 
     def _stop(self, key: int | str) -> None:
         if (task := self._working.pop(key, None)) is not None:

@@ -128,6 +128,19 @@ class Pronounce:
 
 
 @dataclass(frozen=True)
+class Play:
+    """Sound for the person in a call, after what came before: base64."""
+
+    data: str
+    format: AudioFormat
+
+
+@dataclass(frozen=True)
+class Hush:
+    """Forget what was to be played."""
+
+
+@dataclass(frozen=True)
 class StopGenerating:
     response_id: str
 
@@ -140,7 +153,7 @@ class ListenFor:
 
 
 Transcription = Transcribe | Translate | TranscribeUpload | StopTranscribing
-Work = Transcription | JudgePause | StopJudging | Generate | Pronounce | StopGenerating | ListenFor
+Work = Transcription | JudgePause | StopJudging | Generate | Pronounce | Play | Hush | StopGenerating | ListenFor
 
 
 def new_id(prefix: str) -> str:

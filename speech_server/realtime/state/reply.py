@@ -95,11 +95,16 @@ class Reply:
 
     def audio(self, data: str, sentence: str, start_ms: float, end_ms: float) -> None:
         """Base64 audio of `sentence`, which so far covers start_ms..end_ms of the reply's audio."""
+        message = self.spoke(sentence, start_ms, end_ms)
+        self.out.emit("response.output_audio.delta", **self._place(message), delta=data)
+
+    def spoke(self, sentence: str, start_ms: float, end_ms: float) -> Message:
+        """The same of audio that goes another way than the events."""
         message = self._message or self._open_message()
         if self.sentences and self.sentences[-1].start_ms == start_ms:
             self.sentences.pop()
         self.sentences.append(Spoken(sentence, start_ms, end_ms))
-        self.out.emit("response.output_audio.delta", **self._place(message), delta=data)
+        return message
 
     def call(self, index: int, call_id: str | None, name: str | None, arguments: str) -> None:
         """A piece of the model's `index`th function call; the id and name come with its first piece."""

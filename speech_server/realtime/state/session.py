@@ -18,9 +18,10 @@ from speech_server.realtime.protocol.outputs import ListenFor, Outputs, Pronounc
 from speech_server.realtime.protocol.translation import translation_event
 from speech_server.realtime.protocol.updates import updated
 from speech_server.realtime.state.conversation import Conversation
-from speech_server.realtime.state.idle import Idle
 from speech_server.realtime.state.listening import Heard, Listener
+from speech_server.realtime.state.playback import Idle, Playback
 from speech_server.realtime.state.replies import Replies
+from speech_server.realtime.state.reply import Reply
 from speech_server.realtime.state.transcripts import Transcripts
 from speech_server.realtime.state.translation import Translation
 
@@ -28,7 +29,8 @@ ALL_BUT_CLOSE = tuple(kind for kind in get_args(AnyClientEvent) if kind is not e
 
 
 class Session:
-    """`clock` gives seconds since 1970; `sessions`, how many the server has open, of at most `max_sessions`."""
+    """`clock` gives seconds since 1970; `sessions`, how many the server has open, of at most `max_sessions`. `plays`:
+    the server plays the answers itself, in a call."""
 
     def __init__(
         self,
@@ -36,6 +38,7 @@ class Session:
         clock: Callable[[], float],
         *,
         beta: bool = False,
+        plays: bool = False,
         lifetime: float = 3600,
         longest_turn: float = 300,
         max_sessions: int = 64,
@@ -53,6 +56,7 @@ class Session:
         self._replies = Replies(
             config, self._out, self._conversation, max_sessions=max_sessions, on_end=self._on_reply_end
         )
+        self._playback = Playback(self._out, clock, self._replies, here=plays)
         self._transcripts = Transcripts(config.audio.input, self._out, clock, self._on_text)
         self._transcripts.logprobs = config.shows_logprobs
         self._translation = Translation(config, self._out) if config.translator else None
@@ -102,6 +106,10 @@ class Session:
     @property
     def due(self) -> float | None:
         """When `tick` has something to do, on the session's clock."""
+        return min((due for due in (self._silence_due, self._playback.due) if due is not None), default=None)
+
+    @property
+    def _silence_due(self) -> float | None:
         vad = self.config.audio.input.vad
         if self.config.type == "transcription" or vad is None or vad.idle_timeout_ms is None:
             return None
@@ -110,7 +118,8 @@ class Session:
 
     def tick(self) -> None:
         """After too long a silence it is the language model's turn again."""
-        if (due := self.due) is None or due > self._clock():
+        self._playback.tick()
+        if (due := self._silence_due) is None or due > self._clock():
             return
         self._idle.end()
         self._listener.time_out(self._idle.position)
@@ -150,7 +159,8 @@ class Session:
     def reply_audio(self, response_id: str, data: str, sentence: str, start_ms: float, end_ms: float) -> None:
         if reply := self._replies.get(response_id):
             self._idle.play((end_ms - reply.audio_ms) / 1000)
-            reply.audio(data, sentence, start_ms, end_ms)
+            give = self._playback.play if self._playback.here else Reply.audio
+            give(reply, data, sentence, start_ms, end_ms)
 
     def reply_call(self, response_id: str, index: int, call_id: str | None, name: str | None, arguments: str) -> None:
         if reply := self._replies.get(response_id):
@@ -193,6 +203,7 @@ class Session:
             self._replies.proceed()
 
     def _on_reply_end(self, status: str) -> None:
+        self._playback.finish()
         if status in ("completed", "incomplete"):
             self._idle.begin(self._listener.heard)
         else:
@@ -203,6 +214,7 @@ class Session:
         vad = self.config.audio.input.vad
         if vad is not None and vad.interrupt_response:
             self._replies.cancel("turn_detected")
+            self._playback.hush()
 
     def _on_text(self, message: Message, understood: bool) -> None:
         """A turn's text is known: answer it, unless it was no words, or the person speaks on, or chose otherwise."""
@@ -244,9 +256,9 @@ class Session:
             case events.ResponseCreate():
                 self._replies.create(event.response, sessions=self._sessions())
             case events.ResponseCancel():
-                self._replies.cancel_asked(event.response_id)
+                self._playback.cancel(event.response_id)
             case events.OutputClear():
-                self._replies.clear_output()
+                self._playback.clear()
 
     def updated(self, event: events.SessionUpdate) -> SessionConfig:
         """What the session would become, for who must ask whether it can be. Raises ProtocolError."""

@@ -20,6 +20,7 @@ PUBLIC = frozenset({"/", "/health", "/ping", "/docs", "/redoc", "/openapi.json",
 PUBLIC_FILES = ("/static-offline-docs/", "/page/")  # what /docs, /redoc and the page are made of
 
 REALTIME = ("/v1/realtime", "/v1/realtime/translations")
+CALLS = ("/v1/realtime", "/v1/realtime/calls")  # the same over WebRTC
 
 
 def presented_keys(scope: Scope) -> list[bytes]:
@@ -65,9 +66,9 @@ class Auth:
             return None
         message = "Missing or wrong API key: send it as `Authorization: Bearer KEY` or `X-API-Key: KEY`"
         if secret := presented_secret(scope, None):
-            if scope["type"] == "websocket" and scope["path"] in REALTIME:
+            if scope["path"] in (REALTIME if scope["type"] == "websocket" else CALLS):
                 return self.refusal_of(secret)
-            message = "A client secret opens a WebSocket of /v1/realtime and nothing else: send the API key"
+            message = "A client secret opens a session of /v1/realtime and nothing else: send the API key"
         refusal = Forbidden(message)
         refusal.status = self.status
         return refusal

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from fastapi import APIRouter, WebSocket
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from starlette.requests import HTTPConnection
 from starlette.websockets import WebSocketDisconnect
 
 from speech_server.errors import Busy, InvalidRequest, SecretRefused, SpeechError
@@ -45,7 +46,7 @@ class RealtimeQuery(BaseModel):
     @classmethod
     def no_calls(cls, value: str | None) -> str | None:
         if value is not None:
-            raise ValueError("there are no calls to join here: name a model, and talk over this WebSocket")
+            raise ValueError("nobody joins a call here: its events pass over its own data channel")
         return value
 
     def session(self) -> dict[str, Any]:
@@ -74,9 +75,9 @@ async def hang_up(websocket: WebSocket, code: int, reason: str) -> None:
         return  # a client that reads nothing does not read this either
 
 
-def read_query(websocket: WebSocket) -> RealtimeQuery:
+def read_query(connection: HTTPConnection) -> RealtimeQuery:
     try:
-        return RealtimeQuery.model_validate(dict(websocket.query_params))
+        return RealtimeQuery.model_validate(dict(connection.query_params))
     except ValidationError as error:
         fault = error.errors()[0]
         name = str(fault["loc"][0])
@@ -84,11 +85,11 @@ def read_query(websocket: WebSocket) -> RealtimeQuery:
 
 
 def choose_session(
-    websocket: WebSocket, speech: Speech, *, translates: bool
+    connection: HTTPConnection, speech: Speech, *, translates: bool
 ) -> tuple[SessionConfig, ClientSecret | None]:
     """What the session begins with: the settings a client secret was made for, or the query. Raises SpeechError."""
-    query = read_query(websocket)
-    value = presented_secret(websocket.scope, speech.settings.api_key)
+    query = read_query(connection)
+    value = presented_secret(connection.scope, speech.settings.api_key)
     if value is None:
         return translation_with(query.translation()) if translates else session_with(query.session()), None
     secret = speech.secrets.read(value)
@@ -103,6 +104,8 @@ def choose_session(
 
 class ClientSocket:
     """What a session sees of the WebSocket."""
+
+    media = None
 
     def __init__(self, websocket: WebSocket) -> None:
         self._websocket = websocket

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
@@ -16,6 +17,8 @@ from tests.speech_server.conftest import ENGLISH
 from tests.speech_server.playground.conftest import Open, Visit
 from tests.talking import plain
 from worker.job.parse import parse_job
+
+TYPED = 'nobody/it\'s "a" $(touch stray); touch stray2 & x?y#z'
 
 pytestmark = pytest.mark.xdist_group("page")
 
@@ -88,6 +91,37 @@ def test_sessions_and_models(visit: Open, server_url: str, desk: Path):
     assert "already exists" in run(desk, "bash", "-c", written_again(visitor))
     paths = [parse_job(json.loads(texts["Runpod job"])).path for texts in (captions, talk, models)]
     assert paths == ["/v1/realtime", "/v1/realtime", "/v1/models/Systran/faster-whisper-small"]
+
+
+def test_captions_with_their_english_are_a_translation(visit: Open, server_url: str, desk: Path):
+    visitor = visit(server_url)
+    visitor.tab("Captions").get_by_label("English beneath").check()
+    texts = written(visitor, "Captions")
+    assert "quick brown fox" in plain(run(desk, "bash", "-c", f"{texts['curl']} --fast"))
+    compile(texts["Python"], "shown", "exec")
+    assert "client.realtime.translations.connect(" in texts["Python"]
+    assert parse_job(json.loads(texts["Runpod job"])).path == "/v1/realtime/translations"
+
+
+def test_a_typed_id_is_quoted_for_the_shell_for_python_and_in_the_address(visit: Open, server_url: str, desk: Path):
+    visitor = visit(server_url)
+    visitor.tab("Models").get_by_label("Install a model").fill(TYPED)
+    texts = written(visitor, "Models")
+    (desk / ".curlrc").write_text("silent\n")
+    told = subprocess.run(
+        ["bash", "-c", texts["curl"]], cwd=desk, env={**os.environ, "CURL_HOME": str(desk)},
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert TYPED in json.loads(told.stdout)["error"]["message"]
+    assert [found.name for found in desk.glob("stray*")] == []
+    failed = subprocess.run(
+        [sys.executable, "-c", texts["Python"]], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert "NotFoundError" in failed.stderr
+    assert TYPED in failed.stderr
+    assert unquote(parse_job(json.loads(texts["Runpod job"])).path) == f"/v1/models/{TYPED}"
+    visitor.tab("Talk").get_by_label("Language model").fill("")
+    assert "undefined" not in visitor.page.content()
 
 
 def written_again(visit: Visit) -> str:

@@ -15,7 +15,9 @@ from speech_server.realtime.protocol.config import SessionConfig
 from speech_server.realtime.protocol.events import ProtocolError, parse_client_event
 from speech_server.realtime.protocol.outputs import (
     Generate,
+    Hush,
     JudgePause,
+    Play,
     Pronounce,
     StopJudging,
     StopTranscribing,
@@ -60,16 +62,21 @@ def check_event(event: dict[str, Any], *, beta: bool = False, kind: str = "realt
 
 
 class Stage:
-    def __init__(self, *, beta: bool = False, longest_turn: float = 300, **update: Any) -> None:
+    def __init__(self, *, beta: bool = False, plays: bool = False, longest_turn: float = 300, **update: Any) -> None:
         self.now = 1_000_000.0
         self.beta = beta
         self.samples = 0
         self.session = Session(
-            SessionConfig(model="llm").updated(update), lambda: self.now, beta=beta, longest_turn=longest_turn
+            SessionConfig(model="llm").updated(update),
+            lambda: self.now,
+            beta=beta,
+            plays=plays,
+            longest_turn=longest_turn,
         )
         self.working: dict[int, Transcribe | Translate] = {}
         self.pronouncing: list[Pronounce] = []
         self.generating: list[Generate] = []
+        self.played: list[Play | Hush] = []
         self.asked: list[JudgePause] = []  # of pauses, and neither answered nor taken back
 
     def events(self) -> list[dict[str, Any]]:
@@ -87,6 +94,8 @@ class Stage:
                 self.asked = [asked for asked in self.asked if asked.pause != work.pause]
             elif isinstance(work, Generate):
                 self.generating.append(work)
+            elif isinstance(work, Play | Hush):
+                self.played.append(work)
         events = self.session.take_events()
         self.beta = self.beta or any(event["type"].startswith("transcription_session") for event in events)
         return [check_event(event, beta=self.beta, kind=self.session.config.type) for event in events]

@@ -245,6 +245,8 @@ def test_the_command_is_filled_in():
     upstream = "env -C /srv/speaches URL=http://{host}:{port} .venv/bin/uvicorn --port {port}"
     assert child_command(upstream, "h", 7)[3:] == ["URL=http://h:7", ".venv/bin/uvicorn", "--port", "7"]
     assert child_environment({"UVICORN_PORT": "1"}, (), "h", 7)["UVICORN_PORT"] == "7"
+    assert child_environment({}, (), "h", 7)["REALTIME_CALLS"] == "false"
+    assert child_environment({"REALTIME_CALLS": "true"}, (), "h", 7)["REALTIME_CALLS"] == "true"
 
 
 def test_an_assignment_in_the_command_is_filled_in_and_its_folder_is_the_servers_own(supervise: Supervise):
