@@ -17,6 +17,7 @@ BENCHMARKS = {
     "tts": "speech: throughput, first audio, load time against kokoro-onnx and piper-tts",
     "speakers": "who speaks: conversations whose truth is known, errors, cost",
     "pieces": "who speaks, where a conversation is heard in pieces",
+    "seams": "hours of speech in one piece and in many through one worker: words, times, seams (--hours 3)",
     "proxy": "the worker's own cost per job against direct HTTP and a plain blocking proxy",
     "realtime": "turn latency, event-loop stalls, sessions at once",
     "gateway": "what the gateway adds to a job, a first sound, a first word; uploads of 1 to 100 MB",
@@ -29,7 +30,7 @@ BENCHMARKS = {
 }
 
 
-ASKED_FOR = ("gpu", "url")  # which run only where they are named
+ASKED_FOR = ("gpu", "url", "seams")  # which run only where they are named
 
 
 def main() -> int:
@@ -43,6 +44,8 @@ def main() -> int:
             module.run(report, args.url, args.model)
         elif name == "gpu":
             module.run(report, tiny=args.tiny, sections=args.section)
+        elif name == "seams":
+            module.run(report, args.hours)
         else:
             module.run(report)
         print(f"  -> {report.save()}\n")
@@ -59,11 +62,14 @@ def _arguments() -> argparse.Namespace:
         description=f"{__doc__}\nBenchmarks:\n" + "\n".join(lines),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("only", nargs="*", metavar="NAME", help="which to run; all but gpu and url when left out")
+    parser.add_argument(
+        "only", nargs="*", metavar="NAME", help="which to run; all but gpu, seams and url when left out"
+    )
     parser.add_argument("--url", help="base URL of a server to measure with the same clips (with its /v1)")
     parser.add_argument("--model", default="whisper-1", help="the model to ask that server for")
     parser.add_argument("--tiny", action="store_true", help="gpu: small shapes on a CPU, in three minutes")
     parser.add_argument("--section", action="append", choices=SECTIONS, help="gpu: only this one (may be repeated)")
+    parser.add_argument("--hours", type=float, default=3.0, help="seams: of speech (%(default)g)")
     args = parser.parse_args()
     if unknown := [name for name in args.only if name not in BENCHMARKS]:
         parser.error(f"no benchmark {', '.join(unknown)}; there are {', '.join(BENCHMARKS)}")

@@ -74,6 +74,16 @@ def minutes(count: int) -> Clip:
     return Clip(path, once.seconds * times, " ".join([once.text] * times))
 
 
+def sentences() -> list[tuple[str, int, bytes]]:
+    """(words, rate, samples as s16le) of each, with the pause after it."""
+    rate, data = _reading()
+    ends = [0.0, *(end for end, _ in _SENTENCES)]
+    return [
+        (text, rate, data[2 * int(start * rate) : 2 * int(end * rate)])
+        for start, (end, text) in zip(ends, _SENTENCES, strict=False)
+    ]
+
+
 def _cut(first: int, last: int) -> Clip:
     rate, data = _reading()
     start = _SENTENCES[first - 1][0] if first else 0.0

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
+from speech_server.audio.lent.file import Lent
 from speech_server.engines.cores import core_count
 from speech_server.engines.queue.fair_queue import MUCH
 from speech_server.engines.queue.standing import STANDING
@@ -20,11 +21,15 @@ from speech_server.pools import Pool
 ahead = Pool("decode", core_count() + 1, waiting=1024)
 _behind = Pool("decode-behind", 1, waiting=1024)  # for callers who hung up lately: much of it is for nothing
 
+_lent = Pool("decode-lent", 8, waiting=1024)  # a network may be slow: nobody else's recording waits for it
+
 _base64 = Pool("base64", threads=1, waiting=1000)
 BLOCK = 1 << 18  # characters of base64, four by four
 
 
-def decoding_pool() -> Pool:
+def decoding_pool(source: Path | BinaryIO | None = None) -> Pool:
+    if isinstance(source, Lent):
+        return _lent
     return _behind if STANDING.debt() > MUCH else ahead
 
 
@@ -32,6 +37,11 @@ def vetting(source: Path | BinaryIO) -> Callable[[], Awaitable[None]]:
     from speech_server.audio.vetting import vet
 
     return partial(vet, source)
+
+
+async def borrowed(content_type: str, key: str) -> Lent:
+    """The file that a form part of this type names. Raises InvalidRequest, LenderFailed."""
+    return await _lent.run(Lent, content_type, key)
 
 
 async def from_base64(text: str, where: str) -> bytes:

@@ -46,6 +46,13 @@ class AudioUnreadable(InvalidRequest):
     code = "unsupported_audio"
 
 
+class LenderFailed(SpeechError):
+    """A part of a file that was lent, not uploaded, could not be had."""
+
+    status = 502
+    code = "lender_failed"
+
+
 class RequestTooLarge(InvalidRequest):
     status = 413
     code = "too_large"

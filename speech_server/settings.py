@@ -88,6 +88,11 @@ class Settings(BaseSettings):
     uvicorn_host: str = Field("127.0.0.1", description="Address to listen on.")
     uvicorn_port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 picks a free one.")
     api_key: str | None = Field(None, description="Clients must send this key; unset means no authentication.")
+    lender_key: str = Field(
+        "",
+        description="Set by whoever runs the server as a child and lends it files: what their addresses on loopback "
+        "begin with. Empty: files are uploaded.",
+    )
     auth_failure_status: Annotated[Literal[401, 403], BeforeValidator(int)] = Field(
         403, description="Status for a missing or wrong key: Speaches' 403, or OpenAI's 401."
     )

@@ -123,7 +123,7 @@ def transcribe(
     clipper = Clipper(clip, round(clip.needed_from * RATE))
     blocks = decode.stream(source, Limits(max_seconds), stop, pcm=pcm, start=clip.needed_from - clip.offset)
     first = None if pcm else vetting(source)
-    chunks = Puller(sections.chunks(clipped(blocks, clipper)), decoding_pool(), stop, first)
+    chunks = Puller(sections.chunks(clipped(blocks, clipper)), decoding_pool(source), stop, first)
     return Transcription(sections, chunks, transcriber, options, voices)
 
 

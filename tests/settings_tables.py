@@ -41,6 +41,7 @@ FIRST = {
 NOT_FOR_THE_HUB = {
     "UVICORN_HOST": "the worker chooses it",
     "UVICORN_PORT": "the worker chooses it",
+    "LENDER_KEY": "the worker chooses it",
     "SPEECH_SERVER_COMMAND": "for images with another server",
     "SPEECH_SERVER_HEALTH_PATH": "for images with another server",
     "WORKER_VOLUME": "the platform mounts it at the default",

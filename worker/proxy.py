@@ -7,7 +7,7 @@ import base64
 import json
 import time
 import traceback
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,8 @@ from worker.answer.progress import reported_progress
 from worker.answer.reply import encode_error, encode_reply, result_limit
 from worker.answer.stream import cutter_for, pieces
 from worker.errors import JobTimeout, ServerUnavailable, WorkerError, WorkerStopping
-from worker.job.media import open_media
+from worker.job.lending import Lender
+from worker.job.media import MediaFile, open_media
 from worker.job.parse import JobInput, parse_job
 from worker.platform import sdk
 from worker.realtime.hold import hold_session
@@ -42,6 +43,7 @@ class Proxy:
         self._supervisor = supervisor
         self._save_to = save_to
         self._client: httpx.AsyncClient | None = None
+        self._lender = Lender(supervisor.lender_key) if supervisor.lender_key else None
         self._running: set[asyncio.Task[Any]] = set()
         self._is_stopping = False
 
@@ -56,7 +58,8 @@ class Proxy:
         headers = self._headers(request_id(request, job_id))
         async with AsyncExitStack() as stack:
             with tracing.span("fetch_media", {"worker.files": len(request.files)}):
-                files = await stack.enter_async_context(open_media(request.files, settings))
+                lender = self._lender if request.is_of_a_part else None
+                files = await stack.enter_async_context(open_media(request.files, settings, lender))
             with tracing.span("ensure_ready"):
                 server = await self._supervisor.ensure_ready()
             body = stack.enter_context(spool())
@@ -64,6 +67,7 @@ class Proxy:
                 reported_progress(self._http, server, headers, settings.progress_interval, send_progress),
                 forward(self._http, self._supervisor, request, files, headers) as reply,
             ):
+                refuse_broken_loans(reply.status, files)
                 streams = reply.status < 300 and (request.stream or raw_events)
                 cutter = cutter_for(reply.content_type, raw_events=raw_events) if streams else None
                 blocks = reply.blocks(settings.max_answer_mb * 1_000_000)
@@ -157,6 +161,8 @@ class Proxy:
         if self._client is not None:
             await self._client.aclose()
             self._client = None
+        if self._lender is not None:
+            await self._lender.close()
 
     def end_jobs(self) -> None:
         """Makes every job that still runs fail at once."""
@@ -188,6 +194,13 @@ class Proxy:
         if self._settings.server_api_key:
             headers["authorization"] = f"Bearer {self._settings.server_api_key}"
         return headers
+
+
+def refuse_broken_loans(status: int, files: Sequence[MediaFile]) -> None:
+    """Why a file could not be read is known here; that it could not is all that the server knows."""
+    for file in files:
+        if status >= 300 and file.loan and file.loan.trouble:
+            raise file.loan.trouble
 
 
 def trace_headers(job: Job) -> dict[str, str]:

@@ -7,7 +7,7 @@ import threading
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from speech_server.errors import RequestTooLarge
+from speech_server.errors import RequestTooLarge, SpeechError
 
 MOST_FRAME_SAMPLES = 1 << 21  # per channel; the largest that an encoder makes is 1,179,648 (Monkey's Audio)
 
@@ -64,6 +64,10 @@ class Budget:
                 param="file",
             )
 
+    def sought(self) -> None:
+        """Nothing is read from one packet to the next over a gap."""
+        self._since = 0
+
     def frame(self, samples: int) -> None:
         if samples > MOST_FRAME_SAMPLES:
             raise RequestTooLarge(
@@ -79,10 +83,14 @@ class Budget:
 
 
 class Reader(io.RawIOBase):
-    """The file as FFmpeg reads it, on the budget. Its reads fail once there is a stop: that ends native calls too."""
+    """The file as FFmpeg reads it, on the budget. Its reads fail once there is a stop: that ends native calls too.
+
+    `check` raises what a read has raised: some native calls take that for the end of the file.
+    """
 
     def __init__(self, file: BinaryIO, budget: Budget) -> None:
         self._file = file
+        self._trouble: SpeechError | None = None
         self._budget = budget
         budget.file_size = file.seek(0, io.SEEK_END)
         file.seek(0)
@@ -94,11 +102,21 @@ class Reader(io.RawIOBase):
         return True
 
     def read(self, size: int = -1) -> bytes:
-        data = self._file.read(size)
-        self._budget.read(len(data))
+        self.check()
+        try:
+            data = self._file.read(size)
+            self._budget.read(len(data))
+        except SpeechError as error:
+            self._trouble = error
+            raise
         return data
 
+    def check(self) -> None:
+        if self._trouble is not None:
+            raise self._trouble
+
     def seek(self, offset: int, whence: int = 0) -> int:
+        self._budget.sought()
         return self._file.seek(offset, whence)
 
     def tell(self) -> int:

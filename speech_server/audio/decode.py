@@ -16,7 +16,7 @@ from av.stream import Discard
 from numpy.typing import NDArray
 
 from speech_server.audio.budget import Budget, Limits, Reader, Stopped
-from speech_server.audio.containers import open_container
+from speech_server.audio.containers import finds_times, open_container
 from speech_server.domain import RATE, Samples
 from speech_server.errors import AudioUnreadable, InvalidRequest, RequestTooLarge
 
@@ -27,10 +27,6 @@ SLICE = 0.1  # seconds of work after which others go first
 _RATES = range(4_000, 384_001)  # a damaged rate would make hours of seconds
 _RUN_UP = 0.5  # second after which what a decoder gives does not depend on where it began
 _LONGEST_PACKET = 0.25  # seconds: 2,048 samples of AAC at 8 kHz
-# Containers in which a time is a place: those that find it by an index or by arithmetic, and those whose packets have
-# to be read, but not decoded. In others there may be gaps, which are no sound.
-_INDEXED = ("wav", "flac", "mov,mp4,m4a,3gp,3g2,mj2")
-_COUNTED = ("mp3", "aac", "ogg")
 # New tags may come between two packets of these, and FFmpeg's time for them grows with their square: a page of Ogg has
 # at most 65,307 bytes, read in steps of 32 KiB.
 _TAGGED = {"ogg": 128 << 10}
@@ -136,14 +132,16 @@ def _read_pcm(file: BinaryIO, rate: int, start: float) -> Iterator[NDArray[np.in
 
 def _read_container(file: BinaryIO, rate: int, start: float, budget: Budget) -> Iterator[NDArray[np.int16]]:
     """The sound piece by piece, with an empty piece after each packet."""
+    reader = Reader(file, budget)
     try:
-        container = open_container(Reader(file, budget))
+        container = open_container(reader)
     except (av.FFmpegError, ValueError) as error:
         _refuse(error)
     with container:
         track = _track(container)
+        budget.between_packets = _TAGGED.get(container.format.name)
         mixer = _Mixer(rate)
-        way = _Way(container, track, start, rate)
+        way = _Way(file, container, track, start, rate)
         heard = damaged = False
         for frame in _frames(container, track, budget, way):
             if isinstance(frame, Exception):
@@ -158,6 +156,7 @@ def _read_container(file: BinaryIO, rate: int, start: float, budget: Budget) -> 
                     heard = True
                     budget.heard(len(samples) / rate)
                     yield way.rest(samples)
+        reader.check()
         for samples in mixer.feed(None):
             heard = True
             yield way.rest(samples)
@@ -178,16 +177,18 @@ class _Way:
     decoded is fed from a whole second on, so that a resampler gives what it would have given from the beginning.
     """
 
-    def __init__(self, container: av.container.InputContainer, track: av.AudioStream, start: float, rate: int) -> None:
-        name = container.format.name
+    def __init__(
+        self, file: BinaryIO, container: av.container.InputContainer, track: av.AudioStream, start: float, rate: int
+    ) -> None:
+        finds = finds_times(container, track, file)
         self._step = float(track.time_base or 0)
         self._first = (track.start_time or 0) * self._step
-        self._is_timed = start > 2 * _RUN_UP and self._step > 0 and name in (*_INDEXED, *_COUNTED)
+        self._is_timed = start > 2 * _RUN_UP and self._step > 0 and finds is not None
         self._second = floor(start - _RUN_UP) if self._is_timed else 0
         self._target = self._second - _RUN_UP + self._first
         self._early: int | None = None  # samples of what is decoded that lie before the second; None: nothing is yet
         self._skip = round((start - self._second) * rate)  # samples of what is resampled that lie before `start`
-        if self._is_timed and name in _INDEXED:
+        if self._is_timed and finds:
             with suppress(av.FFmpegError):  # without an index it is read from its beginning
                 container.seek(int(self._target / self._step), stream=track)
 
@@ -236,7 +237,6 @@ def _frames(
     for other in container.streams:
         if other is not track:
             other.discard = Discard.all  # most formats skip these without reading them
-    budget.between_packets = _TAGGED.get(container.format.name)
     packets = container.demux()  # all that come: each is a moment to ask whether anybody still waits
     while True:
         try:

@@ -13,6 +13,7 @@ import resource
 import selectors
 import signal
 import socket
+import stat
 import sys
 import time
 from collections.abc import Callable
@@ -22,6 +23,7 @@ from dataclasses import dataclass
 import av
 
 from speech_server.audio.containers import open_container
+from speech_server.audio.lent.relay import Asking
 
 SECONDS = 0.8  # of CPU time; the index of a recording of six hours takes a tenth of it
 BYTES_PER_SECOND = 50_000_000  # and so much more time for what is read to its end
@@ -64,7 +66,8 @@ class FileAt(io.RawIOBase):
 
 def vet(descriptor: int) -> int:
     """The exit status. SIGPROF ends the process when the time is over."""
-    file = FileAt(descriptor)
+    is_lent = stat.S_ISSOCK(os.fstat(descriptor).st_mode)
+    file = Asking(socket.socket(fileno=descriptor)) if is_lent else FileAt(descriptor)
     _bound_memory()
     signal.setitimer(signal.ITIMER_PROF, SECONDS)
     try:
@@ -75,7 +78,7 @@ def vet(descriptor: int) -> int:
                     pass
     except MemoryError:
         return 3
-    except (av.FFmpegError, ValueError, IndexError):
+    except (av.FFmpegError, OSError, ValueError, IndexError):
         pass  # who opens it next is told
     return 0
 

@@ -17,7 +17,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from speech_server.errors import AudioUnreadable, Busy, RequestTooLarge
+from speech_server.audio.lent import relay
+from speech_server.audio.lent.file import Lent
+from speech_server.errors import AudioUnreadable, Busy, LenderFailed, RequestTooLarge
 from speech_server.pools import Pool
 
 LONGEST_WAIT = 60.0  # seconds; the vetter's own limit is on its CPU time, and a busy machine may give it little
@@ -25,6 +27,7 @@ _LONGEST_DEATH = 5.0  # seconds, of a process whose socket is closed
 _COPIED = 1 << 20  # bytes; an upload of at most so many is in memory, not in a file
 _ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "TMPDIR")  # no keys: what runs there is what strangers sent
 
+_reading = Pool("opening-lent", 8, waiting=1024)
 _handing_over = Pool("opening", 2, waiting=1024)
 
 
@@ -156,6 +159,10 @@ def _descriptor(source: Path | BinaryIO) -> Iterator[int]:
         with source.open("rb") as file:
             yield file.fileno()
         return
+    if isinstance(source, Lent):
+        with _read_for(source) as theirs:
+            yield theirs.fileno()
+        return
     size = source.seek(0, io.SEEK_END)
     source.seek(0)
     if size > _COPIED and (descriptor := _own_descriptor(source)) is not None:
@@ -167,6 +174,23 @@ def _descriptor(source: Path | BinaryIO) -> Iterator[int]:
         copy.flush()
         source.seek(0)
         yield copy.fileno()
+
+
+def _read_for(source: Lent) -> socket.socket:
+    """One end of a relay, whose other end a thread serves."""
+    ours, theirs = socket.socketpair()
+    try:
+        _reading.submit(_answer, source, ours)
+    except BaseException:
+        ours.close()
+        theirs.close()
+        raise
+    return theirs
+
+
+def _answer(source: Lent, ours: socket.socket) -> None:
+    with suppress(OSError, LenderFailed):  # whoever opens it next is told
+        relay.answer(source, source.size, ours)
 
 
 def _own_descriptor(source: BinaryIO) -> int | None:

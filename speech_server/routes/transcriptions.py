@@ -17,7 +17,7 @@ from speech_server.hearing.speakers.attribution import attributed
 from speech_server.models.catalog.info import STT
 from speech_server.models.transcribers import transcriber
 from speech_server.pools import Pool
-from speech_server.routes.bodies.audio_form import AUDIO, is_pcm, model_check, parse_form, require_audio
+from speech_server.routes.bodies.audio_form import AUDIO, audio_of, is_pcm, model_check, parse_form
 from speech_server.routes.bodies.form import Upload, read_form
 from speech_server.routes.bodies.speaker_fields import expected_speakers
 from speech_server.routes.bodies.transcription_form import TranscriptionForm
@@ -52,7 +52,8 @@ async def read_job(request: Request, speech: SpeechDep) -> AsyncIterator[Order]:
     async with read_form(request, AUDIO, model_check(speech, STT)) as form:
         model = speech.catalog.only or (DEFAULT_MODEL if getattr(request.state, "one_model", False) else None)
         fields = parse_form(TranscriptionForm, form, {"model": model} if model else {})
-        yield Order(fields, require_audio(form), request.state.request_id)
+        async with audio_of(form, speech) as upload:
+            yield Order(fields, upload, request.state.request_id)
 
 
 JobDep = Annotated[Order, Depends(read_job)]

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import re
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import cache
+from types import MappingProxyType
 
 import httpx
 
@@ -23,6 +25,7 @@ from worker.settings import Settings
 MAX_REDIRECTS = 5
 _BLOCK = 1 << 20
 _REDIRECTS = (301, 302, 303, 307, 308)
+_WHOLE: Mapping[str, str] = MappingProxyType({})
 
 
 def door_for(settings: Settings, look_up: LookUp = system_look_up) -> Door:
@@ -47,38 +50,46 @@ class Download:
 
     async def to(self, write: Callable[[bytes], Awaitable[None]]) -> None:
         """Hands the file's bytes on in blocks. Raises InvalidJob, MediaUnavailable."""
-        settings = self.settings
-        transport = async_transport(door_for(settings, self.look_up), httpx, verify=_tls())
-        limits = httpx.Timeout(settings.download_stall_timeout)
+        async with self.in_time(self.settings.download_timeout), self.client() as client:
+            await self.read(await self.follow(client), write)
+
+    def client(self) -> httpx.AsyncClient:
+        """The only way to the URL, for `follow`."""
+        transport = async_transport(door_for(self.settings, self.look_up), httpx, verify=_tls())
+        limits = httpx.Timeout(self.settings.download_stall_timeout)
+        return httpx.AsyncClient(transport=transport, trust_env=False, timeout=limits)
+
+    @asynccontextmanager
+    async def in_time(self, seconds: float) -> AsyncIterator[None]:
         try:
-            async with (
-                asyncio.timeout(settings.download_timeout),
-                httpx.AsyncClient(transport=transport, trust_env=False, timeout=limits) as client,
-            ):
-                response = await self._follow(client)
-                await self._read(response, write)
+            async with asyncio.timeout(seconds):
+                yield
         except TimeoutError:
-            limit = f"not fetched within {settings.download_timeout:g} s (WORKER_DOWNLOAD_TIMEOUT)"
+            limit = f"not fetched within {self.settings.download_timeout:g} s (WORKER_DOWNLOAD_TIMEOUT)"
             raise MediaUnavailable(f"{self.where}: {limit}") from None
 
-    async def _read(self, response: httpx.Response, write: Callable[[bytes], Awaitable[None]]) -> None:
+    async def read(self, response: httpx.Response, write: Callable[[bytes], Awaitable[None]]) -> None:
+        """The rest of an answer. Raises MediaUnavailable."""
         total = 0
         try:
             async for block in response.aiter_raw(_BLOCK):
                 total += len(block)
                 if total > self.settings.max_download_bytes:
-                    raise self._too_large(f"more than {self.settings.max_download_bytes}")
+                    raise self.too_large(f"more than {self.settings.max_download_bytes}")
                 await write(block)
         except httpx.HTTPError as error:
             raise self._unreachable(parse_url(self.url), error) from None
 
-    async def _follow(self, client: httpx.AsyncClient) -> httpx.Response:
+    async def follow(
+        self, client: httpx.AsyncClient, headers: Mapping[str, str] = _WHOLE, statuses: Sequence[int] = (200,)
+    ) -> httpx.Response:
+        """The answer with one of the `statuses`, through all redirects; its body is still on its way."""
         try:
             url = parse_url(self.url)
             for _ in range(MAX_REDIRECTS + 1):
-                response = await self._get(client, url)
+                response = await self._get(client, url, headers)
                 if response.status_code not in _REDIRECTS:
-                    return self._check(response, url)
+                    return self._check(response, url, statuses)
                 location = response.headers.get("location", "")
                 await response.aclose()
                 url = url.join(location)
@@ -86,8 +97,8 @@ class Download:
             raise refusal(self.where, error) from None
         raise MediaUnavailable(f"{self.where}: more than {MAX_REDIRECTS} redirects")
 
-    async def _get(self, client: httpx.AsyncClient, url: Url) -> httpx.Response:
-        headers = {"accept-encoding": "identity", "user-agent": "runpod-speech"}
+    async def _get(self, client: httpx.AsyncClient, url: Url, more: Mapping[str, str]) -> httpx.Response:
+        headers = {"accept-encoding": "identity", "user-agent": "runpod-speech", **more}
         try:
             return await client.send(client.build_request("GET", url.text, headers=headers), stream=True)
         except httpx.HTTPError as error:
@@ -95,8 +106,8 @@ class Download:
                 raise known from None
             raise self._unreachable(url, error) from None
 
-    def _check(self, response: httpx.Response, url: Url) -> httpx.Response:
-        if response.status_code != 200:
+    def _check(self, response: httpx.Response, url: Url, statuses: Sequence[int]) -> httpx.Response:
+        if response.status_code not in statuses:
             hint = {401: "give a URL that needs no login", 403: "give a URL that needs no login, or a fresh link"}
             advice = hint.get(response.status_code, "check the URL")
             raise MediaUnavailable(f"{self.where}: the URL answered {response.status_code} ({url.shown}): {advice}")
@@ -104,10 +115,10 @@ class Download:
             raise MediaUnavailable(f"{self.where}: sent {encoding[:20]}-encoded, which nobody asked for ({url.shown})")
         declared = response.headers.get("content-length", "0")
         if re.fullmatch(r"\d{1,18}", declared) and int(declared) > self.settings.max_download_bytes:
-            raise self._too_large(declared)
+            raise self.too_large(declared)
         return response
 
-    def _too_large(self, size: str) -> MediaUnavailable:
+    def too_large(self, size: str) -> MediaUnavailable:
         limit = self.settings.max_download_bytes
         return MediaUnavailable(f"{self.where}: {size} bytes; RUNPOD_MAX_DOWNLOAD_BYTES allows {limit}")
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import binascii
+import io
 import mimetypes
 import os
 import re
@@ -14,8 +15,9 @@ import shutil
 import stat
 import tempfile
 from collections.abc import AsyncIterator
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO
 from urllib.parse import unquote, unquote_to_bytes, urlsplit
@@ -24,7 +26,9 @@ import pybase64
 
 from worker.errors import InvalidJob, MediaUnavailable, StorageFull
 from worker.job.download import Download
+from worker.job.lending import Lender, Loan
 from worker.job.parse import MediaSource
+from worker.job.parts import LocalParts, Parts, fetched_parts
 from worker.scratch import close, keep, scratch_file
 from worker.settings import Settings
 
@@ -47,30 +51,52 @@ _MAX_NAME = 100  # characters
 
 @dataclass(frozen=True, slots=True)
 class MediaFile:
-    """An open file at its beginning, as a form part."""
+    """An open file at its beginning, as a form part. Of a loan, only its address is sent."""
 
     field: str
     name: str
     content_type: str
     file: IO[bytes]
     size: int  # bytes
+    loan: Loan | None = None
 
 
 @asynccontextmanager
-async def open_media(sources: tuple[MediaSource, ...], settings: Settings) -> AsyncIterator[list[MediaFile]]:
-    """All the files of a job, closed on exit. Raises InvalidJob, MediaUnavailable, StorageFull."""
-    with ExitStack() as stack:
+async def open_media(
+    sources: tuple[MediaSource, ...], settings: Settings, lender: Lender | None = None
+) -> AsyncIterator[list[MediaFile]]:
+    """All the files of a job, closed on exit. With a lender, those behind URLs and on the volume are lent: read as far
+    as the server asks. Raises InvalidJob, MediaUnavailable, StorageFull."""
+    async with AsyncExitStack() as stack:
         files = []
         for source in sources:
-            file = stack.enter_context(await _open(source, settings))
-            files.append(_describe(source, file))
+            if lender and source.kind != "base64" and not _is_data(source):
+                parts = await stack.enter_async_context(_parts_of(source, settings))
+                name, content_type = _name_and_type(source)
+                loan = await stack.enter_async_context(lender.lend(parts, content_type))
+                files.append(MediaFile(source.field, name, loan.as_type, io.BytesIO(), parts.size, loan))
+            else:
+                file = stack.enter_context(await _open(source, settings))
+                size = os.fstat(file.fileno()).st_size
+                files.append(MediaFile(source.field, *_name_and_type(source), file, size))
         yield files
+
+
+@asynccontextmanager
+async def _parts_of(source: MediaSource, settings: Settings) -> AsyncIterator[Parts]:
+    if source.kind == "path":
+        with await _open(source, settings) as file:
+            yield LocalParts(file)
+    else:
+        download = Download(source.value, source.where, settings)
+        async with fetched_parts(download, partial(_written, settings)) as parts:
+            yield parts
 
 
 async def _open(source: MediaSource, settings: Settings) -> IO[bytes]:
     if source.kind == "path":
         return await asyncio.to_thread(_open_on_volume, source, Path(settings.volume))
-    if source.kind == "url" and source.value[:5].lower() != "data:":
+    if source.kind == "url" and not _is_data(source):
         return await _fetch(source, settings)
     # Small ones are done at once: a thread costs more than the decoding.
     if len(source.value) < _BLOCK:
@@ -81,14 +107,16 @@ async def _open(source: MediaSource, settings: Settings) -> IO[bytes]:
 async def _fetch(source: MediaSource, settings: Settings) -> IO[bytes]:
     file = scratch_file()
     try:
-        await Download(source.value, source.where, settings).to(
-            lambda block: asyncio.to_thread(_write, file, block, settings.min_free_disk_mb << 20)
-        )
+        await Download(source.value, source.where, settings).to(partial(_written, settings, file))
         file.seek(0)
     except BaseException:
         close(file)
         raise
     return file
+
+
+async def _written(settings: Settings, file: IO[bytes], block: bytes) -> None:
+    await asyncio.to_thread(_write, file, block, settings.min_free_disk_mb << 20)
 
 
 def _write(file: IO[bytes], block: bytes, keep_free: int) -> None:
@@ -160,15 +188,19 @@ def _open_on_volume(source: MediaSource, volume: Path) -> IO[bytes]:
     return file
 
 
-def _describe(source: MediaSource, file: IO[bytes]) -> MediaFile:
+def _is_data(source: MediaSource) -> bool:
+    return source.value[:5].lower() == "data:"
+
+
+def _name_and_type(source: MediaSource) -> tuple[str, str]:
     name = safe_name(source.name or _name_in(source))
     declared = _DATA_URI.match(source.value) if source.kind != "path" else None
     content_type = (declared and declared[1]) or mimetypes.guess_type(name)[0] or "application/octet-stream"
-    return MediaFile(source.field, name, content_type, file, os.fstat(file.fileno()).st_size)
+    return name, content_type
 
 
 def _name_in(source: MediaSource) -> str:
-    if source.kind == "base64" or source.value[:5].lower() == "data:":
+    if source.kind == "base64" or _is_data(source):
         kind = _DATA_URI.match(source.value)
         return "file" + (suffix_of(kind[1]) if kind and kind[1] else "")
     path = source.value if source.kind == "path" else unquote(urlsplit(source.value).path, errors="replace")

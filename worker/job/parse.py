@@ -48,6 +48,7 @@ _OPENAI_KEYS = _SHARED_KEYS | {"openai_route", "openai_input"}
 _FILE_KEYS = frozenset(("file_url", "file_base64", "file_path", "file_name", "file_field", "files"))
 _REQUEST_KEYS = _SHARED_KEYS | _FILE_KEYS | {"method", "path", "query", "query_params", "body"}
 _SOURCES: tuple[Literal["url", "base64", "path"], ...] = ("url", "base64", "path")
+_OF_A_PART = ("clip_start", "clip_end")  # fields of a request, beside its file
 _REALTIME_PATHS = frozenset(
     f"{prefix}/{path}"
     for prefix in ("/v1", "/v3", "/openai/v1", "/api/v1")
@@ -94,6 +95,11 @@ class JobInput:
     def time_limit(self, at_most: float) -> float:
         """Seconds it may take, whatever it wishes: the one place that tells."""
         return min(at_most, self.timeout or at_most)
+
+    @property
+    def is_of_a_part(self) -> bool:
+        """Whether it says that the server need not read all of its file."""
+        return any((self.body or {}).get(name) is not None for name in _OF_A_PART)
 
     @property
     def is_realtime(self) -> bool:

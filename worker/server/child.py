@@ -18,6 +18,7 @@ from pathlib import Path
 _LAUNCH = Path(__file__).with_name("launch.py")
 _ROOT = Path(__file__).parents[2]
 KEPT_LINES = 40
+LENDER_KEY = "LENDER_KEY"  # to the server, where it reads files that the worker lends
 _MAX_LINE = 4000  # characters
 _PROGRESS_BYTES = 256 * 1024  # written to disk since the last look: a download, not a health reply
 _PROGRESS_LINE_SECONDS = 5.0  # a bar redrawn with \r becomes a log line this often
@@ -39,6 +40,11 @@ def child_environment(environ: Mapping[str, str], passed: Iterable[str], host: s
 def child_command(command: str, host: str, port: int) -> list[str]:
     words = [word.replace("{host}", host).replace("{port}", str(port)) for word in shlex.split(command)]
     return [sys.executable, *words[1:]] if words[:1] == ["python"] else words
+
+
+def knows_lenders(command: str) -> bool:
+    """Only our own server does."""
+    return "speech_server" in shlex.split(command)
 
 
 def secret_values(environ: Mapping[str, str]) -> tuple[str, ...]:

@@ -12,10 +12,11 @@ from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from enum import Enum
+from secrets import token_hex
 
 from worker import log
 from worker.errors import ServerDied, ServerUnavailable, WorkerError
-from worker.server.child import Child, child_command, child_environment, secret_values
+from worker.server.child import LENDER_KEY, Child, child_command, child_environment, knows_lenders, secret_values
 from worker.server.pulse import QUESTIONS, Pulse
 from worker.settings import Settings
 
@@ -52,7 +53,8 @@ class Supervisor:
 
     def __init__(self, settings: Settings, environ: Mapping[str, str] | None = None) -> None:
         self._settings = settings
-        self._environ = dict(os.environ if environ is None else environ)
+        self.lender_key = token_hex(16) if knows_lenders(settings.server_command) else None
+        self._environ = {**(os.environ if environ is None else environ), LENDER_KEY: self.lender_key or ""}
         self._secrets = secret_values(self._environ)
         self._lock = threading.Lock()
         self._state = State.STOPPED

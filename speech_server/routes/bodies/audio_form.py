@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Generic, TypeVar
@@ -12,7 +13,8 @@ from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ValidationError
 
-from speech_server.decoding import warm_up
+from speech_server.audio.lent.file import is_lent
+from speech_server.decoding import borrowed, warm_up
 from speech_server.errors import AudioUnreadable
 from speech_server.models.catalog.info import Task
 from speech_server.routes.bodies.form import Check, Form, Upload, read_form
@@ -100,6 +102,20 @@ def require_audio(form: Form) -> Upload:
     if upload.size == 0:
         raise AudioUnreadable("The uploaded file is empty: send the audio in the field `file`", param="file")
     return upload
+
+
+@asynccontextmanager
+async def audio_of(form: Form, speech: Speech) -> AsyncIterator[Upload]:
+    """The audio, also where it is lent by whoever started this server."""
+    upload = form.uploads["file"]
+    if not is_lent(upload.content_type):
+        yield require_audio(form)
+        return
+    file = await borrowed(upload.content_type, speech.settings.lender_key)
+    try:
+        yield Upload(file, upload.filename, file.content_type, file.size)
+    finally:
+        file.end()
 
 
 def is_pcm(upload: Upload) -> bool:

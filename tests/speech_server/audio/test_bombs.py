@@ -77,6 +77,13 @@ def test_tags_in_the_midst_of_ogg_are_refused_before_they_are_read():
     assert sum(map(len, decode.stream(io.BytesIO(bombs.chained_ogg(20)), HOUR))) > 4 * 16_000
 
 
+def test_tags_in_the_midst_of_ogg_are_refused_on_the_way_to_a_clip():
+    opus = make("opus", seconds=60.0)
+    for start in (3.0, 30.0, 59.0, 90.0):
+        with pytest.raises(RequestTooLarge, match="between two packets"):
+            list(decode.stream(io.BytesIO(opus + bombs.chained_ogg(20_000)), HOUR, start=start))
+
+
 @pytest.mark.parametrize(
     "bomb", [bombs.claiming_wav, lambda: bombs.many_tracks(5_000), lambda: bombs.packets(1_000, rate=0)]
 )

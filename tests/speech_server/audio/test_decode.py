@@ -218,6 +218,13 @@ def test_from_a_second_on_it_is_what_follows_that_second(kind: str, start: float
         np.testing.assert_array_equal(samples, expected)
 
 
+@pytest.mark.parametrize("start", [5.0, 58.0, 65.0, 105.0])
+def test_a_recording_of_several_streams_is_counted_through_from_its_beginning(start: float):
+    """Each stream of a chained Ogg begins at zero."""
+    chained = make("opus", sound=sweep(60.0, 48_000)) + make("opus", sound=sweep(50.0, 48_000)[::-1].copy())
+    np.testing.assert_array_equal(samples_of(chained, start=start), samples_of(chained)[round(start * 16_000) :])
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_from_beyond_its_end_on_a_recording_is_empty(kind: str):
     assert not list(decode.stream(io.BytesIO(make(kind, seconds=2.0)), LIMITS, start=30.0))
@@ -228,9 +235,10 @@ def test_of_raw_samples_only_what_follows_is_read():
     np.testing.assert_array_equal(samples_of(data, pcm=True, start=1.5), samples_of(data, pcm=True)[24_000:])
 
 
-def test_a_far_second_of_an_indexed_file_costs_no_decoding(tmp_path: Path):
-    path = tmp_path / "long.flac"
-    path.write_bytes(make("flac", seconds=600.0))
-    limits = decode.Limits(3600, packets=10)  # for each second that has come out
+@pytest.mark.parametrize("kind", ["flac", "opus"])
+def test_a_far_second_of_an_indexed_file_costs_no_decoding(tmp_path: Path, kind: str):
+    path = tmp_path / "long"
+    path.write_bytes(make(kind, seconds=600.0))
+    limits = decode.Limits(3600, packets=50)  # for each second that has come out
     last = np.concatenate(list(decode.stream(path, limits, start=595.0)))
     assert len(last) == 5 * 16_000
