@@ -21,10 +21,9 @@ from benchmarks.installed import installed
 from speech_server.domain import RATE, ChunkTranscript, Samples, Segment, SpeechChunk, VadOptions
 from speech_server.engines.cores import core_count
 from speech_server.engines.interfaces import EngineArgs, SpeakOptions, TranscribeOptions
+from speech_server.engines.mel import log_mel
 
 if TYPE_CHECKING:
-    from faster_whisper.feature_extractor import FeatureExtractor
-
     from speech_server.engines.silero.engine import Detector
 
 PIPER = "speaches-ai/piper-en_US-joe-medium"
@@ -46,9 +45,6 @@ class AtOnce:
     languages = frozenset({"en"})
 
     def __init__(self) -> None:
-        from faster_whisper.feature_extractor import FeatureExtractor
-
-        self._extractor = FeatureExtractor(feature_size=128)
         self._free = asyncio.Semaphore(core_count())
 
     async def transcribe(
@@ -56,14 +52,14 @@ class AtOnce:
     ) -> AsyncGenerator[ChunkTranscript, None]:
         async for chunk in chunks:
             async with self._free:
-                await asyncio.to_thread(features, self._extractor, chunk.samples)
+                await asyncio.to_thread(features, chunk.samples)
             segment = Segment(chunk.offset, chunk.offset + len(chunk.samples) / RATE, " word")
             yield ChunkTranscript((segment,), "en", 1.0)
 
 
-def features(extractor: FeatureExtractor, samples: Samples) -> Any:
-    """As the engine has them made: the samples are padded, not the features."""
-    return extractor(np.pad(samples, (0, max(0, round(_WINDOW * RATE) - len(samples)))), padding=0)
+def features(samples: Samples) -> Any:
+    """As the engine makes them."""
+    return log_mel(samples, 128, round(_WINDOW * RATE))
 
 
 def run(bench: Bench) -> None:
@@ -162,12 +158,10 @@ def _decoded(path: Path) -> Samples:
 
 
 def _parts(bench: Bench, detector: Detector, samples: Samples) -> None:
-    from faster_whisper.feature_extractor import FeatureExtractor
-
-    extractor, seconds = FeatureExtractor(feature_size=128), len(samples) / RATE
+    seconds = len(samples) / RATE
     window = samples[: round(_WINDOW * RATE)]
     _part(bench, "voice detection", seconds, lambda: detector.stream().feed(samples))
-    _part(bench, "features", len(window) / RATE, lambda: features(extractor, window))
+    _part(bench, "features", len(window) / RATE, lambda: features(window))
 
 
 def _part(bench: Bench, name: str, seconds: float, run: Callable[[], object]) -> None:
