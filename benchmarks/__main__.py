@@ -14,6 +14,7 @@ from benchmarks.report import Report
 
 BENCHMARKS = {
     "stt": "transcription: throughput, latency, word error rate against faster-whisper",
+    "front": "a recording before the engine: decoding, voice detection, features against faster-whisper",
     "tts": "speech: throughput, first audio, load time against kokoro-onnx and piper-tts",
     "speakers": "who speaks: conversations whose truth is known, errors, cost",
     "pieces": "who speaks, where a conversation is heard in pieces",

@@ -21,10 +21,9 @@ from benchmarks.installed import installed
 from speech_server.domain import RATE, ChunkTranscript, Samples, Segment, SpeechChunk, VadOptions
 from speech_server.engines.cores import core_count
 from speech_server.engines.interfaces import EngineArgs, SpeakOptions, TranscribeOptions
+from speech_server.engines.mel import log_mel
 
 if TYPE_CHECKING:
-    from faster_whisper.feature_extractor import FeatureExtractor
-
     from speech_server.engines.silero.engine import Detector
 
 PIPER = "speaches-ai/piper-en_US-joe-medium"
@@ -44,11 +43,9 @@ class AtOnce:
     """A transcriber that makes Whisper's features of what it is given, on as many threads as cores, and is done."""
 
     languages = frozenset({"en"})
+    BANDS = 128
 
     def __init__(self) -> None:
-        from faster_whisper.feature_extractor import FeatureExtractor
-
-        self._extractor = FeatureExtractor(feature_size=128)
         self._free = asyncio.Semaphore(core_count())
 
     async def transcribe(
@@ -56,14 +53,14 @@ class AtOnce:
     ) -> AsyncGenerator[ChunkTranscript, None]:
         async for chunk in chunks:
             async with self._free:
-                await asyncio.to_thread(features, self._extractor, chunk.samples)
+                await asyncio.to_thread(features, chunk.samples)
             segment = Segment(chunk.offset, chunk.offset + len(chunk.samples) / RATE, " word")
             yield ChunkTranscript((segment,), "en", 1.0)
 
 
-def features(extractor: FeatureExtractor, samples: Samples) -> Any:
-    """As the engine has them made: the samples are padded, not the features."""
-    return extractor(np.pad(samples, (0, max(0, round(_WINDOW * RATE) - len(samples)))), padding=0)
+def features(samples: Samples) -> Any:
+    """As the engine makes them."""
+    return log_mel(samples, AtOnce.BANDS, round(_WINDOW * RATE))
 
 
 def run(bench: Bench) -> None:
@@ -77,15 +74,15 @@ def run(bench: Bench) -> None:
 
     detector = silero.load(Path(faster_whisper.__file__).parent / "assets", EngineArgs())
     sound, rate = _repeated(asyncio.run(_spoken(folder)), bench.choose(300.0, 30.0))
-    files = dict(_files(bench.folder, sound, rate))
-    for name, path in files.items():
+    made = dict(files(bench.folder, sound, rate))
+    for name, path in made.items():
         for at_once in (1, bench.choose(2 * core_count(), 2)):
             with bench.figure(f"front end, {name}, {at_once} at once"):
                 _whole(bench, detector, name, path, at_once, len(sound) / rate)
-    for name, path in files.items():
+    for name, path in made.items():
         with bench.figure(f"decoding, {name}"):
             _part(bench, f"decoding {name}", len(sound) / rate, partial(_decoded, path))
-    _parts(bench, detector, _decoded(files["wav"]))
+    _parts(bench, detector, _decoded(made["wav"]))
 
 
 async def _spoken(folder: Path) -> tuple[Samples, int]:
@@ -107,7 +104,7 @@ def _repeated(spoken: tuple[Samples, int], seconds: float) -> tuple[Samples, int
     return np.resize(once, round(seconds * rate)), rate
 
 
-def _files(folder: Path, sound: Samples, rate: int) -> Iterator[tuple[str, Path]]:
+def files(folder: Path, sound: Samples, rate: int) -> Iterator[tuple[str, Path]]:
     from speech_server.audio.encode import Encoder
 
     for name in FORMATS:
@@ -119,9 +116,9 @@ def _files(folder: Path, sound: Samples, rate: int) -> Iterator[tuple[str, Path]
 
 def _whole(bench: Bench, detector: Detector, name: str, path: Path, at_once: int, seconds: float) -> None:
     """Audio seconds for one of the CPU. What looks at files before is a process of its own, and left out."""
-    asyncio.run(_hear(detector, path, 1))
+    asyncio.run(hear(detector, path, 1))
     used, begun = time.process_time(), time.perf_counter()
-    asyncio.run(_hear(detector, path, at_once))
+    asyncio.run(hear(detector, path, at_once))
     used, wall = time.process_time() - used, time.perf_counter() - begun
     audio, then = at_once * seconds, _THEN.get(name)
     held = then is not None and not bench.tiny
@@ -138,7 +135,7 @@ def _whole(bench: Bench, detector: Detector, name: str, path: Path, at_once: int
         bench.report.add(name, audio / wall, "x real", at_least=aim, against="2,000 by 16 cores: what an H200 hears")
 
 
-async def _hear(detector: Detector, path: Path, at_once: int) -> None:
+async def hear(detector: Detector, path: Path, at_once: int) -> None:
     from speech_server.speech_to_text import transcribe
 
     transcriber = AtOnce()
@@ -162,12 +159,10 @@ def _decoded(path: Path) -> Samples:
 
 
 def _parts(bench: Bench, detector: Detector, samples: Samples) -> None:
-    from faster_whisper.feature_extractor import FeatureExtractor
-
-    extractor, seconds = FeatureExtractor(feature_size=128), len(samples) / RATE
+    seconds = len(samples) / RATE
     window = samples[: round(_WINDOW * RATE)]
     _part(bench, "voice detection", seconds, lambda: detector.stream().feed(samples))
-    _part(bench, "features", len(window) / RATE, lambda: features(extractor, window))
+    _part(bench, "features", len(window) / RATE, lambda: features(window))
 
 
 def _part(bench: Bench, name: str, seconds: float, run: Callable[[], object]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from math import floor
 from pathlib import Path
@@ -32,6 +32,7 @@ _LONGEST_PACKET = 0.25  # seconds: 2,048 samples of AAC at 8 kHz
 _TAGGED = {"ogg": 128 << 10}
 _UNREADABLE = "the audio cannot be decoded: send wav, mp3, flac, ogg, opus, m4a, webm, mp4 or another common format"
 _NOTHING = np.empty(0, np.int16)
+_FULL_SCALE = np.float32(1 / 32768)
 _EMPTY = "the audio holds no samples: send a recording that is longer than zero seconds"
 
 
@@ -96,7 +97,7 @@ def _join(pieces: Iterator[NDArray[np.int16]], size: int) -> Iterator[Samples]:
             waiting.append(piece)
             count += len(piece)
         if count >= size:
-            yield _to_float(waiting)
+            yield np.concatenate(waiting) * _FULL_SCALE
             waiting, count = [], 0
         elif time.monotonic() > due:
             yield np.empty(0, np.float32)
@@ -104,13 +105,7 @@ def _join(pieces: Iterator[NDArray[np.int16]], size: int) -> Iterator[Samples]:
             continue
         due = time.monotonic() + SLICE
     if count:
-        yield _to_float(waiting)
-
-
-def _to_float(pieces: list[NDArray[np.int16]]) -> Samples:
-    samples = np.concatenate(pieces).astype(np.float32)
-    samples /= 32768.0
-    return samples
+        yield np.concatenate(waiting) * _FULL_SCALE
 
 
 def _read_pcm(file: BinaryIO, rate: int, start: float) -> Iterator[NDArray[np.int16]]:
@@ -131,7 +126,7 @@ def _read_pcm(file: BinaryIO, rate: int, start: float) -> Iterator[NDArray[np.in
 
 
 def _read_container(file: BinaryIO, rate: int, start: float, budget: Budget) -> Iterator[NDArray[np.int16]]:
-    """The sound piece by piece, with an empty piece after each packet."""
+    """The sound piece by piece, an empty one where a packet gave none."""
     reader = Reader(file, budget)
     try:
         container = open_container(reader)
@@ -143,21 +138,21 @@ def _read_container(file: BinaryIO, rate: int, start: float, budget: Budget) -> 
         mixer = _Mixer(rate)
         way = _Way(file, container, track, start, rate)
         heard = damaged = False
-        for frame in _frames(container, track, budget, way):
-            if isinstance(frame, Exception):
+        for frames in _frames(container, track, budget, way):
+            if isinstance(frames, Exception):
                 damaged = True
-            elif frame is None:
-                yield _NOTHING
-            else:
-                if (frame := way.meet(frame)) is None:
+                continue
+            for frame in frames:
+                if (rest := way.meet(frame)) is None:
                     heard = True
                     continue
-                for samples in mixer.feed(frame):
+                for samples in mixer.feed(rest):
                     heard = True
                     budget.heard(len(samples) / rate)
                     yield way.rest(samples)
+            yield _NOTHING
         reader.check()
-        for samples in mixer.feed(None):
+        for samples in mixer.finish():
             heard = True
             yield way.rest(samples)
         if damaged and not heard:
@@ -231,9 +226,8 @@ def _without(frame: av.AudioFrame, early: int) -> av.AudioFrame | None:
 
 def _frames(
     container: av.container.InputContainer, track: av.AudioStream, budget: Budget, way: _Way
-) -> Iterator[av.AudioFrame | Exception | None]:
-    """The frames in order, and None after each packet; a damaged packet comes as its error, and a damaged container
-    ends the audio."""
+) -> Iterator[Sequence[av.AudioFrame] | Exception]:
+    """What each packet holds, in order; a damaged packet comes as its error, and a damaged container ends the audio."""
     for other in container.streams:
         if other is not track:
             other.discard = Discard.all  # most formats skip these without reading them
@@ -248,48 +242,59 @@ def _frames(
             return
         ours = packet.stream is track
         budget.packet(ours=ours)
+        frames: Sequence[av.AudioFrame] = ()
         try:
             if ours and not way.passes(packet, budget):
-                for frame in track.decode(packet):
-                    budget.frame(frame.samples)
-                    yield frame
+                frames = track.decode(packet)
         except (av.FFmpegError, ValueError) as error:
             yield error
-        yield None
+        for frame in frames:
+            budget.frame(frame.samples)
+        yield frames
 
 
 class _Mixer:
-    """Frames of any layout, format and rate -> mono s16; the layout may change on the way."""
+    """Frames of any layout, format and rate -> mono s16; the layout may change on the way.
+
+    About a second of them at a time: a call of the resampler costs as much as 50 ms of sound.
+    """
 
     def __init__(self, rate: int) -> None:
         self._rate = rate
         self._shape: tuple[object, ...] | None = None
+        self._waiting = av.AudioFifo()
         self._resampler: av.AudioResampler | None = None
 
-    def feed(self, frame: av.AudioFrame | None) -> Iterator[NDArray[np.int16]]:
-        if frame is None:
-            yield from self._convert(None)
-            return
+    def feed(self, frame: av.AudioFrame) -> list[NDArray[np.int16]]:
         if frame.sample_rate not in _RATES:
-            return
+            return []
         shape = (frame.format.name, frame.layout.name, frame.sample_rate)
+        before: list[NDArray[np.int16]] = []
         if shape != self._shape:
-            yield from self._convert(None)
+            before = self.finish()
+            self._waiting = av.AudioFifo()
             self._resampler = av.AudioResampler(format="s16", layout="mono", rate=self._rate)
             self._shape = shape
         frame.pts = None  # broken time stamps must not become gaps
-        yield from self._convert(frame)
+        if frame.samples >= frame.sample_rate:
+            return before + self._convert(self._waiting.read()) + self._convert(frame)
+        self._waiting.write(frame)
+        if self._waiting.samples >= frame.sample_rate:
+            before += self._convert(self._waiting.read())
+        return before
 
-    def _convert(self, frame: av.AudioFrame | None) -> Iterator[NDArray[np.int16]]:
-        if self._resampler is None:
-            return
+    def finish(self) -> list[NDArray[np.int16]]:
+        return self._convert(self._waiting.read()) + self._convert(None, is_end=True)
+
+    def _convert(self, frame: av.AudioFrame | None, *, is_end: bool = False) -> list[NDArray[np.int16]]:
+        if self._resampler is None or (frame is None and not is_end):
+            return []
         try:
             converted = self._resampler.resample(frame)
         except (av.FFmpegError, ValueError):
-            self._shape = self._resampler = None  # a frame that lies about its own layout: skip it
-            return
-        for part in converted:
-            yield part.to_ndarray().reshape(-1).astype(np.int16, copy=False)
+            self._shape = self._resampler = None  # frames that lie about their own layout: skip them
+            return []
+        return [part.to_ndarray().reshape(-1).astype(np.int16, copy=False) for part in converted]
 
 
 def _refuse(cause: Exception | None = None) -> NoReturn:

@@ -57,16 +57,17 @@ class StoppableSession:
 
 
 def open_session(
-    model: Path, threads: int, device: Device, provider_options: Mapping[str, Options] = {}
+    model: Path | bytes, threads: int, device: Device, provider_options: Mapping[str, Options] = {}
 ) -> InferenceSession:
-    """A session for one model file; `threads` work on one call. Raises ModelBroken."""
+    """A session for one model, a file or its bytes; `threads` work on one call. Raises ModelBroken."""
     import onnxruntime
 
     options = session_options(threads)
     # Skips an allocation planner that takes most of the load time; neither speed nor memory change.
     options.enable_mem_reuse = False
-    with opening(model):
-        return onnxruntime.InferenceSession(str(model), options, providers=providers_for(device, provider_options))
+    given, name = (model, "a network") if isinstance(model, bytes) else (str(model), str(model))
+    with opening(name):
+        return onnxruntime.InferenceSession(given, options, providers=providers_for(device, provider_options))
 
 
 def session_options(threads: int) -> SessionOptions:
@@ -93,7 +94,7 @@ def providers(cuda: bool, given: Mapping[str, Options]) -> list[tuple[str, dict[
 
 
 @contextmanager
-def opening(model: Path) -> Iterator[None]:
+def opening(model: Path | str) -> Iterator[None]:
     """What the runtime says of a model that it cannot run becomes ModelBroken."""
     from onnxruntime.capi import onnxruntime_pybind11_state as failures
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,22 +12,27 @@ from numpy.typing import NDArray
 from speech_server.domain import FRAME, Samples
 from speech_server.engines.interfaces import EngineArgs
 from speech_server.engines.onnx import StoppableSession, open_session
+from speech_server.engines.silero.network import STATE, rewrite, spectra
 from speech_server.errors import ModelBroken
 
+Frames: TypeAlias = NDArray[np.float32]  # (n, CONTEXT + FRAME)
+
 CONTEXT = 64  # samples of the frame before that the network sees again
-_STATE = (1, 1, 128)
-_BATCH = 2048  # frames per call: bounds the memory of a long block
+_STATE = (1, 1, STATE)
+_BATCH = 256  # frames per call: what lies between two steps of the network stays in a core's cache
 
 
 class Detector:
     """One session, one thread: the network is too small for more, and is called from many threads at once."""
 
     def __init__(self, model: Path) -> None:
-        self._session = StoppableSession(open_session(model, threads=1, device="cpu"))
+        rewritten = rewrite(model.read_bytes())
+        self._session = StoppableSession(open_session(rewritten or model, threads=1, device="cpu"))
+        self._prepare = spectra if rewritten else _as_they_are
         self.memory_bytes = 4 * model.stat().st_size
 
     def stream(self) -> ProbabilityStream:
-        return ProbabilityStream(self._session)
+        return ProbabilityStream(self._session, self._prepare)
 
     def close(self) -> None:
         del self._session
@@ -34,8 +41,9 @@ class Detector:
 class ProbabilityStream:
     """The probabilities of one recording; state and context are kept between calls, so each frame costs the same."""
 
-    def __init__(self, session: StoppableSession) -> None:
+    def __init__(self, session: StoppableSession, prepare: Callable[[Frames], NDArray[np.float32]]) -> None:
         self._session = session
+        self._prepare = prepare
         self._h = np.zeros(_STATE, np.float32)
         self._c = np.zeros(_STATE, np.float32)
         self._context = np.zeros(CONTEXT, np.float32)
@@ -54,10 +62,14 @@ class ProbabilityStream:
         frames = samples.reshape(-1, FRAME)
         tails = np.vstack((self._context, frames[:-1, -CONTEXT:]))
         self._context = frames[-1, -CONTEXT:].copy()
-        inputs = {"input": np.hstack((tails, frames)), "h": self._h, "c": self._c}
+        inputs = {"input": self._prepare(np.hstack((tails, frames))), "h": self._h, "c": self._c}
         output, self._h, self._c = self._session.run(None, inputs)
         probabilities: NDArray[np.float32] = output.reshape(-1)
         return probabilities
+
+
+def _as_they_are(frames: Frames) -> NDArray[np.float32]:
+    return frames
 
 
 def load(folder: Path, args: EngineArgs) -> Detector:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from speech_server.domain import RATE, Samples
 from speech_server.engines.cores import core_count
 from speech_server.engines.interfaces import EngineArgs
-from speech_server.engines.mel import mel_frames
+from speech_server.engines.mel import log_mel
 from speech_server.engines.onnx import StoppableSession, open_session, opening, require_names
 from speech_server.engines.queue.batching import Batcher
 from speech_server.engines.queue.fair_queue import Work
@@ -25,8 +25,6 @@ from speech_server.errors import ModelBroken
 FILE = "smart-turn-v3.2-cpu.onnx"  # beside it in the repository: older ones, and float32 for a GPU
 WINDOW = 8 * RATE  # samples
 BANDS = 80
-_QUIETEST = 1e-10  # power, before the logarithm
-_RANGE = 8.0  # powers of ten under the loudest
 
 
 class SmartTurn:
@@ -70,10 +68,7 @@ def features(samples: Samples) -> NDArray[np.float32]:
     latest = samples[-WINDOW:]
     heard[WINDOW - len(latest) :] = latest
     heard = (heard - heard.mean()) / np.sqrt(heard.var() + np.float32(1e-7))
-    power = mel_frames(heard, BANDS, "reflect")[:-1]
-    logarithms = np.log10(np.maximum(power, _QUIETEST))
-    scaled: NDArray[np.float32] = (np.maximum(logarithms, logarithms.max() - _RANGE) + 4) / 4
-    return np.ascontiguousarray(scaled.T, np.float32)
+    return log_mel(heard, BANDS, WINDOW)
 
 
 def load(folder: Path, args: EngineArgs) -> SmartTurn:

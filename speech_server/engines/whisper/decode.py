@@ -11,6 +11,7 @@ from faster_whisper.tokenizer import Tokenizer
 from faster_whisper.transcribe import get_compression_ratio, get_suppressed_tokens
 
 from speech_server.engines.interfaces import TranscribeOptions
+from speech_server.engines.mel import log_mel
 from speech_server.engines.whisper.job import Attempt, Job
 
 _MAX_LENGTH = 448  # tokens of prompt and text
@@ -39,11 +40,9 @@ class Decoder:
         return prompt
 
     def encode(self, job: Job) -> None:
-        """Pads the samples: Whisper knows silence, but not the zero features that padding later would give."""
-        part = job.part
-        padded = np.pad(part, (0, job.window - len(part)))
-        features = self.library.feature_extractor(padded, padding=0)[np.newaxis].astype(np.float32)
-        view = ctranslate2.StorageView.from_array(np.ascontiguousarray(features))
+        """With silence up to the window's end: Whisper knows it, but not the zero features that padding later gives."""
+        features = log_mel(job.part, self.model.n_mels, job.window)
+        view = ctranslate2.StorageView.from_array(features[np.newaxis])
         encoded = self.model.encode(view, to_cpu=self.model.device == "cuda")
         if encoded.dtype == ctranslate2.DataType.bfloat16:  # which NumPy does not know
             encoded = encoded.to(ctranslate2.DataType.float32)

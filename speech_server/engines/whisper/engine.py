@@ -10,7 +10,6 @@ from pathlib import Path
 
 import ctranslate2
 from faster_whisper import WhisperModel
-from faster_whisper.feature_extractor import FeatureExtractor
 
 from outgoing import tracing
 from speech_server.domain import ChunkTranscript, SpeechChunk
@@ -224,8 +223,6 @@ def load(folder: Path, args: EngineArgs) -> WhisperTranscriber:
         )
     except (RuntimeError, ValueError) as error:
         raise ModelBroken(f"the Whisper model in {folder} cannot be loaded: {error}") from error
-    if library.feature_extractor.mel_filters.shape[0] != library.model.n_mels:  # no preprocessor_config.json
-        library.feature_extractor = FeatureExtractor(feature_size=library.model.n_mels)
     size = (folder / "model.bin").stat().st_size
     weights = size * 6 // 10 if compute_type.startswith("int8") else size
     with ExitStack() as undo:

@@ -6,12 +6,13 @@ import math
 
 import numpy as np
 import pytest
+from faster_whisper.feature_extractor import FeatureExtractor
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from speech_server.domain import RATE
 from speech_server.engines import mel
-from speech_server.engines.mel import HOP, WINDOW, mel_frames
+from speech_server.engines.mel import HOP, WINDOW, log_mel, mel_frames
 
 
 def hz(value: float) -> float:
@@ -52,3 +53,11 @@ def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch):
     whole = mel_frames(samples, 40, "constant")
     monkeypatch.setattr(mel, "_BLOCK", 7)
     np.testing.assert_allclose(mel_frames(samples, 40, "constant"), whole, rtol=1e-5)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(WINDOW, 3 * RATE), st.sampled_from([80, 128]))
+def test_whisper_s_features_are_the_library_s_of_the_samples_and_silence(length: int, bands: int):
+    samples = np.random.default_rng(length).normal(0, 0.1, length).astype(np.float32)
+    expected = FeatureExtractor(feature_size=bands)(np.pad(samples, (0, 3 * RATE - length)), padding=0)
+    np.testing.assert_allclose(log_mel(samples, bands, 3 * RATE), expected, atol=1e-5)

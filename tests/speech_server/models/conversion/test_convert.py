@@ -178,7 +178,6 @@ def test_every_kind_of_whisper_is_loaded_by_the_engine(
     try:
         model = engine._library.model
         assert (model.n_mels, model.is_multilingual) == (shape.get("mels", 80), multilingual)
-        assert engine._library.feature_extractor.mel_filters.shape[0] == model.n_mels
         assert ("de" in engine.languages) == multilingual
     finally:
         engine.close()
