@@ -17,8 +17,9 @@ import numpy as np
 import soxr
 
 from benchmarks.installed import installed
+from benchmarks.passages import PASSAGES
 from benchmarks.report import Report
-from benchmarks.words import error_rate
+from benchmarks.words import error_rate, plain
 from speech_server.domain import Samples
 from speech_server.engines.interfaces import EngineArgs, Speaker, SpeakOptions
 from speech_server.engines.kokoro import engine as kokoro
@@ -117,11 +118,12 @@ def _concurrency(report: Report, ours: Speaker) -> None:
 def _words(report: Report, ours: Speaker) -> None:
     """What Whisper base hears of our pieces, and of the library's one."""
     library = kokoro_library()
-    texts = [*REQUESTS, TEXT]
+    texts = [*REQUESTS, TEXT, *PASSAGES]
     mine = [_hear(np.concatenate(asyncio.run(_pieces(ours, text))), ours.sample_rate) for text in texts]
     theirs = [_hear(*library.create(text, "af_heart")) for text in texts]
     wrong, wrong_there = 100 * error_rate(texts, mine), 100 * error_rate(texts, theirs)
-    note = f"{wrong:.2f} % and {wrong_there:.2f} %"
+    words = sum(len(plain(text).split()) for text in texts)
+    note = f"{wrong:.2f} % and {wrong_there:.2f} % of {words}"
     report.add(
         "Kokoro, words Whisper hears wrong, difference",
         wrong - wrong_there,

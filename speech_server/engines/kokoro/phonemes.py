@@ -1,4 +1,7 @@
-"""Text to the phonemes Kokoro was trained on: espeak for most languages, misaki for Japanese and Mandarin."""
+"""Text to the phonemes Kokoro was trained on: espeak for most languages, misaki for Japanese and Mandarin.
+
+Mandarin is IPA with arrows for v1.0, and for v1.1-zh bopomofo with numbers: the vocabulary tells which.
+"""
 
 from __future__ import annotations
 
@@ -39,20 +42,25 @@ def check(language: str) -> None:
 
 def for_kokoro(text: str, language: str, vocabulary: Container[str]) -> str:
     """Phonemes of `text`, only those the model knows."""
-    spoken = _front_end(language)(text)
+    spoken = _front_end(language, are_bopomofo(vocabulary))(text)
     return "".join(phoneme for phoneme in spoken if phoneme in vocabulary).strip()
 
 
-def check_text(language: str) -> Callable[[str], object] | None:
+def are_bopomofo(vocabulary: Container[str]) -> bool:
+    return "ㄓ" in vocabulary
+
+
+def check_text(language: str, vocabulary: Container[str]) -> Callable[[str], object] | None:
     """What raises InvalidRequest for a text that cannot be read, to be called in a thread; None where all can."""
-    return (lambda text: _front_end(language)(text)) if language in _EXTRAS else None
+    bopomofo = are_bopomofo(vocabulary)
+    return (lambda text: _front_end(language, bopomofo)(text)) if language in _EXTRAS else None
 
 
 @cache
-def _front_end(language: str) -> Callable[[str], str]:
+def _front_end(language: str, bopomofo: bool) -> Callable[[str], str]:
     if language not in _EXTRAS:
         return lambda text: espeak.phonemize(text, language)
-    read = _open_japanese() if language == "ja" else _open_mandarin()
+    read = _open_japanese() if language == "ja" else _open_mandarin(bopomofo)
 
     def read_alone(text: str) -> str:
         with _LOCK:
@@ -77,12 +85,13 @@ def _open_japanese() -> Callable[[str], str]:
     return read
 
 
-def _open_mandarin() -> Callable[[str], str]:
+def _open_mandarin(bopomofo: bool) -> Callable[[str], str]:
     import jieba
     from misaki.zh import ZHG2P
 
     jieba.setLogLevel(logging.WARNING)
-    front_end = ZHG2P()
+    # What it does not know is left out; without an `en_callable` it prints a warning.
+    front_end = ZHG2P(version="1.1", unk="", en_callable=str) if bopomofo else ZHG2P()
 
     def read(text: str) -> str:
         # It would say a Latin word's letters as if they were phonemes.

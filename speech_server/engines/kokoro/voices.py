@@ -54,6 +54,14 @@ Blend = tuple[tuple[str, float], ...]  # voices and their weights, which sum to 
 _BLEND_PART = re.compile(r"\s*([A-Za-z][A-Za-z0-9_]*)\s*(?:\(\s*(\d{1,6}(?:\.\d{1,6})?|\.\d{1,6})\s*\))?\s*")
 
 
+_NUMBERED = re.compile(r"z[fm]_\d{3}")
+
+
+def are_numbered(names: Iterable[str]) -> bool:
+    """Whether these are the voices of v1.1-zh."""
+    return any(_NUMBERED.fullmatch(name) for name in names)
+
+
 def describe(name: str) -> Voice:
     """The voice `name` stands for: `af_heart` is an American female called Heart."""
     return Voice(name, LANGUAGES.get(name[:1], "en-us"), _GENDERS.get(name[1:2]))
@@ -75,7 +83,8 @@ def parse_blend(text: str, known: Collection[str]) -> Blend:
     for part in text.split("+"):
         found = _BLEND_PART.fullmatch(part)
         name = found[1].lower() if found else part.strip()
-        name = OPENAI_VOICES.get(name, name)
+        if name in OPENAI_VOICES:
+            name = OPENAI_VOICES[name] if OPENAI_VOICES[name] in known else usable(sorted(known))[0].id
         if not found or name not in known:
             there_are = ", ".join(sorted(voice.id for voice in usable(known)))
             raise InvalidRequest(
@@ -91,15 +100,18 @@ def parse_blend(text: str, known: Collection[str]) -> Blend:
     return tuple((name, weight / total) for name, weight in weights.items())
 
 
-def resolve_language(language: str | None, voice: str) -> str:
-    """The language to read in: the one asked for, else the voice's own. Raises InvalidRequest."""
+def resolve_language(language: str | None, voice: str, known: Collection[str] = tuple(LANGUAGES.values())) -> str:
+    """The language to read in: the one asked for, of those the model knows, else the voice's own.
+
+    Raises InvalidRequest.
+    """
     if language is None:
         return LANGUAGES.get(voice[:1], "en-us")
     name = language.strip().lower().replace("_", "-")
     name = _LANGUAGE_NAMES.get(name, name)
-    if name not in LANGUAGES.values():
+    if name not in known:
         raise InvalidRequest(
-            f"language '{language[:40]}' is not one Kokoro speaks: use one of {', '.join(LANGUAGES.values())}",
+            f"language '{language[:40]}' is not one this Kokoro speaks: use one of {', '.join(sorted(known))}",
             param="language",
         )
     return name

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Hashable, Sequence
-from contextlib import aclosing
 from dataclasses import dataclass
 from math import ceil, log2
 from pathlib import Path
@@ -14,15 +13,15 @@ from onnx_asr.asr import Asr, TimestampedResult
 from onnx_asr.onnx import OnnxSessionOptions
 
 from speech_server.domain import RATE, ChunkTranscript, Samples, SpeechChunk
+from speech_server.engines.asked import check_heard
 from speech_server.engines.cores import core_count
 from speech_server.engines.interfaces import EngineArgs, TranscribeOptions
 from speech_server.engines.onnx import opening, providers_for, session_options
 from speech_server.engines.parakeet.files import FLOAT, FLOAT_WEIGHTS, INT8, VOCABULARY, choose_precision
 from speech_server.engines.parakeet.vocabulary import languages_of, parse_vocabulary
 from speech_server.engines.parakeet.words import HeardToken, to_segments
-from speech_server.engines.queue.batching import Batcher
+from speech_server.engines.queue.engine import QueuedEngine
 from speech_server.engines.queue.fair_queue import Work
-from speech_server.engines.queue.in_order import in_order
 from speech_server.engines.queue.turnstile import CORES
 from speech_server.engines.workspace import Need, Workspace
 from speech_server.errors import InvalidRequest, ModelBroken
@@ -42,7 +41,7 @@ class ParakeetJob:
     options: TranscribeOptions
 
 
-class ParakeetTranscriber:
+class ParakeetTranscriber(QueuedEngine[ParakeetJob, ChunkTranscript]):
     """One model in memory, called from as many threads as it has workers.
 
     It takes no prompt, hotwords or temperature. One for many languages finds out by itself which it hears, and does
@@ -60,42 +59,31 @@ class ParakeetTranscriber:
         self.memory_bytes = weights + (0 if cuda else workers * _WORKSPACE)
         self._library = library
         self._ids = {token: number for number, token in enumerate(tokens)}
-        self._ahead = workers * batch if cuda else 3 * workers
-        self.batcher: Batcher[ParakeetJob, ChunkTranscript] = Batcher(
-            self._step,
-            name="parakeet",
+        super().__init__(
+            "parakeet",
+            args,
             workers=workers,
             max_batch=batch,
             # Seconds of audio. On a CPU a full chunk keeps a core busy by itself; short ones share the way of the
             # weights through its cache.
             max_cost=30.0 * batch if cuda else 30.0,
-            max_lanes=int(args.extra.get("max_requests", 128)),
+            ahead=workers * batch if cuda else 3 * workers,
             turnstile=None if cuda else CORES,
         )
 
     def close(self) -> None:
-        self.batcher.close()
+        super().close()
         del self._library
         if self._workspace:
             self._workspace.close()
 
-    async def transcribe(
+    def transcribe(
         self, chunks: AsyncIterator[SpeechChunk], options: TranscribeOptions
     ) -> AsyncGenerator[ChunkTranscript, None]:
-        self._check(options)
-        with self.batcher.lane() as lane:
-            async with aclosing(in_order(lane, _works(chunks, options), self._ahead)) as transcripts:
-                async for transcript in transcripts:
-                    yield transcript
-
-    def _check(self, options: TranscribeOptions) -> None:
         if options.task == "translate":
             raise InvalidRequest("a Parakeet model does not translate: use a Whisper model", param="model")
-        if options.language is not None and options.language not in self.languages:
-            known = ", ".join(sorted(self.languages))
-            raise InvalidRequest(
-                f"the model does not know the language '{options.language}': use one of {known}", param="language"
-            )
+        check_heard(options.language, self.languages)
+        return self._results(_works(chunks, options))
 
     # --- on worker threads ---
 

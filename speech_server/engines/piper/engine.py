@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from speech_server.domain import Samples, Voice
+from speech_server.engines.asked import check_spoken
 from speech_server.engines.cores import core_count
 from speech_server.engines.interfaces import EngineArgs, SpeakOptions
 from speech_server.engines.kokoro.voices import OPENAI_VOICES
 from speech_server.engines.onnx import StoppableSession, has_cuda, open_session
-from speech_server.engines.queue.speaking import SpeechQueue, check_language, check_speed, split_speed
+from speech_server.engines.queue.speaker import QueuedSpeaker, Reading
 from speech_server.engines.queue.turnstile import CORES
 from speech_server.errors import InvalidRequest, ModelBroken
-from speech_server.text.sentences import cut
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -38,8 +38,10 @@ def load(folder: Path, args: EngineArgs) -> PiperSpeaker:
         raise ModelBroken(f"{folder} is no Piper voice this server can read: {error}") from error
 
 
-class PiperSpeaker:
+class PiperSpeaker(QueuedSpeaker):
     """A loaded Piper voice. Its voices are its speakers; a voice with one speaker has one, by its own name."""
+
+    speeds = (0.5, 2.0)  # beyond, sounds drop out or never get as short as asked
 
     def __init__(self, model: Path, config: dict[str, Any], args: EngineArgs) -> None:
         from piper.config import PhonemeType, PiperConfig
@@ -53,39 +55,28 @@ class PiperSpeaker:
         workers = args.workers or (2 if on_gpu else args.threads or core_count())
         session = cast("InferenceSession", StoppableSession(open_session(model, 1, args.device, args.provider_options)))
         self._voice: PiperVoice = PiperVoice(session=session, config=parsed)
+        self._default = parsed.default_speaker_id
         self.memory_bytes = model.stat().st_size
         self.sample_rate = parsed.sample_rate
         self._language = parsed.espeak_voice
         self._speakers, self._names = _speakers(config)
         self.voices: Mapping[str, Voice] = {name: Voice(name, _language(config)) for name in self._speakers}
-        self._queue = SpeechQueue("piper", workers, args, None if on_gpu else CORES)
-        self.batcher = self._queue.batcher
-
-    def check(self, options: SpeakOptions) -> None:
-        check_speed(options.speed)
-        self._speaker(options.voice)
-        check_language(options.language, self._language)
-
-    def speak(self, text: str, options: SpeakOptions) -> AsyncGenerator[Samples, None]:
-        self.check(options)
-        speaker = self._speaker(options.voice)
-        own, tempo = split_speed(options.speed)
-
-        def say(piece: str, alone: bool) -> Samples:
-            return self._say(piece, speaker, own)
-
-        pieces = cut(text, self._language, early=options.early)
-        return self._queue.speak(pieces, say, rate=self.sample_rate, pause_scale=1 / options.speed, tempo=tempo)
+        super().__init__("piper", args, workers=workers, turnstile=None if on_gpu else CORES)
 
     def close(self) -> None:
-        self._queue.close()
+        super().close()
         del self._voice
+
+    def _read(self, options: SpeakOptions) -> Reading:
+        speaker = self._speaker(options.voice)
+        check_spoken(options.language, self._language)
+        return Reading(self._language, lambda piece, alone: self._say(piece, speaker, options.speed))
 
     def _speaker(self, voice: str) -> int:
         """The speaker a client means: by name or number, by the model's name, or by an OpenAI name (the default)."""
         name = voice.strip().lower().rsplit("/", 1)[-1].removeprefix("piper-")
         if name in self._names or name in OPENAI_VOICES:
-            return self._names.get(name, self._voice.config.default_speaker_id)
+            return self._names.get(name, self._default)
         raise InvalidRequest(
             f"voice '{voice[:100]}' is not known: this model has {', '.join(list(self._speakers)[:200])}"
             f" (OpenAI's names, as alloy, mean its default voice)",

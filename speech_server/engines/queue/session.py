@@ -1,26 +1,21 @@
-"""One ONNX session behind the fair queue: works of many requests looked at together, each request's in order."""
+"""One ONNX session behind the fair queue: works of many requests looked at together."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, AsyncIterator, Hashable
-from contextlib import aclosing
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import TypeVar
 
 from speech_server.engines.cores import core_count
 from speech_server.engines.interfaces import EngineArgs
 from speech_server.engines.onnx import StoppableSession, has_cuda, open_session, require_names
-from speech_server.engines.queue.batching import Batcher
-from speech_server.engines.queue.fair_queue import Work
-from speech_server.engines.queue.in_order import in_order
+from speech_server.engines.queue.engine import QueuedEngine
 from speech_server.engines.queue.turnstile import CORES
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 
-class QueuedSession(ABC, Generic[T, R]):
+class QueuedSession(QueuedEngine[T, R]):
     """Called from as many threads as there are cores. `names`: what its network takes and gives."""
 
     def __init__(
@@ -35,29 +30,18 @@ class QueuedSession(ABC, Generic[T, R]):
     ) -> None:
         cuda = args.device != "cpu" and has_cuda()
         self._session = StoppableSession(open_session(model, args.threads or 1, args.device, args.provider_options))
-        if names:  # before the threads start, which nobody would close
+        if names:
             require_names(self._session, model, *names)
         self.memory_bytes = 10 * model.stat().st_size
-        self._workers = args.workers or (1 if cuda else core_count())
-        self.batcher: Batcher[T, R] = Batcher(
-            self._step,
-            name=name,
-            workers=self._workers,
+        super().__init__(
+            name,
+            args,
+            workers=args.workers or (1 if cuda else core_count()),
             max_batch=max_batch,
             max_cost=max_cost,
-            max_lanes=int(args.extra.get("max_requests", 128)),
             turnstile=None if cuda else CORES,
         )
 
     def close(self) -> None:
-        self.batcher.close()
+        super().close()
         del self._session
-
-    async def _results(self, works: AsyncIterator[tuple[T, float, Hashable]]) -> AsyncGenerator[R, None]:
-        with self.batcher.lane() as lane:
-            async with aclosing(in_order(lane, works, 2 * self._workers)) as results:
-                async for result in results:
-                    yield result
-
-    @abstractmethod
-    def _step(self, batch: list[Work[T, R]]) -> None: ...

@@ -27,8 +27,6 @@ Say = Callable[[str, bool], Samples]
 
 _LETTERS_PER_SECOND = 15.0
 _reading = Pool("reading", 2, waiting=1024)
-SPEEDS = (0.25, 4.0)  # OpenAI's
-OWN_SPEEDS = (0.5, 2.0)  # what Kokoro and Piper do well: beyond, sounds drop out or never get as short as asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,32 +139,3 @@ async def _checked(pieces: Iterator[Piece], check: Callable[[str], object]) -> A
     while (piece := await _reading.run(step)) is not None:
         await _reading.run(check, piece.text)
         yield piece
-
-
-def check_speed(speed: float) -> None:
-    low, high = SPEEDS
-    if not low <= speed <= high:
-        raise InvalidRequest(f"speed {speed:g} is outside what a voice can do: {low:g} to {high:g}", param="speed")
-
-
-def check_language(language: str | None, own: str) -> None:
-    """A voice reads its own language, of any country."""
-    if language and _language_family(language) != _language_family(own):
-        raise InvalidRequest(
-            f"language '{language[:40]}' is not this voice's: it speaks {_language_family(own)}", param="language"
-        )
-
-
-def _language_family(language: str) -> str:
-    """en of en-US, en_GB and en"""
-    return language.strip().lower().replace("_", "-").partition("-")[0]
-
-
-def split_speed(speed: float) -> tuple[float, float]:
-    """(the speed a model speaks at, how much its sound is sped up after that)
-
-    What is stretched was spoken at the voice's own pace, not at the limit of what the model does: it is understood
-    better, its length is exactly as asked, and it is no more work than any other speech.
-    """
-    low, high = OWN_SPEEDS
-    return (speed, 1.0) if low <= speed <= high else (1.0, speed)

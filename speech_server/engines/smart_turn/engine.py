@@ -6,7 +6,6 @@ probabilities already. https://huggingface.co/pipecat-ai/smart-turn-v3
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,7 @@ from speech_server.engines.cores import core_count
 from speech_server.engines.interfaces import EngineArgs
 from speech_server.engines.mel import log_mel
 from speech_server.engines.onnx import StoppableSession, open_session, opening, require_names
-from speech_server.engines.queue.batching import Batcher
+from speech_server.engines.queue.engine import QueuedEngine
 from speech_server.engines.queue.fair_queue import Work
 from speech_server.engines.queue.turnstile import CORES
 from speech_server.errors import ModelBroken
@@ -27,7 +26,7 @@ WINDOW = 8 * RATE  # samples
 BANDS = 80
 
 
-class SmartTurn:
+class SmartTurn(QueuedEngine[Samples, float]):
     """One session, on the CPU whatever there is: the weights are int8, made for it. A turn is one work, and waits for
     no others'."""
 
@@ -37,21 +36,14 @@ class SmartTurn:
         with opening(model):
             self._probability(np.zeros(0, np.float32))  # refused now, if ever; and the first is as quick as the others
         self.memory_bytes = 10 * model.stat().st_size
-        self.batcher: Batcher[Samples, float] = Batcher(
-            self._step,
-            name="smart_turn",
-            workers=args.workers or core_count(),
-            max_lanes=int(args.extra.get("max_requests", 128)),
-            turnstile=CORES,
-        )
+        super().__init__("smart_turn", args, workers=args.workers or core_count(), turnstile=CORES)
 
     def close(self) -> None:
-        self.batcher.close()
+        super().close()
         del self._session
 
     async def finished(self, samples: Samples) -> float:
-        with self.batcher.lane() as lane:
-            return await asyncio.wrap_future(lane.submit(samples))
+        return await self._result(samples)
 
     def _step(self, batch: list[Work[Samples, float]]) -> None:
         for work in batch:

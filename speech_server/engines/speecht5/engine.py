@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from speech_server.domain import Embeddings, Samples, Voice
+from speech_server.engines.asked import check_spoken
 from speech_server.engines.cores import core_count
 from speech_server.engines.interfaces import EngineArgs, SpeakOptions
 from speech_server.engines.kokoro.voices import OPENAI_VOICES
 from speech_server.engines.onnx import StoppableSession, has_cuda, open_session
-from speech_server.engines.queue.speaking import SpeechQueue, check_language, check_speed
+from speech_server.engines.queue.speaker import QueuedSpeaker, Reading
 from speech_server.engines.queue.turnstile import CORES
 from speech_server.engines.speecht5.characters import read_characters
 from speech_server.engines.speecht5.files import TOKENIZER, VARIANTS, networks_among
@@ -20,7 +21,6 @@ from speech_server.engines.speecht5.networks import RATE, Networks
 from speech_server.engines.speecht5.voices import FOLDER, read_vector, voice_files, voices_of
 from speech_server.errors import InvalidRequest, ModelBroken
 from speech_server.text.numbers import spell_numbers
-from speech_server.text.sentences import cut
 
 
 def load(folder: Path, args: EngineArgs) -> SpeechT5Speaker:
@@ -32,9 +32,9 @@ def load(folder: Path, args: EngineArgs) -> SpeechT5Speaker:
     return SpeechT5Speaker(folder, networks, args)
 
 
-class SpeechT5Speaker:
+class SpeechT5Speaker(QueuedSpeaker):
     """A loaded SpeechT5. Its sessions have one thread each and are called from as many as there are cores: a step is
-    too small to be shared out, so several pieces side by side beat one piece on all cores."""
+    too small to be shared out, so several pieces side by side beat one piece on all cores. It knows one pace."""
 
     sample_rate = RATE
 
@@ -52,29 +52,21 @@ class SpeechT5Speaker:
         self._networks = Networks(*sessions)
         self.memory_bytes = sum((folder / name).stat().st_size for name in networks)
         workers = args.workers or (2 if on_gpu else core_count())
-        self._queue = SpeechQueue("speecht5", workers, args, None if on_gpu else CORES)
-        self.batcher = self._queue.batcher
+        super().__init__("speecht5", args, workers=workers, turnstile=None if on_gpu else CORES)
 
-    def check(self, options: SpeakOptions) -> None:
-        check_speed(options.speed)
-        check_language(options.language, self._language)
-        self._voice(options.voice)
+    def close(self) -> None:
+        super().close()
+        del self._networks
 
-    def speak(self, text: str, options: SpeakOptions) -> AsyncGenerator[Samples, None]:
-        self.check(options)
+    def _read(self, options: SpeakOptions) -> Reading:
+        check_spoken(options.language, self._language)
         voice = self._vectors[self._voice(options.voice)]
 
         def say(piece: str, alone: bool) -> Samples:
             parts = self._characters.encode(spell_numbers(piece, self._language))
             return np.concatenate([np.zeros(0, np.float32), *(self._networks.speak(part, voice) for part in parts)])
 
-        pieces = cut(text, self._language, early=options.early)
-        # The model knows one pace: all of `speed` is stretching.
-        return self._queue.speak(pieces, say, rate=RATE, pause_scale=1 / options.speed, tempo=options.speed)
-
-    def close(self) -> None:
-        self._queue.close()
-        del self._networks
+        return Reading(self._language, say)
 
     def _voice(self, name: str) -> str:
         """A voice of the model; OpenAI's names mean its first."""

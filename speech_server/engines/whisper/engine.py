@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Hashable
-from contextlib import ExitStack, aclosing
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
 import ctranslate2
 from faster_whisper import WhisperModel
+from pydantic_core import from_json
 
 from outgoing import tracing
 from speech_server.domain import ChunkTranscript, SpeechChunk
+from speech_server.engines.asked import check_heard
 from speech_server.engines.cores import core_count
 from speech_server.engines.interfaces import EngineArgs, TranscribeOptions
-from speech_server.engines.queue.batching import Batcher
+from speech_server.engines.queue.engine import QueuedEngine
 from speech_server.engines.queue.fair_queue import Work
-from speech_server.engines.queue.in_order import in_order
 from speech_server.engines.queue.turnstile import CORES
 from speech_server.engines.whisper.decode import Decoder
 from speech_server.engines.whisper.job import FULL_WINDOW, Job, Request, choose_attempt, is_worth_another
@@ -33,7 +34,7 @@ _BEAMS = 5
 Turn = Work[Job, ChunkTranscript]
 
 
-class WhisperTranscriber:
+class WhisperTranscriber(QueuedEngine[Job, ChunkTranscript]):
     """One model in memory, called from as many threads as it has workers."""
 
     def __init__(
@@ -48,32 +49,27 @@ class WhisperTranscriber:
         self._workspace = workspace
         self._short_windows = bool(args.extra.get("short_windows", True))
         self._beam_size = int(args.extra.get("beam_size", 0))  # a models file's, in place of the default
-        # Chunks of one request in the queue: bounds memory, keeps all workers busy.
-        self._ahead = workers * workspace.batch if cuda else 3 * workers
-        self.batcher: Batcher[Job, ChunkTranscript] = Batcher(
-            self._step,
-            name="whisper",
+        super().__init__(
+            "whisper",
+            args,
             workers=workers,
             max_batch=workspace.batch,
             # Seconds of audio: on a CPU a longer batch would keep others waiting for seconds.
             max_cost=960.0 if cuda else 90.0,
-            max_lanes=int(args.extra.get("max_requests", 128)),
+            ahead=workers * workspace.batch if cuda else 3 * workers,
             turnstile=None if cuda else CORES,
         )
 
     def close(self) -> None:
-        self.batcher.close()
+        super().close()
         self._library.model.unload_model()
         self._workspace.close()
 
-    async def transcribe(
+    def transcribe(
         self, chunks: AsyncIterator[SpeechChunk], options: TranscribeOptions
     ) -> AsyncGenerator[ChunkTranscript, None]:
-        with self.batcher.lane() as lane:
-            request = self._open(options)
-            async with aclosing(in_order(lane, _jobs(chunks, request), self._ahead)) as transcripts:
-                async for transcript in transcripts:
-                    yield transcript
+        check_heard(options.language, self.languages)
+        return self._results(self._jobs(chunks, options))
 
     async def tell_language(self, chunk: SpeechChunk) -> tuple[str, float]:
         with self.batcher.lane() as lane:
@@ -83,12 +79,18 @@ class WhisperTranscriber:
             told = await asyncio.wrap_future(lane.submit(job, job.cost, job.kind))
         return told.language, told.language_probability
 
+    async def _jobs(
+        self, chunks: AsyncIterator[SpeechChunk], options: TranscribeOptions
+    ) -> AsyncIterator[tuple[Job, float, Hashable]]:
+        request = self._open(options)
+        first = True
+        async for chunk in chunks:
+            job = Job.of(request, chunk, first)
+            first = False
+            yield job, job.cost, job.kind
+
     def _open(self, options: TranscribeOptions) -> Request:
-        if options.language is not None and options.language not in self.languages:
-            known = ", ".join(sorted(self.languages))
-            raise InvalidRequest(
-                f"the model does not know the language '{options.language}': use one of {known}", param="language"
-            )
+        """Asks the library, which must not be closed: from within a lane."""
         if options.languages:
             options = replace(options, languages=self._known(options.languages))
         if self._beam_size and options.beam_size > 1:  # 1 was asked for to be quick
@@ -183,14 +185,6 @@ class WhisperTranscriber:
         self.batcher.put_back(work)
 
 
-async def _jobs(chunks: AsyncIterator[SpeechChunk], request: Request) -> AsyncIterator[tuple[Job, float, Hashable]]:
-    first = True
-    async for chunk in chunks:
-        job = Job.of(request, chunk, first)
-        first = False
-        yield job, job.cost, job.kind
-
-
 def _languages(library: WhisperModel) -> frozenset[str]:
     """The library lists all Whisper ever knew; models older than a language lack its token."""
     if not library.model.is_multilingual:
@@ -213,6 +207,8 @@ def load(folder: Path, args: EngineArgs) -> WhisperTranscriber:
         if not (folder / name).is_file():
             raise ModelBroken(f"no {name} in {folder}: pull the model again")
     try:
+        # The library that reads it says bare Exception of what is no JSON, as half a download is.
+        from_json((folder / "tokenizer.json").read_bytes())
         library = WhisperModel(
             str(folder),
             device=device,
@@ -221,7 +217,7 @@ def load(folder: Path, args: EngineArgs) -> WhisperTranscriber:
             cpu_threads=args.threads or 1,
             num_workers=workers + 1,  # one for newcomers while the others are busy
         )
-    except (RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         raise ModelBroken(f"the Whisper model in {folder} cannot be loaded: {error}") from error
     size = (folder / "model.bin").stat().st_size
     weights = size * 6 // 10 if compute_type.startswith("int8") else size

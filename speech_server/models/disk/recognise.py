@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field, StringConstraints, ValidationError
 
 from speech_server.domain import Voice
 from speech_server.engines.interfaces import EngineArgs
+from speech_server.engines.kokoro import files as kokoro
 from speech_server.engines.kokoro.voices import usable
 from speech_server.engines.onnx import is_for_cuda
 from speech_server.engines.parakeet.files import FLOAT, FLOAT_WEIGHTS, INT8, VOCABULARY
@@ -26,7 +27,7 @@ _LAYOUTS: tuple[tuple[EngineName, tuple[str, ...]], ...] = (
     ("whisper", ("model.bin", "config.json", "tokenizer.json", "vocabulary.*")),
     ("parakeet", (*INT8, VOCABULARY, "config.json")),
     ("parakeet", (*FLOAT, FLOAT_WEIGHTS, VOCABULARY, "config.json")),
-    ("kokoro", ("model.onnx", "voices.bin")),
+    *(("kokoro", files) for files in zip(kokoro.NETWORKS, kokoro.VOICES, strict=True)),
     ("piper", ("model.onnx", "config.json")),
     ("piper", ("*.onnx", "*.onnx.json")),
     *(("speecht5", (*networks, speecht5.TOKENIZER)) for networks in speecht5.VARIANTS),
@@ -36,6 +37,7 @@ _LAYOUTS: tuple[tuple[EngineName, tuple[str, ...]], ...] = (
     ("smart_turn", ("smart-turn-v3.2-cpu.onnx",)),
 )
 _OPTIONAL: Mapping[EngineName, tuple[str, ...]] = {
+    "kokoro": (kokoro.CONFIG,),
     "whisper": ("preprocessor_config.json",),
     "speecht5": (f"{FOLDER}/*.bin",),
 }
@@ -142,7 +144,7 @@ def describe(
     if engine == "parakeet":
         return ModelInfo(model_id, engine, _parakeet_languages(folder), owned_by=owner(model_id))
     if engine == "kokoro":
-        voices = usable(_voice_names(folder / "voices.bin"))
+        voices = usable(_voice_names(folder / (kokoro.among(names, kokoro.VOICES) or "")))
         return ModelInfo(model_id, engine, spoken(voices), voices, 24_000, "Apache-2.0", owned_by=owner(model_id))
     if engine == "piper":
         if (config := _piper_config(folder, names)) is None:

@@ -121,13 +121,6 @@ def test_a_gpu_takes_float32_and_a_cpu_int8_where_there_are_both(tmp_path: Path)
         choose_precision(folder, gpu=True, only_gpu=True)
 
 
-@pytest.mark.parametrize("missing", [*INT8, VOCABULARY])
-def test_a_folder_without_its_files_is_a_broken_model(tmp_path: Path, missing: str):
-    (make_parakeet(tmp_path) / missing).unlink()
-    with pytest.raises(ModelBroken, match="pull the model"):
-        parakeet.load(tmp_path, EngineArgs())
-
-
 def test_what_is_missing_is_never_asked_of_a_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """The library would, of a model that it knows by name."""
     monkeypatch.setattr("onnx_asr.resolver.Resolver._download_model", lambda *_, **__: pytest.fail("it asked"))

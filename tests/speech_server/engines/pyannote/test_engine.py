@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import aclosing
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +12,8 @@ from speech_server.domain import RATE, Activity, Samples
 from speech_server.engines.interfaces import EngineArgs
 from speech_server.engines.pyannote import engine as pyannote
 from speech_server.engines.pyannote.engine import WINDOW, PyannoteSegmenter
-from speech_server.errors import Busy, ModelBroken
-from tests.speech_server.networks import HIGH, LOW, conversation, pyannote_folder, silence
+from speech_server.errors import ModelBroken
+from tests.speech_server.networks import HIGH, LOW, conversation, pyannote_folder
 
 
 @pytest.fixture(scope="module")
@@ -55,36 +53,6 @@ async def test_who_speaks_when_and_who_at_once(segmenter: PyannoteSegmenter):
     assert nobody == (0.0, 0.0)
     both = activity[:, 0] & activity[:, 1]
     assert both.sum() * segmenter.step / RATE == pytest.approx(1, abs=0.1)
-
-
-@pytest.mark.anyio
-async def test_many_requests_at_once_get_their_own(segmenter: PyannoteSegmenter):
-    windows = [window((second, second + 1), (second + 0.5, second + 2)) for second in range(8)]
-    alone = [await segmented(segmenter, each) for each in windows]
-    together = await asyncio.gather(*(segmented(segmenter, each, silence(10)) for each in windows))
-    for (activity,), (own, nobody) in zip(alone, together, strict=True):
-        np.testing.assert_array_equal(activity, own)
-        assert not nobody.any()
-    assert segmenter.batcher.lanes == 0
-
-
-@pytest.mark.anyio
-async def test_who_leaves_takes_their_work_along(segmenter: PyannoteSegmenter):
-    async with aclosing(segmenter.segment(given(*[silence(10)] * 40))) as activities:
-        await anext(activities)
-    assert (segmenter.batcher.lanes, segmenter.batcher.waiting) == (0, 0)
-
-
-@pytest.mark.anyio
-async def test_a_full_queue_is_busy(tmp_path: Path):
-    engine = pyannote.load(pyannote_folder(tmp_path), EngineArgs(extra={"max_requests": 1}))
-    try:
-        async with aclosing(engine.segment(given(silence(10), silence(10)))) as first:
-            await anext(first)
-            with pytest.raises(Busy):
-                await segmented(engine, silence(10))
-    finally:
-        await asyncio.to_thread(engine.close)
 
 
 def test_another_kind_of_network_is_a_broken_model(tmp_path: Path):

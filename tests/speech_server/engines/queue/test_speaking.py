@@ -11,7 +11,7 @@ import pytest
 from speech_server.domain import Samples
 from speech_server.engines.interfaces import EngineArgs
 from speech_server.engines.onnx import StoppableSession, open_session
-from speech_server.engines.queue.speaking import Say, SpeechQueue, check_speed, split_speed
+from speech_server.engines.queue.speaking import Say, SpeechQueue
 from speech_server.errors import InvalidRequest
 from speech_server.text.sentences import Piece
 from tests.conftest import PIPER
@@ -174,16 +174,3 @@ async def wait(condition: Callable[[], bool]) -> bool:
         while not condition():  # noqa: ASYNC110 - set by worker threads
             await anyio.sleep(0.01)
     return condition()
-
-
-@pytest.mark.parametrize("speed", [0.25, 0.5, 1.0, 2.0, 4.0])
-def test_a_speed_within_the_range_is_taken(speed: float):
-    check_speed(speed)
-    own, tempo = split_speed(speed)
-    assert own * tempo == speed
-
-
-@pytest.mark.parametrize("speed", [0.24, 4.01, float("nan"), float("inf"), -1.0, 0.0])
-def test_a_speed_outside_the_range_is_refused(speed: float):
-    with pytest.raises(InvalidRequest, match=r"0\.25 to 4"):
-        check_speed(speed)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from speech_server.domain import Samples
 from speech_server.engines.interfaces import EngineArgs
 from speech_server.engines.smart_turn import engine as smart_turn
 from speech_server.engines.smart_turn.engine import WINDOW, SmartTurn, features
-from speech_server.errors import Busy, ModelBroken
+from speech_server.errors import ModelBroken
 from tests.speech_server.networks import LOW, silence, smart_turn_folder, tone
 
 
@@ -34,34 +33,6 @@ def turn(seconds: float) -> Samples:
 @pytest.mark.parametrize(("seconds", "probability"), [(0.5, 0.1), (2, 0.1), (5, 0.9), (30, 0.9)])
 async def test_the_end_of_a_turn_is_what_is_heard(model: SmartTurn, seconds: float, probability: float):
     assert await model.finished(turn(seconds)) == pytest.approx(probability)
-
-
-@pytest.mark.anyio
-async def test_many_turns_at_once_get_their_own(model: SmartTurn):
-    answers = await asyncio.gather(*(model.finished(turn(seconds)) for seconds in [2, 5] * 8))
-    assert answers == pytest.approx([0.1, 0.9] * 8)
-    assert (model.batcher.lanes, model.batcher.waiting) == (0, 0)
-
-
-@pytest.mark.anyio
-async def test_who_no_longer_wants_to_know_leaves_nothing_behind(model: SmartTurn):
-    asking = [asyncio.create_task(model.finished(turn(5))) for _ in range(8)]
-    await asyncio.sleep(0)
-    for question in asking:
-        question.cancel()
-    await asyncio.gather(*asking, return_exceptions=True)
-    assert all(question.cancelled() for question in asking)
-    assert (model.batcher.lanes, model.batcher.waiting) == (0, 0)
-
-
-@pytest.mark.anyio
-async def test_a_full_queue_is_busy(tmp_path: Path):
-    engine = smart_turn.load(smart_turn_folder(tmp_path), EngineArgs(extra={"max_requests": 1}))
-    try:
-        with engine.batcher.lane(), pytest.raises(Busy):
-            await engine.finished(turn(1))
-    finally:
-        await asyncio.to_thread(engine.close)
 
 
 @pytest.mark.parametrize("seconds", [3, 8, 11])

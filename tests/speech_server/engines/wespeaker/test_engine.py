@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -65,16 +64,6 @@ def test_its_filter_banks_are_kaldi_s(encoder: WeSpeaker):
     np.testing.assert_allclose(window.mean(axis=0), 0, atol=1e-4)
     band = round((mel(HIGH) - mel(20)) / (mel(8000) - mel(20)) * 81) - 1
     assert abs(int(window[-40:].mean(axis=0).argmax()) - band) <= 1
-
-
-@pytest.mark.anyio
-async def test_many_requests_at_once_get_their_own(encoder: WeSpeaker):
-    sounds = [tone(LOW, 2), tone(HIGH, 2)]
-    alone = [await voices_of(encoder, [sound]) for sound in sounds]
-    together = await asyncio.gather(*(voices_of(encoder, [sound]) for sound in sounds * 4))
-    for number, voices in enumerate(together):
-        np.testing.assert_allclose(voices, alone[number % 2], atol=1e-5)
-    assert encoder.batcher.lanes == 0
 
 
 def workers() -> set[threading.Thread]:

@@ -10,7 +10,9 @@ import pytest
 from speech_server.engines.interfaces import EngineArgs
 from speech_server.engines.kokoro import phonemes
 from speech_server.errors import ModelBroken
-from speech_server.models.disk.recognise import describe, engine_of, offered, recognise, wanted
+from speech_server.models.disk.recognise import describe, engine_of, files_in, offered, recognise, wanted
+from tests.speech_server.engines.kokoro.tiny import FILES
+from tests.speech_server.engines.kokoro.tiny import write_model as write_kokoro
 from tests.speech_server.engines.speecht5.tiny import write_model
 from tests.speech_server.models.conftest import (
     PIPER_CONFIG,
@@ -209,6 +211,18 @@ def test_a_piper_model_with_several_speakers_has_several_voices(tmp_path: Path):
     assert found is not None
     assert [(voice.id, voice.language) for voice in found.voices] == [("anna", "de-de"), ("bert", "de-de")]
     assert found.languages == ("de-de",)
+
+
+def test_kokoro_as_it_is_released_comes_with_its_vocabulary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    folder = write_kokoro(tmp_path)
+    (folder / "README.md").write_text("what nobody opens")
+    monkeypatch.setitem(phonemes._EXTRAS, "zh", ())
+    found = describe("kokoro-zh", folder, ())
+    assert found is not None
+    assert (found.engine, len(found.voices), set(found.languages)) == ("kokoro", 103, {"en-us", "en-gb", "zh"})
+    assert set(wanted(files_in(folder))) == set(FILES)
+    (folder / "voices-v1.1-zh.bin").unlink()
+    assert recognise(folder) is None
 
 
 def test_kokoro_voices_are_those_in_the_file(tmp_path: Path):
