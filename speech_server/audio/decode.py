@@ -23,7 +23,6 @@ from speech_server.errors import AudioUnreadable, InvalidRequest, RequestTooLarg
 __all__ = ["Limits", "stream"]
 
 SLICE = 0.1  # seconds of work after which others go first
-
 _RATES = range(4_000, 384_001)  # a damaged rate would make hours of seconds
 _RUN_UP = 0.5  # second after which what a decoder gives does not depend on where it began
 _LONGEST_PACKET = 0.25  # seconds: 2,048 samples of AAC at 8 kHz
