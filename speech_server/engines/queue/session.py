@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 
 from speech_server.engines.cores import core_count
 from speech_server.engines.interfaces import EngineArgs
-from speech_server.engines.onnx import StoppableSession, has_cuda, open_session, require_names
+from speech_server.engines.onnx import StoppableSession, is_on_gpu, open_session, placement_of, require_names
 from speech_server.engines.queue.batching import Batcher
 from speech_server.engines.queue.fair_queue import Work
 from speech_server.engines.queue.in_order import in_order
@@ -33,12 +33,13 @@ class QueuedSession(ABC, Generic[T, R]):
         max_cost: float,
         names: tuple[str, str] | None = None,
     ) -> None:
-        cuda = args.device != "cpu" and has_cuda()
-        self._session = StoppableSession(open_session(model, args.threads or 1, args.device, args.provider_options))
+        self._session = StoppableSession(open_session(model, args.threads or 1, args))
+        cuda = is_on_gpu(self._session)
         if names:  # before the threads start, which nobody would close
             require_names(self._session, model, *names)
         self.memory_bytes = 10 * model.stat().st_size
         self._workers = args.workers or (1 if cuda else core_count())
+        self.placement = placement_of(self._session, workers=self._workers, threads=args.threads or 1)
         self.batcher: Batcher[T, R] = Batcher(
             self._step,
             name=name,

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from speech_server.domain import FRAME, Samples
 from speech_server.engines.interfaces import EngineArgs
-from speech_server.engines.onnx import StoppableSession, open_session
+from speech_server.engines.onnx import StoppableSession, open_session, placement_of
 from speech_server.errors import ModelBroken
 
 CONTEXT = 64  # samples of the frame before that the network sees again
@@ -21,8 +21,9 @@ class Detector:
     """One session, one thread: the network is too small for more, and is called from many threads at once."""
 
     def __init__(self, model: Path) -> None:
-        self._session = StoppableSession(open_session(model, threads=1, device="cpu"))
+        self._session = StoppableSession(open_session(model, 1))
         self.memory_bytes = 4 * model.stat().st_size
+        self.placement = placement_of(self._session, workers=1, threads=1)
 
     def stream(self) -> ProbabilityStream:
         return ProbabilityStream(self._session)
