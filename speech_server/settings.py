@@ -123,7 +123,9 @@ class Settings(BaseSettings):
     preload_models: Annotated[list[str], NoDecode] = Field(
         [], description="Models downloaded and loaded before /ping says ready: a JSON list or comma separated."
     )
-    stt_model_ttl: float = Field(300, ge=-1, description="Idle seconds before a Whisper model leaves memory; -1 never.")
+    stt_model_ttl: float = Field(
+        300, ge=-1, description="Idle seconds before a Whisper model leaves memory; -1 never. Preloaded models stay."
+    )
     tts_model_ttl: float = Field(300, ge=-1, description="Idle seconds before a speech model leaves memory; -1 never.")
     vad_model_ttl: float = Field(
         -1, ge=-1, description="Idle seconds before a voice detector or a turn model leaves memory; -1 never."
@@ -199,6 +201,17 @@ class Settings(BaseSettings):
         description="What hears whether somebody has finished, for realtime's semantic_vad; where it is not installed, "
         "or with silero_vad, the length of the silence decides.",
     )
+
+    # --- the machine ---
+    require_gpu: Annotated[Literal["auto", "true", "false"], BeforeValidator(level_name)] = Field(
+        "auto",
+        description="Without a GPU that can be used: true ends the server with the reason, false runs it on the CPU; "
+        "auto is true where the container was given one, by NVIDIA_VISIBLE_DEVICES or by what the worker is told.",
+    )
+    warm_up_timeout: float = Field(
+        60, ge=0, description="Seconds a model on a GPU may try itself out for before it is ready; 0 does not."
+    )
+    cpu_count: int = Field(0, ge=0, description="Most cores to use; 0: as affinity, container and platform allow.")
 
     # --- transcription ---
     whisper: Whisper = Whisper()

@@ -34,6 +34,7 @@ from speech_server.models.library.catalog import Catalog, ModelInfo
 from speech_server.models.library.library import Library
 from speech_server.models.library.store import Store
 from speech_server.models.memory import LoadedModel, Memory, Resident, limited
+from speech_server.models.placing import told, try_out
 from speech_server.models.watchdog import find_overdue
 from speech_server.pools import Pool
 from speech_server.settings import Settings
@@ -75,6 +76,7 @@ class Loader:
             SEGMENTATION: settings.speaker_model_ttl,
             TURNS: settings.vad_model_ttl,
         }
+        self._kept: set[str] = set()
         self._closed = False
         self._quiet: asyncio.TimerHandle | None = None
 
@@ -140,6 +142,11 @@ class Loader:
             resident.references -= 1
             self._rest(resident)
 
+    async def keep(self, name: str) -> ModelInfo:
+        """`load`, for good: only a models file's own `ttl` and the need for room let it go."""
+        self._kept.add(self.catalog.resolve(name))
+        return await self.load(name)
+
     async def load(self, name: str) -> ModelInfo:
         """Bring a model into memory, where it stays for its idle time."""
         async with self.use(name):
@@ -167,17 +174,7 @@ class Loader:
         return resident is not None and resident.engine is not None
 
     def loaded(self) -> list[LoadedModel]:
-        return [
-            LoadedModel(
-                resident.info,
-                resident.memory_bytes,
-                resident.references,
-                resident.loaded_at,
-                getattr(resident.engine, "batcher", None),
-            )
-            for resident in self._memory
-            if resident.engine is not None
-        ]
+        return [LoadedModel.of(resident) for resident in self._memory if resident.engine is not None]
 
     def overdue(self) -> str | None:
         """Which load, batch or closing has not returned in its time, if any."""
@@ -233,7 +230,8 @@ class Loader:
             resident.engine = await self._pool.run(self._open, resident)
         resident.memory_bytes = self._sizes[info.id] = resident.engine.memory_bytes
         resident.loaded_at = time.time()
-        log.info("model %s loaded in %.2f s, %.0f MB", info.id, time.monotonic() - started, resident.memory_bytes / 1e6)
+        took, where = time.monotonic() - started, told(getattr(resident.engine, "placement", None), resident.cards)
+        log.info("model %s loaded in %.2f s, %.0f MB%s", info.id, took, resident.memory_bytes / 1e6, where)
 
     def _open(self, resident: Resident) -> Engine:
         info = resident.info
@@ -243,6 +241,7 @@ class Loader:
             if folder is None:
                 raise ModelNotInstalled(info.id, "removed while it was loading")
             engine = self._factories[info.engine](folder, info.args)
+            resident.cards = try_out(engine, info.id, self._settings.warm_up_timeout)
         finally:
             resident.opening = None
         if self._closed:  # nobody waits for it any more
@@ -272,7 +271,8 @@ class Loader:
         if self._quiet:
             self._quiet.cancel()
         self._quiet = asyncio.get_running_loop().call_later(_QUIET, self._give_back)
-        ttl = resident.info.ttl if resident.info.ttl is not None else self._ttls[resident.info.task]
+        idle = -1 if resident.info.id in self._kept else self._ttls[resident.info.task]
+        ttl = resident.info.ttl if resident.info.ttl is not None else idle
         if ttl >= 0:
             resident.expiry = asyncio.get_running_loop().call_later(ttl, self._expire, resident)
 

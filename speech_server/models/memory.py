@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from speech_server.engines.interfaces import Engine, Queue
+from speech_server.engines.cuda import Card
+from speech_server.engines.interfaces import Engine, Placement, Queue
 from speech_server.errors import Busy, ModelTooLarge
 from speech_server.models.catalog.info import ModelInfo
 from speech_server.pools import Pool
@@ -24,6 +25,20 @@ class LoadedModel:
     references: int
     loaded_at: float  # seconds since 1970
     queue: Queue | None = None
+    placement: Placement | None = None
+    cards: tuple[Card, ...] = ()
+
+    @classmethod
+    def of(cls, resident: Resident) -> LoadedModel:
+        return cls(
+            resident.info,
+            resident.memory_bytes,
+            resident.references,
+            resident.loaded_at,
+            getattr(resident.engine, "batcher", None),
+            getattr(resident.engine, "placement", None),
+            resident.cards,
+        )
 
 
 @dataclass(slots=True, eq=False)
@@ -40,6 +55,7 @@ class Resident:
     loaded_at: float = 0.0  # seconds since 1970
     opening: float | None = None  # when its engine's factory was called (monotonic), while that has not returned
     expiry: asyncio.TimerHandle | None = field(default=None, repr=False)
+    cards: tuple[Card, ...] = ()  # as its engine left them when it was loaded
 
     @property
     def is_idle(self) -> bool:
