@@ -1,10 +1,12 @@
 # syntax=docker/dockerfile:1
 # One image for a queue worker, a load-balancing server and a pod. Arguments:
 #   DEVICE=gpu|cpu          gpu brings onnxruntime-gpu and the CUDA 12 libraries as wheels; no CUDA base image
-#   MODELS="id id"          models baked in beside the voice encoder; others come from a volume, the platform's cache or the hub
+#   MODELS="id id"          models baked in beside the two voice detectors' and encoder's; Kokoro unless others are named, which
+#                           then come from a volume, the platform's cache or the hub, as Whisper does
 #   SERVER=embedded|none    none brings the worker alone, for a BASE_IMAGE that has a speech server of its own
 #   USER_ID=1000            whom the container runs as
 ARG BASE_IMAGE=debian:bookworm-slim
+ARG DEVICE=gpu
 
 # --- system: what every stage and the image itself stand on ---
 FROM ${BASE_IMAGE} AS system
@@ -29,7 +31,7 @@ RUN sed -n '/^uv==/,/[^\\]$/p' /install/dev.txt >/install/uv.txt \
  && PIP_BREAK_SYSTEM_PACKAGES=1 /usr/bin/python3 -m pip install --no-cache-dir --require-hashes --no-deps -r /install/uv.txt \
  && uv venv --no-project --python /usr/bin/python3 /opt/venv
 ARG SERVER=embedded
-ARG DEVICE=gpu
+ARG DEVICE
 COPY requirements/server.txt requirements/gpu.txt image/install /install/
 RUN case "$SERVER $DEVICE" in \
       "none "*) ;; \
@@ -48,7 +50,7 @@ RUN /install/install /install/worker.txt \
 
 # --- models: only the part of the server that fetches them, so that other changes keep this layer ---
 FROM server AS models
-ARG MODELS=""
+ARG MODELS="speaches-ai/Kokoro-82M-v1.0-ONNX"
 ARG SERVER=embedded
 COPY requirements/tools.txt /install/
 RUN case "$SERVER" in embedded) /install/install /install/tools.txt ;; esac
@@ -56,7 +58,7 @@ WORKDIR /app
 COPY tools/__init__.py tools/package_models.py tools/package_models.json tools/voice_encoder.py tools/
 COPY outgoing outgoing
 COPY speech_server/__init__.py speech_server/__main__.py speech_server/domain.py speech_server/errors.py speech_server/pools.py speech_server/redaction.py speech_server/settings.py speech_server/
-COPY speech_server/engines/__init__.py speech_server/engines/allocator.py speech_server/engines/by_language.py speech_server/engines/container_memory.py speech_server/engines/espeak.py speech_server/engines/interfaces.py speech_server/engines/onnx.py speech_server/engines/
+COPY speech_server/engines/__init__.py speech_server/engines/allocator.py speech_server/engines/by_language.py speech_server/engines/container_memory.py speech_server/engines/cuda.py speech_server/engines/device.py speech_server/engines/espeak.py speech_server/engines/interfaces.py speech_server/engines/onnx.py speech_server/engines/
 COPY speech_server/engines/kokoro speech_server/engines/kokoro
 COPY speech_server/engines/parakeet speech_server/engines/parakeet
 COPY speech_server/engines/speecht5 speech_server/engines/speecht5
@@ -71,8 +73,15 @@ RUN mkdir -p /opt/models \
       env -u MODELS HF_HOME=/opt/models PYTHONPATH=/usr/lib/python3/dist-packages python -m tools.package_models resemblyzer $MODELS ;; \
     esac
 
+# --- what the container asks of its host: NVIDIA's own base images do it, others get no card without ---
+FROM system AS system-gpu
+ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
+FROM system AS system-cpu
+ENV NVIDIA_VISIBLE_DEVICES=void
+
 # --- the image ---
-FROM system
+# hadolint ignore=DL3006
+FROM system-${DEVICE}
 ARG USER_ID=1000
 RUN test "$USER_ID" = 0 || useradd --uid "$USER_ID" --non-unique --create-home --home-dir /home/speech speech
 COPY --from=server /opt/venv /opt/venv

@@ -2,8 +2,8 @@
 variable "REGISTRY" { default = "runpod-speech" }
 variable "VERSION" { default = "0.1.0" }
 variable "REVISION" { default = "" }
-// Models to bake in, separated by spaces; none by default.
-variable "MODELS" { default = "" }
+// Models to bake in, separated by spaces; the Dockerfile's default, or "" for none.
+variable "MODELS" { default = "speaches-ai/Kokoro-82M-v1.0-ONNX" }
 
 group "default" { targets = ["gpu", "cpu"] }
 

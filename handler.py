@@ -21,6 +21,7 @@ from outgoing import tracing
 from worker import log
 from worker.arguments import parse_arguments
 from worker.errors import BadSetting
+from worker.machine import job_count
 from worker.prctl import hide_from_siblings
 from worker.server.supervisor import Supervisor
 from worker.settings import Settings, read_collector, read_settings
@@ -62,7 +63,6 @@ def serve(settings: Settings, supervisor: Supervisor, save_to: Path | None, *, o
 
     return_large_blocks()
     proxy = Proxy(settings, supervisor, save_to)
-
     handle = proxy.handle if settings.handler == "plain" else proxy.handle_stream
     runpod.serverless.register_fitness_check(supervisor.wait_ready)
     sdk.correct(settings, end_jobs=proxy.end_jobs, close=proxy.close, gave_up=supervisor.gave_up)
@@ -70,7 +70,7 @@ def serve(settings: Settings, supervisor: Supervisor, save_to: Path | None, *, o
         {
             "handler": proxy.handle_one if one_job else handle,
             # A constant: runpod 1.12 applies a changed value only once the worker is idle.
-            "concurrency_modifier": lambda _: settings.concurrency,
+            "concurrency_modifier": lambda _: settings.concurrency or job_count(os.environ),
             "return_aggregate_stream": True,
         }
     )

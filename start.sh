@@ -26,6 +26,14 @@ fi
 export HF_HOME
 export MODEL_READ_CACHES="${MODEL_READ_CACHES:-$volume/huggingface-cache/hub,/opt/models/hub}"
 
+# Hopper and newer cards compile CTranslate2's kernels at every start, unless what they made is kept: on the volume, with
+# the most room that the driver allows, because it holds those for each kind of card.
+if [ -e /dev/nvidiactl ] || [ "${RUNPOD_GPU_COUNT:-0}" != 0 ]; then
+  if [ -d "$volume" ] && mkdir -p "$volume/cuda-cache" 2>/dev/null && [ -w "$volume/cuda-cache" ]; then
+    export CUDA_CACHE_PATH="${CUDA_CACHE_PATH:-$volume/cuda-cache}" CUDA_CACHE_MAXSIZE="${CUDA_CACHE_MAXSIZE:-4294967296}"
+  fi
+fi
+
 # The GPU image has its CUDA libraries from wheels; the loader finds them only when it is told.
 for folder in /opt/venv/lib/python3*/site-packages/nvidia/*/lib; do
   [ -d "$folder" ] && export LD_LIBRARY_PATH=${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}$folder
@@ -49,10 +57,18 @@ hide_keys() {
   done
 }
 
+# Runpod's words for this machine in the server's, as worker/machine.py says them to the one beside it.
+tell_of_machine() {
+  [[ "${RUNPOD_GPU_COUNT:-}" =~ ^0*[1-9][0-9]*$ ]] && export REQUIRE_GPU="${REQUIRE_GPU:-true}"
+  [[ "${RUNPOD_CPU_COUNT:-}" =~ ^0*[1-9][0-9]*$ ]] && export CPU_COUNT="${CPU_COUNT:-$RUNPOD_CPU_COUNT}"
+  return 0
+}
+
 serve() {
   local port=$1 lowest
   shift
   hide_keys
+  tell_of_machine
   lowest=$(cat /proc/sys/net/ipv4/ip_unprivileged_port_start 2>/dev/null || echo 1024)
   if [ "$(id -u)" != 0 ] && [ "$port" -lt "$lowest" ]; then
     echo "start: user $(id -u) may not listen on port $port here: set PORT to $lowest or more and expose that port" >&2

@@ -18,6 +18,8 @@ SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSWORD")
 GPU_POOL = re.compile(r"[A-Z]+_\d+(_PRO)?|-.+")
 ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 DISK_GB = 20
+# The platform takes three by priority, and with fewer than five workers all are of the first that can be had.
+GPUS = "ADA_24,AMPERE_24,AMPERE_48"
 NAME = "runpod-speech"
 
 LIST = "query { myself { endpoints { id name } podTemplates { id name } } }"
@@ -30,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--name", default=NAME, help="the endpoint's name; the template is called NAME-template (%(default)s)")
     add("--image", metavar="IMAGE:TAG", help="container image, as the platform pulls it; --dry-run can do without")
     add("--type", choices=("queue", "lb"), default="queue", help="queue worker or load-balancing server (%(default)s)")
-    add("--gpu", default="AMPERE_16,AMPERE_24,ADA_24", type=gpu_pools, help="GPU pools, by preference (%(default)s)")
+    add("--gpu", default=GPUS, type=gpu_pools, help="GPU pools, by preference (%(default)s)")
     add("--cpu", metavar="FLAVOR", help="a CPU instance instead of a GPU: cpu3c-4-8, cpu5c-8-16, ...")
     add("--workers-min", type=int, default=0, help="always running, always paid (%(default)s)")
     add("--workers-max", type=int, default=3, help="(%(default)s)")

@@ -1,6 +1,7 @@
 """Sends an endpoint two jobs, a minute of speech each, and says where the time goes, what it costs, and what to change.
 
-The first job may have to wait for a worker and for its model, the second should not. Both are billed. Exit status: 0
+The first job may have to wait for a worker and for its model, the second should not. A third asks where the models run.
+All are billed. Exit status: 0
 all is well, 1 something is wrong (it says what), 2 the endpoint could not be asked, 3 no worker came in time.
 """
 
@@ -89,6 +90,8 @@ async def _examine(where: Where, args: argparse.Namespace, report: dict[str, Any
             report[name] = {"queue_seconds": runs[-1].queued, "worker_seconds": runs[-1].ran}
         for found in _of_runs(runs[0], runs[1], args.price, report):
             yield show(found)
+        for found in _of_places(await _places(jobs, args), report):
+            yield show(found)
 
 
 async def _health(jobs: Jobs, where: Where) -> dict[str, Any]:
@@ -114,10 +117,24 @@ def _of_workers(workers: dict[str, Any]) -> Iterator[Finding]:
 
 
 async def _try(jobs: Jobs, speech: bytes, args: argparse.Namespace) -> Run:
-    """Raises Refused for a job that failed, NoResult."""
     body = {"model": args.model, "language": "en"}
     source = {"file_base64": base64.b64encode(speech).decode(), "file_name": "minute.opus"}
-    job = {"input": {"path": "/v1/audio/transcriptions", "body": body, **source}}
+    state = await _run(jobs, {"path": "/v1/audio/transcriptions", "body": body, **source}, args)
+    return Run(state.queued, state.ran, str(state.output.get("text", "")) if isinstance(state.output, dict) else "")
+
+
+async def _places(jobs: Jobs, args: argparse.Namespace) -> dict[str, Any]:
+    """Where a worker's models run; empty for a worker with another server, which does not say."""
+    try:
+        state = await _run(jobs, {"path": "/health"}, args)
+    except Refused:
+        return {}
+    return state.output if isinstance(state.output, dict) else {}
+
+
+async def _run(jobs: Jobs, job_input: dict[str, Any], args: argparse.Namespace) -> State:
+    """Raises Refused for a job that failed, NoResult."""
+    job = {"input": job_input}
     state = State("", "IN_QUEUE")
     try:
         async with asyncio.timeout(args.timeout), jobs.kept(job) as job_id:
@@ -133,7 +150,7 @@ async def _try(jobs: Jobs, speech: bytes, args: argparse.Namespace) -> Run:
         raise NoResult(f"the job was at work for {args.timeout:g} s and did not end (--timeout)") from None
     if state.status != "COMPLETED":
         raise Refused(reason(state))
-    return Run(state.queued, state.ran, str(state.output.get("text", "")) if isinstance(state.output, dict) else "")
+    return state
 
 
 def _of_failure(message: str, model: str) -> Finding:
@@ -169,6 +186,24 @@ def _of_runs(first: Run, second: Run, price: float | None, report: dict[str, Any
         )
     if "fox" not in second.text.lower():
         yield Finding(f"the words are not those that were said: {second.text[:80]!r}", "try another model", True)
+
+
+def _of_places(health: dict[str, Any], report: dict[str, Any]) -> Iterator[Finding]:
+    """`health` as /health says it."""
+    loaded = health.get("loaded") or []
+    report["loaded"] = loaded
+    for model in loaded:
+        cards = ", ".join(f"{gpu['name']}, {gpu['free_bytes'] / 1e9:.1f} GB free" for gpu in model.get("gpus", []))
+        words = [model["device"] + (f" ({cards})" if cards else ""), model.get("compute_type"), *model["providers"]]
+        work = f"{model['workers']} at once, {model['threads']} threads each"
+        yield Finding(f"{model['engine']} runs on {', '.join(filter(None, words))}: {work}")
+    whispers = [model for model in loaded if model["engine"] == "whisper"]
+    if health.get("gpu_required") and any(model["device"] == "cpu" for model in whispers):
+        yield Finding(
+            "Whisper runs on the CPU of a machine with a GPU",
+            "take WHISPER__INFERENCE_DEVICE=cpu out of its settings",
+            True,
+        )
 
 
 def _speech() -> bytes:

@@ -25,12 +25,15 @@ from starlette.responses import JSONResponse, Response
 
 from speech_server import playground
 from speech_server.engines.interfaces import Engine, EngineArgs, EngineFactory
-from speech_server.errors import Busy, SpeechError
+from speech_server.errors import Busy, GpuUnavailable, SpeechError
+from speech_server.models.catalog.arguments import requires_gpu
 from speech_server.models.catalog.info import STT, TASKS, EngineName
 from speech_server.models.library.catalog import Catalog
 from speech_server.models.library.store import Store
 from speech_server.models.loader import Loader
+from speech_server.models.placing import check_gpu
 from speech_server.models.watchdog import watch
+from speech_server.pools import importing
 from speech_server.routes import (
     chat,
     health,
@@ -66,8 +69,8 @@ PRELOAD_RETRY = 2.0  # seconds
 
 
 def create_app(settings: Settings | None = None, stop: Callable[[], None] | None = None) -> FastAPI:
-    """The server. `stop` is called when a model of PRELOAD_MODELS cannot be loaded, or a library does not return: a
-    server that cannot do what it was made for should be replaced."""
+    """The server. `stop` is called when a model of PRELOAD_MODELS cannot be loaded, or a library does not
+    return, or a GPU that has to be there is not: a server that cannot do what it was made for should be replaced."""
     settings = settings or get_settings()
     state = compose(settings)
     app = FastAPIOffline(  # /docs and /redoc load nothing from elsewhere
@@ -167,9 +170,13 @@ async def preload(app: FastAPI, stop: Callable[[], None] | None) -> None:
     named = [model.id for model in state.catalog.named() if model.preload]
     only = [state.catalog.only] if state.catalog.only else []
     try:
+        if requires_gpu(state.settings):
+            await importing.run(check_gpu, state.settings)
         await asyncio.gather(*(fetch_and_load(state, name) for name in (*state.settings.preload_models, *named, *only)))
         for name in only:
             state.loader.check(name, STT)  # it is to answer transcriptions
+    except GpuUnavailable as error:
+        log.error("%s", error.message)
     except SpeechError as error:
         log.error("preloading failed: %s", error.message)
     except Exception:  # a bug, or a machine out of memory or threads: never ready, if it went on
@@ -189,7 +196,7 @@ async def fetch_and_load(state: Speech, name: str) -> None:
             break
         except Busy as error:  # the operator's list may be longer than the line of pulls
             await asyncio.sleep(min(error.retry_after, PRELOAD_RETRY))
-    await state.loader.load(model_id)
+    await state.loader.keep(model_id)
     log.info("model %s is in memory", model_id)
 
 

@@ -198,6 +198,14 @@ class ModelBroken(SpeechError):
     code = "model_broken"
 
 
+class GpuUnavailable(SpeechError):
+    """A GPU is needed, and there is none here, or one that cannot be computed on; the message says why."""
+
+    status = 503
+    type = "service_unavailable_error"
+    code = "gpu_unavailable"
+
+
 class LoadTimeout(SpeechError):
     status = 504
     code = "model_load_timeout"

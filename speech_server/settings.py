@@ -8,75 +8,17 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from outgoing.url import parse_base
+from speech_server.nested_settings import IceServer, OrtOptions, Whisper
 
 
 def level_name(value: object) -> object:
     """As logging's own names are written in other programs: INFO, Warn."""
     name = value.strip().lower() if isinstance(value, str) else value
     return "warning" if name == "warn" else name
-
-
-def numbers(value: object) -> object:
-    """0,1 beside the JSON that nested settings may be."""
-    return value.split(",") if isinstance(value, str) and "," in value else value
-
-
-GpuNumber = Annotated[int, Field(ge=0)]
-GpuNumbers = Annotated[list[GpuNumber], Field(min_length=1)]
-
-
-class IceServer(BaseModel):
-    urls: str = Field(pattern=r"^(stun|turns?):.+")
-    username: str | None = None
-    credential: str | None = None
-
-
-class Whisper(BaseModel):
-    """WHISPER__*: the transcription engines; the names are Speaches'. Parakeet runs by them too, but for the types of
-    numbers and the windows, which are Whisper's."""
-
-    model: str = Field(
-        "",
-        description="The model of a server that is there for one: loaded before /ping and /health are 200, what "
-        "whisper-1 means, and what answers requests that name none. An id, an alias or a folder; also --model.",
-    )
-    inference_device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where Whisper and Parakeet run.")
-    device_index: Annotated[GpuNumber | GpuNumbers, BeforeValidator(numbers)] = Field(
-        0, description="Which GPU Whisper runs on; several, comma separated or as a JSON list, work side by side."
-    )
-    compute_type: str = Field(
-        "default", description="CTranslate2 compute type; default is int8 on CPU and float16 on a GPU."
-    )
-    cpu_threads: int = Field(0, ge=0, description="Threads per worker; 0 means 1 on CPU.")
-    num_workers: int = Field(0, ge=0, description="Parallel workers; 0 means one per core on CPU, 2 on a GPU.")
-    max_batch: int = Field(
-        0,
-        ge=0,
-        description="Most clips decoded together; 0: 8 on CPU, 32 on a GPU (Parakeet 16), fewer where memory is short.",
-    )
-    max_requests: int = Field(128, gt=0, description="Requests one model takes at a time; more is 429.")
-    short_windows: bool = Field(
-        True,
-        description="Encode chunks of up to 17 s in windows of 15 or 20 s instead of 30 s: faster; repeats in 30 s "
-        "when in doubt.",
-    )
-
-
-class OrtOptions(BaseModel):
-    """UNSTABLE_ORT_OPTS__*, or UNSTABLE_ORT_OPTS as JSON: ONNX Runtime, that is speech and voices. Speaches' names."""
-
-    exclude_providers: list[str] = Field(
-        [],
-        description="Execution providers that are not used, a JSON list: without CUDAExecutionProvider speech runs on "
-        "the CPU.",
-    )
-    provider_opts: dict[str, dict[str, str | int | float | bool]] = Field(
-        {}, description='Options by provider, JSON: {"CUDAExecutionProvider": {"gpu_mem_limit": 2000000000}}.'
-    )
 
 
 class Settings(BaseSettings):
@@ -138,7 +80,9 @@ class Settings(BaseSettings):
     preload_models: Annotated[list[str], NoDecode] = Field(
         [], description="Models downloaded and loaded before /ping says ready: a JSON list or comma separated."
     )
-    stt_model_ttl: float = Field(300, ge=-1, description="Idle seconds before a Whisper model leaves memory; -1 never.")
+    stt_model_ttl: float = Field(
+        300, ge=-1, description="Idle seconds before a Whisper model leaves memory; -1 never. Preloaded models stay."
+    )
     tts_model_ttl: float = Field(300, ge=-1, description="Idle seconds before a speech model leaves memory; -1 never.")
     vad_model_ttl: float = Field(
         -1, ge=-1, description="Idle seconds before a voice detector or a turn model leaves memory; -1 never."
@@ -214,6 +158,17 @@ class Settings(BaseSettings):
         description="What hears whether somebody has finished, for realtime's semantic_vad; where it is not installed, "
         "or with silero_vad, the length of the silence decides.",
     )
+
+    # --- the machine ---
+    require_gpu: Annotated[Literal["auto", "true", "false"], BeforeValidator(level_name)] = Field(
+        "auto",
+        description="Without a GPU that can be used: true ends the server with the reason, false runs it on the CPU; "
+        "auto is true where the container was given one, by NVIDIA_VISIBLE_DEVICES or by what the worker is told.",
+    )
+    warm_up_timeout: float = Field(
+        60, ge=0, description="Seconds a model on a GPU may try itself out for before it is ready; 0 does not."
+    )
+    cpu_count: int = Field(0, ge=0, description="Most cores to use; 0: as affinity, container and platform allow.")
 
     # --- transcription ---
     whisper: Whisper = Whisper()

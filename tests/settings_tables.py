@@ -83,6 +83,13 @@ FOREIGN = (
         "Which traces are kept; parentbased_traceidratio with OTEL_TRACES_SAMPLER_ARG=0.1 keeps a tenth.",
     ),
     ("OTEL_BSP_EXPORT_TIMEOUT", "2000", "Milliseconds that the last spans may take when a program ends."),
+    (
+        "CUDA_CACHE_PATH",
+        "",
+        "Where the driver keeps what it compiles for its card; start.sh takes the network volume when there is one.",
+    ),
+    ("RUNPOD_GPU_COUNT", "", "The platform sets it: REQUIRE_GPU's auto is then true, and jobs at once are 30."),
+    ("RUNPOD_CPU_COUNT", "", "The platform sets it: CPU_COUNT where that is not set."),
     ("RUNPOD_LOG_LEVEL", "INFO", "DEBUG, INFO, WARN or ERROR for the worker and the SDK. DEBUG prints transcripts."),
     ("RUNPOD_INIT_TIMEOUT", "420", "Seconds the platform lets a worker initialise; raise it for large downloads."),
 )

@@ -14,6 +14,9 @@ from worker.settings import Settings as WorkerSettings
 
 # Read by other programs (start.sh, the SDK, huggingface_hub), documented beside ours because people set them here.
 FOREIGN = {
+    "CUDA_CACHE_PATH",
+    "RUNPOD_GPU_COUNT",
+    "RUNPOD_CPU_COUNT",
     "MODE_TO_RUN",
     "PORT",
     "HF_HOME",

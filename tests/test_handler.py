@@ -90,7 +90,7 @@ def test_what_cannot_be_run_is_one_line_and_status_2(
 def test_help_teaches_the_arguments_and_the_settings():
     done = run("--help")
     assert done.returncode == 0
-    for words in ("--test_input", "--output", "--rp_serve_api", "WORKER_CONCURRENCY [4]", "test_input.json"):
+    for words in ("--test_input", "--output", "--rp_serve_api", "WORKER_CONCURRENCY [0]", "test_input.json"):
         assert words in done.stdout
 
 

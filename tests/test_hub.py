@@ -9,6 +9,7 @@ from typing import Any
 import jsonschema
 import pytest
 
+from endpoint.deploy import GPUS
 from speech_server.settings import Settings as ServerSettings
 from tests import settings_tables
 from tests.conftest import ROOT
@@ -100,6 +101,25 @@ def test_a_preset_names_models_of_the_catalog(preset: str):
     catalog = json.loads((ROOT / "speech_server/models/catalog/catalog.json").read_text())
     known = {model["id"] for engine in ("whisper", "kokoro") for model in catalog[engine]}
     assert set(PRESETS[preset]["PRELOAD_MODELS"].split(",")) <= known
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_preset_makes_use_of_the_gpu_that_is_paid_for(preset: str):
+    values = PRESETS[preset]
+    assert [name for name in values.values() if "int8" in name] == []  # of which the steps would run on the CPU
+    assert not {"WHISPER__INFERENCE_DEVICE", "WHISPER__COMPUTE_TYPE", "REQUIRE_GPU"} & set(values)
+
+
+def test_turbo_and_a_model_that_translates_can_be_had():
+    models = [values["DEFAULT_STT_MODEL"] for values in PRESETS.values()]
+    assert any("turbo" in model for model in models)
+    assert any(model.endswith("large-v3") for model in models)
+
+
+def test_the_listing_asks_for_the_same_gpus_as_deploy():
+    """Three, by priority: the platform takes no more."""
+    assert HUB["config"]["gpuIds"] == GPUS
+    assert len(GPUS.split(",")) == 3
 
 
 @pytest.mark.parametrize("listing", [HUB["config"], TESTS["config"]])

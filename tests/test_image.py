@@ -19,6 +19,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from speech_server.settings import Settings
 from tests.conftest import ROOT
 from tests.local_runpod.local_platform import eventually
 from tests.test_architecture import imported
@@ -86,6 +87,35 @@ def test_one_environment_holds_all_pins(name: str):
     shared = {package for package, _ in server} & {package for package, _ in added}
     assert shared
     assert {pin for pin in added if pin[0] in shared} == {pin for pin in server if pin[0] in shared}
+
+
+def stages() -> dict[str, list[str]]:
+    """name -> its instructions; the last has none."""
+    found: dict[str, list[str]] = {}
+    for line in (ROOT / "Dockerfile").read_text().splitlines():
+        if line.startswith("FROM "):
+            current = found.setdefault(line.split(" AS ")[1] if " AS " in line else "", [line])
+        elif found:
+            current.append(line)
+    return found
+
+
+def test_the_gpu_image_asks_its_host_for_the_card_and_the_cpu_image_for_none():
+    """Only NVIDIA's own base images do so by themselves."""
+    (gpu,) = [line for line in stages()["system-gpu"] if line.startswith("ENV ")]
+    assert dict(pair.split("=") for pair in gpu.split()[1:]) == {
+        "NVIDIA_VISIBLE_DEVICES": "all",
+        "NVIDIA_DRIVER_CAPABILITIES": "compute,utility",
+    }
+    assert "ENV NVIDIA_VISIBLE_DEVICES=void" in stages()["system-cpu"]
+    assert stages()[""][0] == "FROM system-${DEVICE}"
+
+
+def test_the_default_voice_is_baked_in_by_whoever_builds():
+    """The Hub builds with the Dockerfile's arguments, a release with bake's."""
+    voice = Settings.model_fields["default_tts_model"].default
+    assert f'ARG MODELS="{voice}"' in stages()["models"]
+    assert f'variable "MODELS" {{ default = "{voice}" }}' in (ROOT / "docker-bake.hcl").read_text()
 
 
 def test_no_requirement_names_an_index():
@@ -182,6 +212,19 @@ def test_a_server_alone_never_sees_the_platforms_keys(probe: dict[str, str], mod
 
 
 KUBERNETES = {"KUBERNETES_SERVICE_HOST": "10.96.0.1", "WHISPER__MODEL": "acme/whisper", "ENABLE_UI": "false"}
+
+
+@pytest.mark.parametrize("mode", ["queue", "lb"])
+def test_what_the_driver_compiles_stays_on_the_volume(probe: dict[str, str], mode: str):
+    gpu = {**probe, "MODE_TO_RUN": mode, "PORT": "18000", "RUNPOD_GPU_COUNT": "1"}
+    assert "CUDA_CACHE_PATH" not in start(gpu)[1]  # no volume
+    volume = Path(probe["WORKER_VOLUME"])
+    volume.mkdir()
+    assert start(gpu)[1]["CUDA_CACHE_PATH"] == str(volume / "cuda-cache")
+    assert start({**gpu, "CUDA_CACHE_PATH": "/elsewhere"})[1]["CUDA_CACHE_PATH"] == "/elsewhere"
+    if not Path("/dev/nvidiactl").exists():
+        del gpu["RUNPOD_GPU_COUNT"]
+        assert "CUDA_CACHE_PATH" not in start(gpu)[1]
 
 
 def test_as_kubeai_starts_it_it_is_a_server_on_port_8000(probe: dict[str, str]):

@@ -70,7 +70,9 @@ class Settings:
     """Every environment variable the worker reads; each row's text is its documentation."""
 
     # --- jobs ---
-    concurrency: int = _whole("WORKER_CONCURRENCY", 4, "Jobs taken at once.", 1, 1000)
+    concurrency: int = _whole(
+        "WORKER_CONCURRENCY", 0, "Jobs taken at once; 0: 30 beside a GPU (RUNPOD_GPU_COUNT), 4 without.", 0, 1000
+    )
     handler: str = _row(
         "WORKER_HANDLER",
         "plain",

@@ -37,9 +37,10 @@ def run(bench: Bench) -> None:
 
 
 def _open(bench: Bench, model: Path, options: Mapping[str, str] = {}) -> InferenceSession:
+    from speech_server.engines.interfaces import EngineArgs
     from speech_server.engines.onnx import open_session
 
-    return open_session(model, 1, "cuda" if bench.cuda else "cpu", {_CUDA: options})
+    return open_session(model, 1, EngineArgs("cuda" if bench.cuda else "cpu", provider_options={_CUDA: options}))
 
 
 def _inputs(session: InferenceSession, length: int) -> dict[str, Any]:

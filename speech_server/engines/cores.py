@@ -10,10 +10,17 @@ _CGROUP = Path("/sys/fs/cgroup")
 
 
 def core_count(cgroup: Path = _CGROUP) -> int:
-    """The smaller of the CPU affinity and the container's CPU quota; at least 1."""
+    """The smallest of the CPU affinity, the container's CPU quota and CPU_COUNT, which stands for what a platform
+    allows and the system does not show; at least 1."""
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota = _quota(cgroup)
-    return affinity if quota == inf else max(1, min(affinity, ceil(quota)))
+    allowed = min(affinity, _quota(cgroup), _told() or inf)
+    return max(1, ceil(allowed))
+
+
+def _told() -> int:
+    """Read here, for it is asked while modules are imported; the settings refuse what is no number."""
+    text = os.environ.get("CPU_COUNT", "")
+    return int(text) if text.isdecimal() else 0
 
 
 def _quota(cgroup: Path) -> float:

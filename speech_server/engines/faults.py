@@ -16,7 +16,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from speech_server.engines.gpu import is_lost
+from speech_server.engines.cuda import is_lost
 from speech_server.errors import DeviceFailed, OutOfMemory, SpeechError
 
 _MEMORY = re.compile(

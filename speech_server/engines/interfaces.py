@@ -7,7 +7,7 @@ float32 in -1..1, shape (n,).
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
@@ -24,6 +24,30 @@ class Engine(Protocol):
     def memory_bytes(self) -> int: ...
 
     def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where a loaded engine runs, as its library says: what was asked for may be something else. Its `placement`.
+
+    `numbers` is CTranslate2's compute type, `providers` are those of ONNX Runtime's session, `gpus` as CUDA counts.
+    """
+
+    device: Literal["cpu", "cuda"]
+    workers: int  # calls at once
+    threads: int  # of the CPU, that work on one call
+    numbers: str = ""
+    providers: tuple[str, ...] = ()
+    gpus: tuple[int, ...] = ()
+
+
+class Rehearsing(Protocol):
+    """An engine that can be tried out before anybody waits for it, which finds a card that does not do what it says.
+
+    Each step is a call of another shape, and gives its name; none may take long. Raises GpuUnavailable, ModelBroken.
+    """
+
+    def rehearse(self) -> Iterator[str]: ...
 
 
 class Queue(Protocol):
@@ -188,7 +212,11 @@ Options = Mapping[str, str | int | float | bool]
 
 @dataclass(frozen=True, slots=True)
 class EngineArgs:
-    """What an engine factory gets beside the model's folder. `extra` holds a models file's other `args`."""
+    """What an engine factory gets beside the model's folder. `extra` holds a models file's other `args`.
+
+    `auto` is a GPU where there is one and the model gains by it. With `require_gpu` a model that gains by a GPU does
+    not go without.
+    """
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     compute_type: str = "default"  # CTranslate2's names; the ONNX engines ignore it
@@ -200,6 +228,7 @@ class EngineArgs:
     )  # ONNX Runtime's
     extra: Mapping[str, str | int | float | bool] = field(default_factory=dict)
     voices: Mapping[str, Path] = field(default_factory=dict)  # a models file's own: name -> the file that makes it
+    require_gpu: bool = False
 
 
 class EngineFactory(Protocol):

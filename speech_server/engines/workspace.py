@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from speech_server.engines.container_memory import free_memory
-from speech_server.engines.gpu import memory_of
+from speech_server.engines.cuda import memory_of
 
 # Of what is free when an engine is loaded: the rest is for those loaded later, and for what allocators cannot join.
 _SHARE = 3 / 4

@@ -37,6 +37,7 @@ from speech_server.models.library.library import Library
 from speech_server.models.library.store import Store
 from speech_server.models.memory import LoadedModel, Memory, Resident, idle_seconds, limited
 from speech_server.models.opening import Opener, Weight
+from speech_server.models.placing import told
 from speech_server.models.watchdog import find_fault, find_overdue
 from speech_server.pools import Pool
 from speech_server.settings import Settings
@@ -65,12 +66,13 @@ class Loader:
         self.catalog = catalog
         self._store = store
         self.library = Library(settings, catalog, store)
-        self._opener = Opener(store, factories)
+        self._opener = Opener(store, factories, settings.warm_up_timeout)
         # One pool: its threads start with the first load, and are there when a model has to be closed.
         self._pool = Pool("load", _THREADS, _WAITING)
         self._memory = Memory(model_budget(settings.model_memory_mb), self._pool)
         self._sizes: dict[str, tuple[int, int]] = {}  # what models took when they were last loaded
         self._fault: DeviceFailed | None = None
+        self._kept: set[str] = set()
         self._closed = False
         self._quiet: asyncio.TimerHandle | None = None
 
@@ -139,6 +141,11 @@ class Loader:
             resident.references -= 1
             self._rest(resident)
 
+    async def keep(self, name: str) -> ModelInfo:
+        """`load`, for good: only a models file's own `ttl` and the need for room let it go."""
+        self._kept.add(self.catalog.resolve(name))
+        return await self.load(name)
+
     async def load(self, name: str) -> ModelInfo:
         """Bring a model into memory, where it stays for its idle time."""
         async with self.use(name):
@@ -166,18 +173,7 @@ class Loader:
         return resident is not None and resident.engine is not None
 
     def loaded(self) -> list[LoadedModel]:
-        return [
-            LoadedModel(
-                resident.info,
-                resident.memory_bytes,
-                resident.gpu_bytes,
-                resident.references,
-                resident.loaded_at,
-                getattr(resident.engine, "batcher", None),
-            )
-            for resident in self._memory
-            if resident.engine is not None
-        ]
+        return [LoadedModel.of(resident) for resident in self._memory if resident.engine is not None]
 
     def fault(self) -> DeviceFailed | None:
         """Why no engine can use the GPU any more, if so: the server refuses what comes, until it has ended."""
@@ -250,8 +246,9 @@ class Loader:
         self._memory.gpu_budget = weight.budget or self._memory.gpu_budget
         resident.memory_bytes, resident.gpu_bytes = self._sizes[info.id] = engine.memory_bytes, weight.taken
         resident.loaded_at = time.time()
-        megabytes = [round(size / 1e6) for size in resident.sizes]
-        log.info("model %s loaded in %.2f s, %d MB, and %d of a GPU", info.id, time.monotonic() - started, *megabytes)
+        took, where = time.monotonic() - started, told(getattr(engine, "placement", None), resident.cards)
+        own, gpu = (round(size / 1e6) for size in resident.sizes)
+        log.info("model %s loaded in %.2f s, %d MB, and %d of a GPU%s", info.id, took, own, gpu, where)
 
     def _open(self, resident: Resident) -> tuple[Engine, Weight]:
         engine, weight = self._opener.open(resident, partial(self._memory.is_quiet, resident))
@@ -282,7 +279,7 @@ class Loader:
         if self._quiet:
             self._quiet.cancel()
         self._quiet = asyncio.get_running_loop().call_later(_QUIET, self._give_back)
-        if (ttl := idle_seconds(resident.info, self._settings)) >= 0:
+        if (ttl := idle_seconds(resident.info, self._settings, kept=resident.info.id in self._kept)) >= 0:
             resident.expiry = asyncio.get_running_loop().call_later(ttl, self._expire, resident)
 
     def _give_back(self) -> None:

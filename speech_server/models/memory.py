@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from speech_server.engines.interfaces import Engine, Queue
+from speech_server.engines.cuda import Card
+from speech_server.engines.interfaces import Engine, Placement, Queue
 from speech_server.errors import Busy, ModelTooLarge
 from speech_server.models.catalog.info import SEGMENTATION, STT, TTS, TURNS, VAD, VOICES, ModelInfo
 from speech_server.pools import Pool
@@ -26,6 +27,21 @@ class LoadedModel:
     references: int
     loaded_at: float  # seconds since 1970
     queue: Queue | None = None
+    placement: Placement | None = None
+    cards: tuple[Card, ...] = ()
+
+    @classmethod
+    def of(cls, resident: Resident) -> LoadedModel:
+        return cls(
+            resident.info,
+            resident.memory_bytes,
+            resident.gpu_bytes,
+            resident.references,
+            resident.loaded_at,
+            getattr(resident.engine, "batcher", None),
+            getattr(resident.engine, "placement", None),
+            resident.cards,
+        )
 
 
 @dataclass(slots=True, eq=False)
@@ -43,6 +59,7 @@ class Resident:
     loaded_at: float = 0.0  # seconds since 1970
     opening: float | None = None  # when its engine's factory was called (monotonic), while that has not returned
     expiry: asyncio.TimerHandle | None = field(default=None, repr=False)
+    cards: tuple[Card, ...] = ()  # as its engine left them when it was loaded
 
     @property
     def is_idle(self) -> bool:
@@ -155,8 +172,8 @@ class Memory:
             await asyncio.wait(list(self.leaving), timeout=limit)
 
 
-def idle_seconds(info: ModelInfo, settings: Settings) -> float:
-    """How long a model that nobody uses stays; negative: for ever."""
+def idle_seconds(info: ModelInfo, settings: Settings, *, kept: bool) -> float:
+    """How long a model that nobody uses stays; negative: for ever, as one that is `kept`."""
     ttls = {
         STT: settings.stt_model_ttl,
         TTS: settings.tts_model_ttl,
@@ -165,7 +182,8 @@ def idle_seconds(info: ModelInfo, settings: Settings) -> float:
         SEGMENTATION: settings.speaker_model_ttl,
         TURNS: settings.vad_model_ttl,
     }
-    return ttls[info.task] if info.ttl is None else info.ttl
+    own = -1 if kept else ttls[info.task]
+    return own if info.ttl is None else info.ttl
 
 
 @contextmanager

@@ -8,13 +8,14 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import NamedTuple
 
+from speech_server.engines.cuda import memory_of
 from speech_server.engines.faults import explained
-from speech_server.engines.gpu import memory_of
 from speech_server.engines.interfaces import Engine, EngineFactory
 from speech_server.errors import ModelNotInstalled
 from speech_server.models.catalog.info import EngineName, ModelInfo
 from speech_server.models.library.store import Store
 from speech_server.models.memory import Resident
+from speech_server.models.placing import try_out
 
 _one_by_one = threading.Lock()  # the differences over two loads at once tell nothing of either
 
@@ -27,14 +28,15 @@ class Weight(NamedTuple):
 
 
 class Opener:
-    def __init__(self, store: Store, factories: Mapping[EngineName, EngineFactory]) -> None:
+    def __init__(self, store: Store, factories: Mapping[EngineName, EngineFactory], warm_up_timeout: float) -> None:
         self._store = store
         self._factories = factories
+        self._warm_up_timeout = warm_up_timeout
 
     def open(self, resident: Resident, is_quiet: Callable[[], bool]) -> tuple[Engine, Weight]:
         """Blocking. `is_quiet` says whether no other engine has work on a GPU now.
 
-        Raises ModelNotInstalled, ModelBroken, OutOfMemory, DeviceFailed.
+        Raises ModelNotInstalled, ModelBroken, GpuUnavailable, OutOfMemory, DeviceFailed.
         """
         return weigh(partial(self._make, resident), resident.info, is_quiet)
 
@@ -46,7 +48,9 @@ class Opener:
             if folder is None:
                 raise ModelNotInstalled(info.id, "removed while it was loading")
             with explained():
-                return self._factories[info.engine](folder, info.args)
+                engine = self._factories[info.engine](folder, info.args)
+                resident.cards = try_out(engine, info.id, self._warm_up_timeout)
+                return engine
         finally:
             resident.opening = None
 

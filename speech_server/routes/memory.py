@@ -8,6 +8,7 @@ from fastapi import APIRouter
 from starlette.responses import JSONResponse
 
 from speech_server.errors import ModelLoaded
+from speech_server.models.placing import described
 from speech_server.routes.state import Managed, SpeechDep
 
 router = APIRouter(tags=["models"])
@@ -15,7 +16,7 @@ router = APIRouter(tags=["models"])
 
 @router.get("/api/ps")
 async def list_loaded(speech: SpeechDep) -> dict[str, Any]:
-    """Ids of the models in memory, and beside them how much they take and how many requests use each."""
+    """Ids of the models in memory, and beside them how much they take, how many requests use each, where they run."""
     loaded = speech.loader.loaded()
     details = [
         {
@@ -25,6 +26,7 @@ async def list_loaded(speech: SpeechDep) -> dict[str, Any]:
             "gpu_memory_bytes": model.gpu_bytes,
             "references": model.references,
             "loaded_at": model.loaded_at,
+            **(described(model.placement, model.cards) if model.placement else {}),
         }
         for model in loaded
     ]

@@ -13,13 +13,12 @@ import pytest
 import soxr
 
 from speech_server.domain import RATE, Samples
-from speech_server.engines import gpu
 from speech_server.engines.interfaces import EngineArgs
 from speech_server.models.library.catalog import SILERO, Catalog
 from speech_server.models.library.store import Store
 from speech_server.settings import Settings
 from tests.conftest import ENCODER, KOKORO, PIPER, ROOT, WHISPER
-from tests.speech_server.engines.stand_in_driver import StandInDriver
+from tests.speech_server.stand_in_driver import StandInDriver, install
 
 if TYPE_CHECKING:
     from speech_server.engines.ge2e.engine import Ge2e
@@ -47,10 +46,7 @@ def model_folder(model_id: str) -> Path:
 @pytest.fixture
 def card(monkeypatch: pytest.MonkeyPatch) -> StandInDriver:
     """A GPU for this test, behind a driver that is not there."""
-    library = StandInDriver()
-    driver = gpu.Driver(library)
-    monkeypatch.setattr(gpu, "find_driver", lambda: driver)
-    return library
+    return install(monkeypatch, StandInDriver())
 
 
 @pytest.fixture(scope="session")

@@ -142,3 +142,17 @@ def _save(
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     onnx.checker.check_model(model)
     onnx.save(model, path)
+
+
+def quantized(file: Path) -> Path:
+    """A model as the quantiser leaves it: what comes in becomes int8, and int32 is what its products are."""
+    takes = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 2])
+    gives = helper.make_tensor_value_info("y", TensorProto.INT32, [1, 2])
+    nodes = [
+        helper.make_node("DynamicQuantizeLinear", ["x"], ["small", "scale", "zero"]),
+        helper.make_node("MatMulInteger", ["small", "w", "zero"], ["y"]),
+    ]
+    weights = [numpy_helper.from_array(np.eye(2, dtype=np.uint8), "w")]
+    graph = helper.make_graph(nodes, "quantized", [takes], [gives], weights)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), file)
+    return file

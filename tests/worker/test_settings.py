@@ -32,7 +32,7 @@ def test_values_are_parsed():
     ("name", "value", "words"),
     [
         ("WORKER_CONCURRENCY", "x", "WORKER_CONCURRENCY: 'x' is not a whole number"),
-        ("WORKER_CONCURRENCY", "0", "0 is not between 1 and 1000"),
+        ("WORKER_CONCURRENCY", "1001", "1001 is not between 0 and 1000"),
         ("WORKER_JOB_TIMEOUT", "-1", "-1 is under 0.1"),
         ("WORKER_JOB_TIMEOUT", "nan", "nan is under 0.1"),
         ("WORKER_JOB_TIMEOUT", "inf", "inf"),

@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from worker.machine import for_the_server
+
 _LAUNCH = Path(__file__).with_name("launch.py")
 _ROOT = Path(__file__).parents[2]
 KEPT_LINES = 40
@@ -29,9 +31,11 @@ _SECRET_ENV = re.compile(r"KEY|SECRET|TOKEN|PASSWORD|WEBHOOK|OTLP_.*HEADERS")
 
 
 def child_environment(environ: Mapping[str, str], passed: Iterable[str], host: str, port: int) -> dict[str, str]:
-    """What the server sees: no platform or bucket keys but those named in `passed`, and where to listen."""
+    """What the server sees: no platform or bucket keys but those named in `passed`, what kind of machine this is, and
+    where to listen."""
     allowed = {name.strip() for name in passed}
     kept = {name: value for name, value in environ.items() if name in allowed or not _HIDDEN_ENV.fullmatch(name)}
+    kept |= for_the_server(environ)
     # No UDP gets to a worker of a queue: a call over WebRTC would be answered, and come to nothing.
     kept.setdefault("REALTIME_CALLS", "false")
     return {**kept, "UVICORN_HOST": host, "UVICORN_PORT": str(port), "PYTHONUNBUFFERED": "1"}

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil, log2
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx_asr
@@ -15,8 +16,9 @@ from onnx_asr.onnx import OnnxSessionOptions
 from speech_server.domain import RATE, ChunkTranscript, Samples, SpeechChunk
 from speech_server.engines.asked import check_heard
 from speech_server.engines.cores import core_count
-from speech_server.engines.interfaces import EngineArgs, TranscribeOptions
-from speech_server.engines.onnx import opening, providers_for, session_options
+from speech_server.engines.device import choose, onnxruntime_fault
+from speech_server.engines.interfaces import EngineArgs, Placement, TranscribeOptions
+from speech_server.engines.onnx import ON_CPU, opening, placement_of, providers_for, require_gpu, session_options
 from speech_server.engines.parakeet.files import FLOAT, FLOAT_WEIGHTS, INT8, VOCABULARY, choose_precision
 from speech_server.engines.parakeet.vocabulary import languages_of, parse_vocabulary
 from speech_server.engines.parakeet.words import HeardToken, to_segments
@@ -25,6 +27,9 @@ from speech_server.engines.queue.fair_queue import Work
 from speech_server.engines.queue.turnstile import CORES
 from speech_server.engines.workspace import Need, Workspace
 from speech_server.errors import InvalidRequest, ModelBroken
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
 
 _SHORTEST = RATE // 4  # samples; of less there are too few frames to compare with each other
 # Bytes of activations that a worker's 30 s take in int8, seen with layers of the real shapes (float32: half of it): the
@@ -48,12 +53,15 @@ class ParakeetTranscriber(QueuedEngine[ParakeetJob, ChunkTranscript]):
     not tell: a given language is checked, and changes nothing.
     """
 
-    def __init__(self, library: Asr, tokens: Sequence[str], *, cuda: bool, weights: int, args: EngineArgs) -> None:
+    def __init__(
+        self, library: Asr, tokens: Sequence[str], *, placement: Placement, weights: int, args: EngineArgs
+    ) -> None:
         self.languages = frozenset(languages_of(tokens))
-        workers = args.workers or (2 if cuda else core_count())
+        self.placement = placement
+        cuda, workers = placement.device == "cuda", placement.workers
         given = int(args.extra.get("max_batch", 0))
         # On a CPU a batch is 30 s of sound, however many works: its memory is known.
-        self._workspace = Workspace(_ON_GPU, [0], workers, most=16, given=given) if cuda else None
+        self._workspace = Workspace(_ON_GPU, placement.gpus, workers, most=16, given=given) if cuda else None
         batch = self._workspace.batch if self._workspace else given or 8
         self.gpu_workspace = self._workspace.bytes if self._workspace else 0
         self.memory_bytes = weights + (0 if cuda else workers * _WORKSPACE)
@@ -125,7 +133,7 @@ def hear(library: Asr, sounds: Sequence[Samples]) -> list[TimestampedResult]:
 
 
 def load(folder: Path, args: EngineArgs) -> ParakeetTranscriber:
-    gpu = len(providers_for(args.device)) > 1
+    gpu = choose(args, onnxruntime_fault) == "cuda"
     precision = choose_precision(folder, gpu=gpu, only_gpu=args.device == "cuda")
     cuda = gpu and precision == "float32"
     try:
@@ -134,15 +142,26 @@ def load(folder: Path, args: EngineArgs) -> ParakeetTranscriber:
         raise ModelBroken(f"no {VOCABULARY} to read in {folder}: pull the model again ({error})") from error
     tokens = parse_vocabulary(text, folder / VOCABULARY)
     library = _open(folder, precision, args, cuda=cuda)
+    placement = placement_of(_sessions(library)[0], workers=_workers(args, cuda=cuda), threads=args.threads or 1)
     names = INT8 if precision == "int8" else (*FLOAT, FLOAT_WEIGHTS)
     weights = sum((folder / name).stat().st_size for name in names if (folder / name).is_file())
-    return ParakeetTranscriber(library, tokens, cuda=cuda, weights=weights, args=args)
+    placement = replace(placement, numbers=precision)
+    return ParakeetTranscriber(library, tokens, placement=placement, weights=weights, args=args)
+
+
+def _sessions(library: Any) -> tuple[InferenceSession, ...]:
+    # What they run on is in no public name of the library's.
+    return library._encoder, library._decoder_joint
+
+
+def _workers(args: EngineArgs, *, cuda: bool) -> int:
+    return args.workers or (2 if cuda else core_count())
 
 
 def _open(folder: Path, precision: str, args: EngineArgs, *, cuda: bool) -> Asr:
     """The library's model. It gets a kind of model and a folder, never a name that it could look up on a hub."""
     options = session_options(args.threads or 1)
-    unused: OnnxSessionOptions = {"sess_options": options, "providers": providers_for("cpu")}
+    unused: OnnxSessionOptions = {"sess_options": options, "providers": providers_for(ON_CPU, cuda=False)}
     try:
         with opening(folder):
             library: Asr = onnx_asr.load_model(
@@ -150,9 +169,11 @@ def _open(folder: Path, precision: str, args: EngineArgs, *, cuda: bool) -> Asr:
                 folder,
                 quantization="int8" if precision == "int8" else None,
                 sess_options=options,
-                providers=providers_for("cuda" if cuda else "cpu", args.provider_options),
+                providers=providers_for(args, cuda=cuda),
                 resampler_config=unused,  # all audio has the model's rate
             ).asr
+            for session in _sessions(library) if cuda else ():
+                require_gpu(session, folder, args)
             hear(library, [np.zeros(RATE, np.float32)])  # a model of another shape fails now, not in each request
     except (OSError, ValueError, KeyError, AssertionError) as error:
         raise ModelBroken(f"the Parakeet model in {folder} cannot be loaded: {error}") from error

@@ -12,9 +12,10 @@ import numpy as np
 from speech_server.domain import Samples, Voice
 from speech_server.engines.asked import check_spoken
 from speech_server.engines.cores import core_count
+from speech_server.engines.device import prefer_cpu
 from speech_server.engines.interfaces import EngineArgs, SpeakOptions
 from speech_server.engines.kokoro.voices import OPENAI_VOICES
-from speech_server.engines.onnx import StoppableSession, has_cuda, open_session
+from speech_server.engines.onnx import StoppableSession, is_on_gpu, open_session, placement_of
 from speech_server.engines.queue.speaker import QueuedSpeaker, Reading
 from speech_server.engines.queue.turnstile import CORES
 from speech_server.errors import InvalidRequest, ModelBroken
@@ -51,10 +52,11 @@ class PiperSpeaker(QueuedSpeaker):
         if parsed.phoneme_type not in (PhonemeType.ESPEAK, PhonemeType.TEXT):
             raise ModelBroken(f"{model} needs Piper's {parsed.phoneme_type.value} reader, which this server has not")
         # Each piece is short work (0.03 of its duration): one thread each, as many side by side as there are cores.
-        on_gpu = args.device != "cpu" and has_cuda()
+        session = StoppableSession(open_session(model, 1, prefer_cpu(args)))
+        on_gpu = is_on_gpu(session)
         workers = args.workers or (2 if on_gpu else args.threads or core_count())
-        session = cast("InferenceSession", StoppableSession(open_session(model, 1, args.device, args.provider_options)))
-        self._voice: PiperVoice = PiperVoice(session=session, config=parsed)
+        self.placement = placement_of(session, workers=workers, threads=1)
+        self._voice: PiperVoice = PiperVoice(session=cast("InferenceSession", session), config=parsed)
         self._default = parsed.default_speaker_id
         self.memory_bytes = model.stat().st_size
         self.sample_rate = parsed.sample_rate

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from speech_server.engines.cores import core_count
 from speech_server.engines.interfaces import EngineArgs
-from speech_server.engines.onnx import StoppableSession, has_cuda, open_session, require_names
+from speech_server.engines.onnx import StoppableSession, is_on_gpu, open_session, placement_of, require_names
 from speech_server.engines.queue.engine import QueuedEngine
 from speech_server.engines.queue.turnstile import CORES
 
@@ -28,15 +28,17 @@ class QueuedSession(QueuedEngine[T, R]):
         max_cost: float,
         names: tuple[str, str] | None = None,
     ) -> None:
-        cuda = args.device != "cpu" and has_cuda()
-        self._session = StoppableSession(open_session(model, args.threads or 1, args.device, args.provider_options))
+        self._session = StoppableSession(open_session(model, args.threads or 1, args))
+        cuda = is_on_gpu(self._session)
         if names:
             require_names(self._session, model, *names)
         self.memory_bytes = 10 * model.stat().st_size
+        workers = args.workers or (1 if cuda else core_count())
+        self.placement = placement_of(self._session, workers=workers, threads=args.threads or 1)
         super().__init__(
             name,
             args,
-            workers=args.workers or (1 if cuda else core_count()),
+            workers=workers,
             max_batch=max_batch,
             max_cost=max_cost,
             turnstile=None if cuda else CORES,

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from speech_server.domain import FRAME, Samples
 from speech_server.engines.interfaces import EngineArgs
-from speech_server.engines.onnx import StoppableSession, open_session
+from speech_server.engines.onnx import StoppableSession, open_session, placement_of
 from speech_server.engines.silero.network import STATE, rewrite, spectra
 from speech_server.errors import ModelBroken
 
@@ -27,9 +27,10 @@ class Detector:
 
     def __init__(self, model: Path) -> None:
         rewritten = rewrite(model.read_bytes())
-        self._session = StoppableSession(open_session(rewritten or model, threads=1, device="cpu"))
+        self._session = StoppableSession(open_session(rewritten or model, 1))
         self._prepare = spectra if rewritten else _as_they_are
         self.memory_bytes = 4 * model.stat().st_size
+        self.placement = placement_of(self._session, workers=1, threads=1)
 
     def stream(self) -> ProbabilityStream:
         return ProbabilityStream(self._session, self._prepare)

@@ -15,7 +15,7 @@ from speech_server.domain import RATE, Samples
 from speech_server.engines.cores import core_count
 from speech_server.engines.interfaces import EngineArgs
 from speech_server.engines.mel import log_mel
-from speech_server.engines.onnx import StoppableSession, open_session, opening, require_names
+from speech_server.engines.onnx import StoppableSession, open_session, opening, placement_of, require_names
 from speech_server.engines.queue.engine import QueuedEngine
 from speech_server.engines.queue.fair_queue import Work
 from speech_server.engines.queue.turnstile import CORES
@@ -31,12 +31,14 @@ class SmartTurn(QueuedEngine[Samples, float]):
     no others'."""
 
     def __init__(self, model: Path, args: EngineArgs) -> None:
-        self._session = StoppableSession(open_session(model, args.threads or 1, "cpu"))
+        self._session = StoppableSession(open_session(model, args.threads or 1))
         require_names(self._session, model, "input_features", "logits")
         with opening(model):
             self._probability(np.zeros(0, np.float32))  # refused now, if ever; and the first is as quick as the others
         self.memory_bytes = 10 * model.stat().st_size
-        super().__init__("smart_turn", args, workers=args.workers or core_count(), turnstile=CORES)
+        workers = args.workers or core_count()
+        self.placement = placement_of(self._session, workers=workers, threads=args.threads or 1)
+        super().__init__("smart_turn", args, workers=workers, turnstile=CORES)
 
     def close(self) -> None:
         super().close()

@@ -10,9 +10,10 @@ import numpy as np
 from speech_server.domain import Embeddings, Samples, Voice
 from speech_server.engines.asked import check_spoken
 from speech_server.engines.cores import core_count
+from speech_server.engines.device import prefer_cpu
 from speech_server.engines.interfaces import EngineArgs, SpeakOptions
 from speech_server.engines.kokoro.voices import OPENAI_VOICES
-from speech_server.engines.onnx import StoppableSession, has_cuda, open_session
+from speech_server.engines.onnx import StoppableSession, is_on_gpu, open_session, placement_of
 from speech_server.engines.queue.speaker import QueuedSpeaker, Reading
 from speech_server.engines.queue.turnstile import CORES
 from speech_server.engines.speecht5.characters import read_characters
@@ -39,19 +40,21 @@ class SpeechT5Speaker(QueuedSpeaker):
     sample_rate = RATE
 
     def __init__(self, folder: Path, networks: tuple[str, ...], args: EngineArgs) -> None:
-        on_gpu = args.device != "cpu" and has_cuda()
         self._language = str(args.extra.get("language", "en"))
         vectors = _vectors(folder, args, self._language)
         self.voices: Mapping[str, Voice] = {voice.id: voice for voice in vectors}
         self._vectors = {voice.id: vector for voice, vector in vectors.items()}
         self._characters = read_characters(folder / TOKENIZER)
         sessions = [
-            StoppableSession(open_session(folder / name, args.threads or 1, args.device, args.provider_options))
+            # A step hands its keys and values through the CPU's memory, and is small: a GPU would wait for the copies.
+            StoppableSession(open_session(folder / name, args.threads or 1, prefer_cpu(args)))
             for name in networks
         ]
+        on_gpu = is_on_gpu(sessions[0])
         self._networks = Networks(*sessions)
         self.memory_bytes = sum((folder / name).stat().st_size for name in networks)
         workers = args.workers or (2 if on_gpu else core_count())
+        self.placement = placement_of(sessions[0], workers=workers, threads=args.threads or 1)
         super().__init__("speecht5", args, workers=workers, turnstile=None if on_gpu else CORES)
 
     def close(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Hashable
+from collections.abc import AsyncGenerator, AsyncIterator, Hashable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -16,13 +16,16 @@ from outgoing import tracing
 from speech_server.domain import ChunkTranscript, SpeechChunk
 from speech_server.engines.asked import check_heard
 from speech_server.engines.cores import core_count
-from speech_server.engines.interfaces import EngineArgs, TranscribeOptions
+from speech_server.engines.cuda import keep_freed_memory
+from speech_server.engines.device import choose, ctranslate2_fault
+from speech_server.engines.interfaces import EngineArgs, Placement, TranscribeOptions
 from speech_server.engines.queue.engine import QueuedEngine
 from speech_server.engines.queue.fair_queue import Work
 from speech_server.engines.queue.turnstile import CORES
 from speech_server.engines.whisper.decode import Decoder
-from speech_server.engines.whisper.job import FULL_WINDOW, Job, Request, choose_attempt, is_worth_another
+from speech_server.engines.whisper.job import FULL_WINDOW, Job, Request, choose_attempt, is_worth_another, window_sizes
 from speech_server.engines.whisper.memory import need, read_dimensions
+from speech_server.engines.whisper.rehearsal import rehearse
 from speech_server.engines.whisper.segments import add_segments
 from speech_server.engines.workspace import Workspace
 from speech_server.errors import InvalidRequest, ModelBroken
@@ -44,6 +47,10 @@ class WhisperTranscriber(QueuedEngine[Job, ChunkTranscript]):
         self._library = library
         self._decoder = Decoder(library)
         cuda = library.model.device == "cuda"
+        gpus = args.gpus if cuda else ()
+        self.placement = Placement(
+            library.model.device, workers, args.threads or 1, library.model.compute_type, gpus=gpus
+        )
         self.memory_bytes = weights + (0 if cuda else workers * _WORKSPACE)
         self.gpu_workspace = workspace.bytes if cuda else 0
         self._workspace = workspace
@@ -64,6 +71,15 @@ class WhisperTranscriber(QueuedEngine[Job, ChunkTranscript]):
         super().close()
         self._library.model.unload_model()
         self._workspace.close()
+
+    def rehearse(self) -> Iterator[str]:
+        """On a CPU the first request takes a tenth of a second more than others, and a rehearsal six."""
+        if self.placement.device == "cpu":
+            return iter(())
+        request = self._open(TranscribeOptions(language=min(self.languages)))
+        replicas = self.placement.workers + len(self.placement.gpus)
+        windows = window_sizes(self._short_windows)
+        return rehearse(self._decoder, request, windows, replicas=replicas, batch=self._workspace.batch)
 
     def transcribe(
         self, chunks: AsyncIterator[SpeechChunk], options: TranscribeOptions
@@ -193,14 +209,20 @@ def _languages(library: WhisperModel) -> frozenset[str]:
     return frozenset(code for code in library.supported_languages if token(f"<|{code}|>") is not None)
 
 
+def _compute_type(device: str, gpu: int) -> str:
+    """Cards without float16 of their own (Pascal and older) would refuse it."""
+    if device == "cpu":
+        return "int8"
+    possible = ctranslate2.get_supported_compute_types(device, gpu)
+    return next((kind for kind in ("float16", "int8_float32") if kind in possible), "float32")
+
+
 def load(folder: Path, args: EngineArgs) -> WhisperTranscriber:
-    device = args.device
-    if device == "auto":
-        device = "cuda" if ctranslate2.get_cuda_device_count() else "cpu"
-    compute_type = args.compute_type
-    if compute_type == "default":
-        compute_type = "float16" if device == "cuda" else "int8"
+    device = choose(args, ctranslate2_fault)
     gpus = list(args.gpus) if device == "cuda" else [0]
+    compute_type = _compute_type(device, gpus[0]) if args.compute_type == "default" else args.compute_type
+    if device == "cuda":
+        keep_freed_memory(gpus)
     workers = args.workers or (2 if device == "cuda" else core_count())  # on each GPU
     # Without this file the library would ask the hub for one.
     for name in ("model.bin", "tokenizer.json"):

@@ -107,8 +107,11 @@ class Job:
 
 
 def choose_window(samples: int, short_windows: bool) -> int:
-    sizes = _WINDOWS if short_windows else ()
-    return next((size for size in sizes if samples + _MARGIN <= size), FULL_WINDOW)
+    return next((size for size in window_sizes(short_windows) if samples + _MARGIN <= size), FULL_WINDOW)
+
+
+def window_sizes(short_windows: bool) -> tuple[int, ...]:
+    return (*_WINDOWS, FULL_WINDOW) if short_windows else (FULL_WINDOW,)
 
 
 def is_worth_another(attempts: list[Attempt]) -> bool:

@@ -9,6 +9,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from speech_server.engines.device import choose, ctranslate2_fault
 from speech_server.errors import ModelBroken
 from speech_server.models.catalog.info import ModelInfo
 from speech_server.models.disk.recognise import files_in, wanted
@@ -93,8 +94,4 @@ def _is_float(weights: Path) -> bool:
 
 
 def _runs_on_cpu(model: ModelInfo) -> bool:
-    if model.args.device == "auto":
-        import ctranslate2
-
-        return int(ctranslate2.get_cuda_device_count()) == 0
-    return model.args.device == "cpu"
+    return choose(model.args, ctranslate2_fault) == "cpu"

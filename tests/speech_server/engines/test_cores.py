@@ -36,5 +36,24 @@ def test_the_quota_of_version_1(tmp_path: Path, quota: str, cores: int):
     assert core_count(tmp_path) == cores
 
 
+@pytest.mark.parametrize(
+    ("told", "quota", "cores"),
+    [
+        ("1", "max", 1),
+        ("512", "max", SEEN),
+        ("0", "max", SEEN),
+        ("", "max", SEEN),
+        ("x", "max", SEEN),
+        ("8", "100000", 1),
+    ],
+)
+def test_what_a_platform_allows_counts_where_it_is_less(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: str, quota: str, cores: int
+):
+    monkeypatch.setenv("CPU_COUNT", told)
+    (tmp_path / "cpu.max").write_text(f"{quota} 100000\n")
+    assert core_count(tmp_path) == cores
+
+
 def test_no_control_group_at_all(tmp_path: Path):
     assert core_count(tmp_path) == SEEN

@@ -283,6 +283,29 @@ async def test_a_time_of_zero_means_at_once_and_minus_one_never(make_loader: Cal
     assert loader.is_loaded(PIPER)
 
 
+async def test_what_is_kept_does_not_leave_for_being_idle(make_loader: Callable[..., Loader], factory: Factory):
+    loader = make_loader(stt_model_ttl=0, tts_model_ttl=0)
+    await loader.keep(WHISPER)
+    await loader.load(PIPER)
+    await until(lambda: not loader.is_loaded(PIPER))  # its time is the same
+    assert loader.is_loaded(WHISPER)
+    async with loader.use(WHISPER):
+        assert factory.calls == 2
+    await loader.load(PIPER)
+    await until(lambda: not loader.is_loaded(PIPER))
+    assert loader.is_loaded(WHISPER)
+
+
+async def test_but_for_room_and_on_request(make_loader: Callable[..., Loader], factory: Factory):
+    loader = make_loader(stt_model_ttl=0, model_memory_mb=1)
+    await loader.keep(WHISPER)
+    await loader.load(PIPER)
+    assert not loader.is_loaded(WHISPER)
+    await loader.load(WHISPER)
+    await loader.unload(WHISPER)
+    await until(lambda: factory.alive == [])
+
+
 async def test_unloading_frees_an_idle_model(make_loader: Callable[..., Loader], factory: Factory):
     loader = make_loader()
     await loader.load(WHISPER)

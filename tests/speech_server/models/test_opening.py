@@ -9,8 +9,8 @@ import pytest
 
 from speech_server.errors import Busy, ModelTooLarge
 from speech_server.models.loader import Loader
-from tests.speech_server.engines.stand_in_driver import GB, StandInDriver
 from tests.speech_server.models.engines import MB, PIPER, WHISPER, Factory, until, using
+from tests.speech_server.stand_in_driver import GB, StandInDriver
 
 pytestmark = pytest.mark.anyio
 KOKORO = "a/kokoro"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
+import ctranslate2
 import numpy as np
 import onnx
 import pytest
@@ -16,9 +18,9 @@ from speech_server.engines.parakeet import engine as parakeet
 from speech_server.engines.parakeet.engine import ParakeetJob, ParakeetTranscriber
 from speech_server.engines.parakeet.files import FLOAT, FLOAT_WEIGHTS, INT8, VOCABULARY, choose_precision
 from speech_server.engines.queue.fair_queue import Work
-from speech_server.errors import InvalidRequest, ModelBroken
+from speech_server.errors import GpuUnavailable, InvalidRequest, ModelBroken
 from tests.speech_server.engines.parakeet_maker import FEW, MANY, make_parakeet, tones
-from tests.speech_server.engines.stand_in_driver import GB, StandInDriver
+from tests.speech_server.stand_in_driver import GB, StandInDriver
 from tests.speech_server.transcribing import hear, text_of
 
 pytestmark = pytest.mark.anyio
@@ -165,7 +167,25 @@ def test_a_model_of_another_shape_is_broken_when_it_is_loaded(tmp_path: Path):
         parakeet.load(tmp_path, EngineArgs())
 
 
-def test_a_gpu_that_is_not_there_is_said_to_be_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("speech_server.engines.onnx.has_cuda", lambda: False)
-    with pytest.raises(ModelBroken, match="sees no GPU"):
-        parakeet.load(make_parakeet(tmp_path, float32=True), EngineArgs(device="cuda"))
+@pytest.mark.parametrize("args", [EngineArgs(device="cuda"), EngineArgs(require_gpu=True)])
+def test_a_gpu_that_is_not_there_is_said_to_be_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, args: EngineArgs
+):
+    monkeypatch.setattr(ctranslate2, "get_cuda_device_count", lambda: 0)
+    with pytest.raises(GpuUnavailable):
+        parakeet.load(make_parakeet(tmp_path, float32=True), args)
+
+
+@pytest.mark.filterwarnings("ignore:Specified provider 'CUDAExecutionProvider':UserWarning")
+@pytest.mark.usefixtures("looks_usable")
+def test_sessions_that_the_library_opened_on_the_cpu_are_not_taken_for_a_gpus(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    folder = make_parakeet(tmp_path, float32=True)
+    with pytest.raises(GpuUnavailable, match="not on the GPU"):
+        parakeet.load(folder, EngineArgs(require_gpu=True))
+    with caplog.at_level(logging.WARNING):
+        transcriber = parakeet.load(folder, EngineArgs(workers=1))
+    transcriber.close()
+    assert "not on the GPU" in caplog.text
+    assert (transcriber.placement.device, transcriber.placement.numbers) == ("cpu", "float32")

@@ -146,7 +146,7 @@ async def test_only_a_few_pieces_are_taken_ahead_of_a_slow_listener():
 
 
 async def test_closing_ends_the_run_under_way():
-    session = StoppableSession(open_session(model_folder(PIPER) / "model.onnx", 1, "cpu"))
+    session = StoppableSession(open_session(model_folder(PIPER) / "model.onnx", 1))
     running, ended, given_up = threading.Event(), threading.Event(), threading.Event()
 
     def say(text: str, alone: bool) -> Samples:

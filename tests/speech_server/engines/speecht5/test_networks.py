@@ -20,7 +20,7 @@ TOKENS = [4, 35, 5, 15, 15, 8, 2]  # ▁Hello and the end
 
 
 def networks(folder: Path, watched: type[StoppableSession] = StoppableSession) -> Networks:
-    encoder, decoder, vocoder = (open_session(folder / name, 1, "cpu") for name in VARIANTS[0])
+    encoder, decoder, vocoder = (open_session(folder / name, 1) for name in VARIANTS[0])
     return Networks(StoppableSession(encoder), watched(decoder), StoppableSession(vocoder))
 
 

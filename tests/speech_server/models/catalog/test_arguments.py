@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from speech_server.engines.onnx import providers
+from speech_server.engines.onnx import providers_for
 from speech_server.models.catalog.arguments import configured_args
+from speech_server.models.catalog.info import EngineName
 from speech_server.settings import Settings
 
 
@@ -42,11 +43,28 @@ def test_speech_leaves_the_gpu_where_its_provider_is_excluded(monkeypatch: pytes
 def test_a_providers_options_go_over_ours(monkeypatch: pytest.MonkeyPatch):
     limit = '{"CUDAExecutionProvider": {"gpu_mem_limit": 2000000000}}'
     monkeypatch.setenv("UNSTABLE_ORT_OPTS", f'{{"provider_opts": {limit}, "provider_priority": {{}}}}')
-    given = configured_args("piper", Settings()).provider_options
-    assert providers(True, given) == [
-        ("CUDAExecutionProvider", {"cudnn_conv_algo_search": "HEURISTIC", "gpu_mem_limit": 2_000_000_000}),
-        ("CPUExecutionProvider", {}),
-    ]
-    assert providers(False, given) == [("CPUExecutionProvider", {})]
-    ours = {"CUDAExecutionProvider": {"cudnn_conv_algo_search": "DEFAULT"}}
-    assert providers(True, ours)[0] == ("CUDAExecutionProvider", {"cudnn_conv_algo_search": "DEFAULT"})
+    args = configured_args("kokoro", Settings())
+    (cuda, options), cpu = providers_for(args, cuda=True, weights=1)
+    assert (cuda, cpu) == ("CUDAExecutionProvider", ("CPUExecutionProvider", {}))
+    assert len(options) > 1
+    assert options["gpu_mem_limit"] == 2_000_000_000
+    assert providers_for(args, cuda=False) == [("CPUExecutionProvider", {})]
+
+
+@pytest.mark.parametrize("engine", ["whisper", "kokoro", "ge2e"])
+@pytest.mark.parametrize(
+    ("env", "required"),
+    [
+        ({}, False),
+        ({"NVIDIA_VISIBLE_DEVICES": "0"}, True),
+        ({"NVIDIA_VISIBLE_DEVICES": "0", "REQUIRE_GPU": "False"}, False),
+        ({"REQUIRE_GPU": "TRUE"}, True),
+        ({"REQUIRE_GPU": "auto"}, False),
+    ],
+)
+def test_every_engine_hears_whether_a_gpu_has_to_be_there(
+    monkeypatch: pytest.MonkeyPatch, engine: EngineName, env: dict[str, str], required: bool
+):
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    assert configured_args(engine, Settings()).require_gpu is required
