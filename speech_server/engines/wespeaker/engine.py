@@ -20,7 +20,7 @@ FILE = "voxceleb_resnet34_LM.onnx"
 WINDOW = 3 * RATE // 2  # samples: what WeSpeaker's own recipe for VoxConverse looks at
 # The distance is what sherpa-onnx joins such voices below unless told otherwise (FastClusteringConfig, 0.5), the second
 # in proportion to GE2E's. Nothing was measured here: the weights cannot be had.
-LIKENESS = Likeness(apart=0.5, few_apart=0.46)
+LIKENESS = Likeness(apart=0.5, few_apart=0.5)
 _FRAME, _HOP = RATE // 40, RATE // 100  # samples of Kaldi's frames
 _FRAMES = 1 + (WINDOW - _FRAME) // _HOP
 _INT16 = np.float32(32768)  # Kaldi's filter banks have their floor on this scale

@@ -1,4 +1,5 @@
-"""Which voices are one person's: agglomerative clustering by average linkage over the cosine of embeddings.
+"""Which voices are one person's: agglomerative clustering by average linkage over the cosine of embeddings, less what
+the voices of each group differ among themselves. Two alike who each speak evenly are two; one who varies is one.
 
 A group is the sum of its voices, each weighted by its seconds. The mean distance between all voices of two groups is
 then one product of two means, whatever the groups were made of: the same function clusters the voices of ten minutes,
@@ -15,14 +16,18 @@ from speech_server.domain import Count, Embeddings, Likeness
 Labels = NDArray[np.intp]
 Seconds = NDArray[np.float32]
 _NOTHING = np.float32(1e-6)  # seconds
+_VOICE = 2.0  # seconds that a voice is usually heard for, where nobody says
+_SPREAD = 0.16  # as found with GE2E: mean distance of one person's voices, to be taken by an encoder's scale
+_DOUBT = 2.0  # voices that this weighs as much as, beside those of a group
 
 
 class Groups:
-    """`sums` (n, size), `seconds` (n,): what is behind each."""
+    """`sums` (n, size), `seconds` (n,): what is behind each; `squares` (n,): the sum of its voices' squared seconds."""
 
-    def __init__(self, sums: Embeddings, seconds: Seconds) -> None:
+    def __init__(self, sums: Embeddings, seconds: Seconds, squares: Seconds | None = None) -> None:
         self.sums = sums
         self.seconds = seconds
+        self.squares = seconds * np.minimum(seconds, np.float32(_VOICE)) if squares is None else squares
 
     def __len__(self) -> int:
         return len(self.seconds)
@@ -43,20 +48,32 @@ class Groups:
     def together(self, labels: Labels, count: int | None = None) -> Groups:
         """One group for each label, 0 and up; `count` of them, where the last may have nothing."""
         count = int(labels.max(initial=-1)) + 1 if count is None else count
-        sums, seconds = np.zeros((count, self.sums.shape[1]), np.float32), np.zeros(count, np.float32)
+        sums = np.zeros((count, self.sums.shape[1]), np.float32)
+        seconds, squares = np.zeros(count, np.float32), np.zeros(count, np.float32)
         np.add.at(sums, labels, self.sums)
         np.add.at(seconds, labels, self.seconds)
-        return Groups(sums, seconds)
+        np.add.at(squares, labels, self.squares)
+        return Groups(sums, seconds, squares)
+
+    def spread(self, usual: float) -> Seconds:
+        """The mean distance between two voices of each; of few voices it is nearer to the `usual` one."""
+        squares = np.maximum(self.squares, _NOTHING)
+        voices = np.maximum(self.seconds**2 / squares - 1, 0)  # beside the first, as many as would weigh the same
+        pairs = np.maximum(self.seconds**2 - squares, _NOTHING)
+        found = np.where(voices > _NOTHING, 1 - (np.square(self.sums).sum(axis=1) - squares) / pairs, 0)
+        spread: Seconds = ((voices * found + _DOUBT * usual) / (voices + _DOUBT)).astype(np.float32)
+        return spread
 
 
 def groups_of(voices: Embeddings, seconds: Seconds) -> Groups:
     """A group for each voice."""
-    return Groups(voices * seconds[:, None], seconds)
+    return Groups(voices * seconds[:, None], seconds, np.square(seconds))
 
 
 def joined(*groups: Groups) -> Groups:
     """The one's and the other's."""
-    return Groups(np.concatenate([each.sums for each in groups]), np.concatenate([each.seconds for each in groups]))
+    sums, seconds, squares = zip(*((each.sums, each.seconds, each.squares) for each in groups), strict=True)
+    return Groups(np.concatenate(sums), np.concatenate(seconds), np.concatenate(squares))
 
 
 def people(groups: Groups, likeness: Likeness, count: Count) -> Labels:
@@ -65,14 +82,14 @@ def people(groups: Groups, likeness: Likeness, count: Count) -> Labels:
     Where there are fewer than `count` allows, voices must be less alike to be one person; where there are more, the
     most alike are. Quadratic in memory, so for some hundred groups.
     """
-    apart = likeness.apart
+    apart, usual = likeness.apart, _SPREAD * likeness.scale
     while True:
-        labels = _few_joined(groups, _linked(groups, apart, count.least), likeness, count.least)
+        labels = _few_joined(groups, _linked(groups, apart, count.least, usual), likeness, count.least)
         if _number(labels) >= min(count.least, len(groups)) or apart <= 0:
             break
         apart -= 0.02
     if count.most is not None and _number(labels) > count.most:
-        labels = _linked(groups.together(labels), np.inf, count.most)[labels]
+        labels = _linked(groups.together(labels), np.inf, count.most, usual)[labels]
     return labels
 
 
@@ -80,20 +97,25 @@ def _number(labels: Labels) -> int:
     return int(labels.max(initial=-1)) + 1
 
 
-def _linked(groups: Groups, apart: float, least: int) -> Labels:
-    """Joins the two nearest while their mean distance is below `apart` and there are more than `least`."""
+def _linked(groups: Groups, apart: float, least: int, usual: float) -> Labels:
+    """Joins the two nearest while they are less than `apart` and there are more than `least`.
+
+    `apart` is meant for two whose voices differ among themselves as `usual`.
+    """
     labels = np.arange(len(groups))
-    sums, seconds = groups.sums.copy(), groups.seconds.copy()
-    means = groups.means
+    sums, seconds, squares = groups.sums.copy(), groups.seconds.copy(), groups.squares.copy()
+    means, spread = groups.means, groups.spread(usual) - usual
     distance = 1 - means @ means.T
     np.fill_diagonal(distance, np.inf)
     for _ in range(len(groups) - least):
-        first, second = np.unravel_index(distance.argmin(), distance.shape)
-        if not distance[first, second] < apart:
+        between = distance - (spread[:, None] + spread) / 2
+        first, second = np.unravel_index(between.argmin(), between.shape)
+        if not between[first, second] < apart:
             break
-        sums[first] += sums[second]
-        seconds[first] += seconds[second]
-        means[first] = sums[first] / seconds[first]
+        for each in (sums, seconds, squares):
+            each[first] += each[second]
+        both = Groups(sums[[first]], seconds[[first]], squares[[first]])
+        means[first], spread[first] = both.means[0], both.spread(usual)[0] - usual
         distance[second], distance[:, second] = np.inf, np.inf
         row = np.where(np.isinf(distance[first]), np.inf, 1 - means @ means[first])
         distance[first], distance[:, first] = row, row

@@ -41,6 +41,29 @@ def test_one_person_is_one():
     assert set(labelled(voices(0, 20, 0.3))) == {0}
 
 
+def between(one: np.ndarray, two: np.ndarray) -> float:
+    return float((1 - one @ two.T).mean())
+
+
+def test_two_who_are_alike_are_two_where_each_is_like_themselves_and_one_who_varies_is_one():
+    even, varied = voices(0, 12, 0.2), voices(0, 24, 0.52)
+    other = even + 0.7 * np.eye(SIZE)[1].astype(np.float32)
+    other = other / np.linalg.norm(other, axis=1, keepdims=True)
+    # No fixed distance tells them apart:
+    assert between(even, other) < between(varied[:12], varied[12:]) < LIKENESS.apart
+    assert len(set(labelled(even, other))) == 2
+    assert len(set(labelled(varied))) == 1
+
+
+def test_how_much_a_group_differs_in_itself_is_known_of_many_voices():
+    each = voices(0, 40, 0.5)
+    group = groups_of(each, np.full(40, 2, np.float32)).together(np.zeros(40, int))
+    pairs = (1 - each @ each.T)[np.triu_indices(40, 1)]
+    assert group.spread(0.16)[0] == pytest.approx(pairs.mean(), abs=0.01)
+    alone = groups_of(each[:1], np.full(1, 9, np.float32))
+    assert alone.spread(0.16)[0] == pytest.approx(0.16)
+
+
 def test_nobody_is_nobody():
     assert labelled(np.empty((0, SIZE), np.float32)) == []
 
