@@ -40,7 +40,7 @@ def main() -> int:
     for name in args.chosen:
         print(f"{name}: {BENCHMARKS[name]}", flush=True)
         report = Report(f"{name}-tiny" if name == "gpu" and args.tiny else name)
-        module = importlib.import_module(f"benchmarks.rows.{name}")
+        module = importlib.import_module("benchmarks.gpu.rows" if name == "gpu" else f"benchmarks.rows.{name}")
         if name == "url":
             module.run(report, args.url, args.model)
         elif name == "gpu":

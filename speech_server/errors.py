@@ -26,6 +26,13 @@ class SpeechError(Exception):
             self.code = code
 
 
+class Unavailable(SpeechError):
+    """This server cannot, now; another one, or this one later, can."""
+
+    status = 503
+    type = "service_unavailable_error"
+
+
 class ConfigurationInvalid(SpeechError):
     """A file the server reads at start is not as it should be; the server does not start."""
 
@@ -100,11 +107,9 @@ class OwnerNotAllowed(NotAllowed):
     code = "model_owner_not_allowed"
 
 
-class OriginRefused(SpeechError):
+class OriginRefused(NotAllowed):
     """A web page of somebody else's asks a server that has no key."""
 
-    status = 403
-    type = "permission_error"
     code = "origin_not_allowed"
 
 
@@ -154,33 +159,30 @@ class ModelGated(SpeechError):
     code = "model_gated"
 
 
-class ModelLoaded(SpeechError):
-    """Asked to load what is in memory already: Speaches' answer is 409."""
-
+class Conflict(SpeechError):
     status = 409
     type = "conflict_error"
+
+
+class ModelLoaded(Conflict):
+    """Asked to load what is in memory already: Speaches' answer is 409."""
+
     code = "model_loaded"
 
 
-class RequestIdNotUnique(SpeechError):
+class RequestIdNotUnique(Conflict):
     """Asked how far a request is whose X-Request-ID another one carries too."""
 
-    status = 409
-    type = "conflict_error"
     code = "request_id_not_unique"
 
 
-class ModelInUse(SpeechError):
-    status = 409
-    type = "conflict_error"
+class ModelInUse(Conflict):
     code = "model_in_use"
 
 
-class ModelNotRemovable(SpeechError):
+class ModelNotRemovable(Conflict):
     """The model's files belong to somebody else: a package, a read-only cache, a folder of the user's."""
 
-    status = 409
-    type = "conflict_error"
     code = "model_not_removable"
 
 
@@ -198,11 +200,9 @@ class ModelBroken(SpeechError):
     code = "model_broken"
 
 
-class GpuUnavailable(SpeechError):
+class GpuUnavailable(Unavailable):
     """A GPU is needed, and there is none here, or one that cannot be computed on; the message says why."""
 
-    status = 503
-    type = "service_unavailable_error"
     code = "gpu_unavailable"
 
 
@@ -242,11 +242,9 @@ class Busy(SpeechError):
         self.retry_after = retry_after
 
 
-class ThreadsExhausted(SpeechError):
+class ThreadsExhausted(Unavailable):
     """The system starts no more threads for this process (a limit on its pids)."""
 
-    status = 503
-    type = "service_unavailable_error"
     code = "threads_exhausted"
 
 
@@ -258,17 +256,13 @@ class Overloaded(Busy):
     code = "overloaded"
 
 
-class ShuttingDown(SpeechError):
-    status = 503
-    type = "service_unavailable_error"
+class ShuttingDown(Unavailable):
     code = "shutting_down"
 
 
-class DeviceFailed(SpeechError):
+class DeviceFailed(Unavailable):
     """The GPU is lost to this process, which ends; `reason` is for its log."""
 
-    status = 503
-    type = "service_unavailable_error"
     code = "device_failed"
 
     def __init__(self, said: str) -> None:
@@ -276,29 +270,26 @@ class DeviceFailed(SpeechError):
         super().__init__(f"{self.reason}, and a new server takes this one's place: send the request again")
 
 
-class LanguageModelUnset(SpeechError):
-    """Voice chat and realtime conversations need a language model, and none is configured."""
-
+class NotSetUp(SpeechError):
     status = 501
     type = "not_implemented_error"
+
+
+class LanguageModelUnset(NotSetUp):
+    """Voice chat and realtime conversations need a language model, and none is configured."""
+
     code = "llm_not_configured"
 
 
-class CallsUnavailable(SpeechError):
+class CallsUnavailable(NotSetUp):
     """Realtime over WebRTC is off, or its libraries are not installed."""
 
-    status = 501
-    type = "not_implemented_error"
     code = "webrtc_unavailable"
 
 
 class CallFailed(SpeechError):
     status = 504
     code = "call_failed"
-
-
-class CallNotFound(NotFound):
-    code = "call_not_found"
 
 
 class UpstreamError(SpeechError):

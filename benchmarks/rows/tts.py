@@ -17,9 +17,8 @@ import numpy as np
 import soxr
 
 from benchmarks.installed import installed
-from benchmarks.passages import PASSAGES
 from benchmarks.report import Report
-from benchmarks.words import error_rate, plain
+from benchmarks.words import PASSAGES, error_rate, plain
 from speech_server.domain import Samples
 from speech_server.engines.interfaces import EngineArgs, Speaker, SpeakOptions
 from speech_server.engines.kokoro import engine as kokoro

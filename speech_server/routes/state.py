@@ -12,7 +12,7 @@ from fastapi import Depends
 from starlette.requests import HTTPConnection
 
 from speech_server.chat.answers import Answers
-from speech_server.errors import CallNotFound, ManagementOff
+from speech_server.errors import ManagementOff, NotFound
 from speech_server.routes.border.client_secrets import ClientSecrets
 from speech_server.routes.metrics import Metrics
 from speech_server.settings import Settings
@@ -54,9 +54,11 @@ class Calls:
         task.add_done_callback(lambda _: self._held.pop(call_id))
 
     def hang_up(self, call_id: str) -> None:
-        """Raises CallNotFound."""
+        """Raises NotFound."""
         if call_id not in self._held:
-            raise CallNotFound(f"There is no call '{call_id[:100]}' here, or it is over", param="call_id")
+            raise NotFound(
+                f"There is no call '{call_id[:100]}' here, or it is over", param="call_id", code="call_not_found"
+            )
         self._held[call_id].cancel()
 
     async def close(self) -> None:

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.gpu import rows as gpu
 from benchmarks.gpu.cards import find_card
 from benchmarks.gpu.made_up import FIRST_WORD, write_model
 from benchmarks.gpu.shapes import LARGE, TINY, TOKENS, TURBO
 from benchmarks.gpu.steps import encoded, generate
 from benchmarks.markdown import as_markdown
 from benchmarks.report import Report
-from benchmarks.rows import gpu
 
 
 @pytest.fixture(scope="module")

@@ -94,4 +94,4 @@ def _is_float(weights: Path) -> bool:
 
 
 def _runs_on_cpu(model: ModelInfo) -> bool:
-    return choose(model.args, ctranslate2_fault) == "cpu"
+    return model.args.device != "cuda" and choose(model.args, ctranslate2_fault) == "cpu"

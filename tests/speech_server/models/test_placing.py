@@ -118,7 +118,7 @@ async def test_a_model_that_fails_its_rehearsal_is_not_loaded_and_the_log_says_w
         made.append(Trying(Factory(), fails))
         return made[-1]
 
-    monkeypatch.setitem(loader._factories, "whisper", make)  # type: ignore[arg-type]
+    monkeypatch.setitem(loader._opener._factories, "whisper", make)  # type: ignore[arg-type]
     with pytest.raises(GpuUnavailable):
         await loader.load(WHISPER)
     assert (loader.loaded(), made[0].closed) == ([], True)
@@ -126,7 +126,7 @@ async def test_a_model_that_fails_its_rehearsal_is_not_loaded_and_the_log_says_w
     with caplog.at_level(logging.INFO):
         await loader.load(WHISPER)
     assert f"model {WHISPER} loaded in" in caplog.text
-    assert "MB: cuda (NVIDIA L4, 21.5 of 25.8 GB free), float16, 2 workers of 1 thread" in caplog.text
+    assert " of a GPU: cuda (NVIDIA L4, 20.0 of 24.0 GB free), float16, 2 workers of 1 thread" in caplog.text
     (model,) = loader.loaded()
     assert (model.placement, [card.name for card in model.cards]) == (ON_GPU, ["NVIDIA L4"])
 
@@ -177,7 +177,7 @@ def test_a_card_that_can_be_used_is_named_in_the_log(caplog: pytest.LogCaptureFi
     settings = Settings(require_gpu="true", unstable_ort_opts=NO_CUDA)
     with caplog.at_level(logging.INFO):
         check_gpu(settings)
-    assert "the GPU can be used: NVIDIA L4, 21.5 of 25.8 GB free" in caplog.text
+    assert "the GPU can be used: NVIDIA L4, 20.0 of 24.0 GB free" in caplog.text
 
 
 def test_where_everything_is_told_to_use_the_cpu_no_gpu_is_missing():

@@ -13,7 +13,7 @@ import onnx
 import pytest
 
 from speech_server.domain import RATE, SpeechChunk
-from speech_server.engines.interfaces import EngineArgs, TranscribeOptions
+from speech_server.engines.interfaces import EngineArgs, Placement, TranscribeOptions
 from speech_server.engines.parakeet import engine as parakeet
 from speech_server.engines.parakeet.engine import ParakeetJob, ParakeetTranscriber
 from speech_server.engines.parakeet.files import FLOAT, FLOAT_WEIGHTS, INT8, VOCABULARY, choose_precision
@@ -100,7 +100,9 @@ def test_on_a_gpu_batches_are_what_its_memory_holds(card: StandInDriver, tmp_pat
     """200 MB for each 30 s; three quarters of what is free, for two workers and a newcomer."""
     card.free = 4 * GB
     library = parakeet.load(make_parakeet(tmp_path), EngineArgs(device="cpu", workers=1))
-    on_gpu = ParakeetTranscriber(library._library, ["a", "<blk>"], cuda=True, weights=1, args=EngineArgs())
+    on_gpu = ParakeetTranscriber(
+        library._library, ["a", "<blk>"], placement=Placement("cuda", 2, 1, gpus=(0,)), weights=1, args=EngineArgs()
+    )
     assert on_gpu.batcher._limit.now == 6
     assert on_gpu.gpu_workspace == 13 * 200 * 2**20
     assert library.gpu_workspace == 0

@@ -11,6 +11,7 @@ import pytest
 from speech_server.engines.interfaces import EngineArgs
 from speech_server.engines.whisper import engine as whisper
 from speech_server.engines.whisper.engine import WhisperTranscriber
+from speech_server.engines.workspace import Need, Workspace
 from speech_server.errors import GpuUnavailable
 from tests.conftest import WHISPER
 from tests.speech_server.conftest import model_folder
@@ -50,8 +51,9 @@ def loaded(on_cpu: WhisperTranscriber, monkeypatch: pytest.MonkeyPatch) -> Any:
         library = on_cpu._library
         card = Card(library.model, fails, words)
         monkeypatch.setattr(library, "model", card)
-        args = EngineArgs(extra={"max_batch": 3, **extra})
-        transcriber = WhisperTranscriber(library, workers=1, weights=0, args=args)
+        args = EngineArgs(extra=extra)
+        workspace = Workspace(Need(1, 1), [], workers=1, most=3, given=3)
+        transcriber = WhisperTranscriber(library, workers=1, weights=0, workspace=workspace, args=args)
         return transcriber, card
 
     return load
