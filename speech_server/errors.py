@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from pydantic import ValidationError
-
 
 class SpeechError(Exception):
     """A failure with an HTTP status; `message` is meant for the client and says what to do.
@@ -298,10 +293,3 @@ class UpstreamError(SpeechError):
     status = 502
     type = "upstream_error"
     code = "llm_unavailable"
-
-
-def first_fault(error: ValidationError) -> str:
-    """Where in somebody's file something is wrong, and what: one line, without what stands there."""
-    fault = error.errors(include_url=False, include_input=False)[0]
-    place = ".".join(str(part)[:50] for part in fault["loc"])
-    return f"{place[:100]}: {fault['msg']}"

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 HIDDEN = "***"
 SHORTEST = 6  # characters; a shorter value is no secret, and would blank ordinary words
@@ -32,3 +36,10 @@ def redact(line: str, secrets: tuple[str, ...] = ()) -> str:
     for pattern, instead in PATTERNS:
         line = pattern.sub(instead, line)
     return line
+
+
+def first_fault(error: ValidationError) -> str:
+    """Where in somebody's file something is wrong, and what: one line, without what stands there."""
+    fault = error.errors(include_url=False, include_input=False)[0]
+    place = ".".join(str(part)[:50] for part in fault["loc"])
+    return f"{place[:100]}: {fault['msg']}"

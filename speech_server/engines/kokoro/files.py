@@ -11,7 +11,8 @@ from typing import Annotated
 from pydantic import BaseModel, Field, StringConstraints, ValidationError
 from pydantic_core import from_json
 
-from speech_server.errors import ModelBroken, first_fault
+from speech_server.errors import ModelBroken
+from speech_server.redaction import first_fault
 
 NETWORKS = ("model.onnx", "kokoro-v*.onnx")
 VOICES = ("voices.bin", "voices-v*.bin")

@@ -14,7 +14,8 @@ from typing import Annotated
 from pydantic import BaseModel, Field, ValidationError
 from pydantic_core import from_json
 
-from speech_server.errors import ModelBroken, first_fault
+from speech_server.errors import ModelBroken
+from speech_server.redaction import first_fault
 
 LONGEST = 500  # characters in one go; the model has 600 positions for text
 _LARGEST_FILE = 1 << 20  # bytes; the published one has 6 kB

@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 
 from speech_server.engines.whisper.weights import Variable, Weights
-from speech_server.errors import ModelBroken, first_fault
+from speech_server.errors import ModelBroken
 from speech_server.models.conversion.safetensors import read_tensors
 from speech_server.models.conversion.tokenizer import write_tokenizer
 from speech_server.models.conversion.weights import Precision, write_weights
 from speech_server.models.disk.checkpoints import CONFIG, weight_files
 from speech_server.models.disk.reading import read_config
 from speech_server.models.disk.recognise import files_in
+from speech_server.redaction import first_fault
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

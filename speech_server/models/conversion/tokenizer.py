@@ -9,8 +9,9 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
-from speech_server.errors import ModelBroken, first_fault
+from speech_server.errors import ModelBroken
 from speech_server.models.disk.checkpoints import MERGES, TOKENIZER, VOCABULARY
+from speech_server.redaction import first_fault
 
 _LONGEST = 16 << 20  # bytes; large-v3's tokenizer.json has 4 MB, with spaces
 _Id = Annotated[int, Field(ge=0, lt=1_000_000)]

@@ -18,9 +18,10 @@ from speech_server.engines.parakeet.files import FLOAT, FLOAT_WEIGHTS, INT8, VOC
 from speech_server.engines.parakeet.vocabulary import languages_of, parse_vocabulary
 from speech_server.engines.speecht5 import files as speecht5
 from speech_server.engines.speecht5.voices import FOLDER, voices_of
-from speech_server.errors import ModelBroken, first_fault
+from speech_server.errors import ModelBroken
 from speech_server.models.catalog.info import EngineName, ModelInfo, owner, spoken
 from speech_server.models.disk.reading import ONNX, files_of, member_names, read_config, read_text
+from speech_server.redaction import first_fault
 
 # What the engines open. A folder that lacks one of these is a download that was cut off, not a model.
 _LAYOUTS: tuple[tuple[EngineName, tuple[str, ...]], ...] = (
