@@ -47,6 +47,7 @@ NOT_RUN = {
     "models pull microsoft": "the same; tests/documents has this request",
     "optimum-cli": "wants PyTorch and the hub",
     "- name: speecht5_tts_spanish": "a models file; tests/documents has such a one",
+    "- name: kokoro-zh": "a models file; tests/speech_server/engines/kokoro has such a model",
     "support-calls": "wants a bucket; tests/speech_server/models has such files",
     '"narrator"': "a file of aliases; tests/speech_server/models has such files",
     "The quick brown fox jumped": "an answer",

@@ -71,8 +71,8 @@ def main() -> None:
     mpl.use("svg")
     mpl.rcParams["svg.hashsalt"] = "figures"
     for theme, (ink, faint, ours) in THEMES.items():
-        colours = dict.fromkeys(("text.color", "axes.labelcolor", "xtick.color", "ytick.color"), ink)
-        with mpl.rc_context({**colours, "axes.edgecolor": faint, "axes.titlesize": 10, "font.size": 9}):
+        style: dict[Any, Any] = dict.fromkeys(("text.color", "axes.labelcolor", "xtick.color", "ytick.color"), ink)
+        with mpl.rc_context(style | {"axes.edgecolor": faint, "axes.titlesize": 10, "font.size": 9}):
             path = PICTURES / f"figures-{theme}.svg"
             draw(ink, faint, ours).savefig(path, transparent=True, metadata={"Date": None})
             print(path.relative_to(ROOT))

@@ -17,7 +17,6 @@ WINDOW = 160 * HOP  # samples, 1.6 s: what it was trained on
 BANDS = 40
 FILE = "ge2e.onnx"
 LIKENESS = Likeness(apart=0.26, few_apart=0.26)  # how they were chosen: docs/speakers.md
-_FLOOR, _OVER_FLOOR = 0.1, 2.0  # the quantile of a band's frames that noise reaches at least, and how much is taken off
 _LOUDNESS = 10 ** (-30 / 20)  # what is quieter is raised to it, as in training
 
 
@@ -32,19 +31,13 @@ class Ge2e(BatchedEncoder):
             samples = samples * (_LOUDNESS / level)
         if len(samples) < WINDOW:  # said again and again it is more like the person than followed by silence
             samples = np.resize(samples, WINDOW)
-        mel = _without_noise(mel_frames(samples, BANDS, "constant"))
+        mel = mel_frames(samples, BANDS, "constant")
         frames = WINDOW // HOP
         return np.stack([mel[start // HOP : start // HOP + frames] for start in voice.starts])
 
     def run(self, session: StoppableSession, features: Features) -> Embeddings:
         embeddings: Embeddings = session.run(None, {"mels": features})[0]
         return embeddings
-
-
-def _without_noise(mel: Features) -> Features:
-    """Without what each band holds all the time: the encoder takes power, in which noise is a part of the voice."""
-    quiet: Features = np.maximum(mel - _OVER_FLOOR * np.quantile(mel, _FLOOR, axis=0), 0).astype(np.float32)
-    return quiet
 
 
 def load(folder: Path, args: EngineArgs) -> Ge2e:

@@ -36,9 +36,7 @@ def published(samples: Samples) -> np.ndarray:
     frames = samples.reshape(-1, FRAME)
     tails = np.vstack((np.zeros(64, np.float32), frames[:-1, -64:]))
     state = np.zeros((1, 1, 128), np.float32)
-    told = open_session(PUBLISHED, threads=1, device="cpu").run(
-        None, {"input": np.hstack((tails, frames)), "h": state, "c": state}
-    )
+    told = open_session(PUBLISHED, threads=1).run(None, {"input": np.hstack((tails, frames)), "h": state, "c": state})
     return np.asarray(told[0]).reshape(-1)
 
 
