@@ -23,7 +23,7 @@ pytestmark = pytest.mark.anyio
 @dataclass
 class SegmenterSubject(Subject):
     def ask(self, engine: Any) -> AsyncGenerator[Activity, None]:
-        return engine.segment(given(self.window(1, 3) for _ in range(40)))
+        return engine.segment(given(np.zeros(engine.window, np.float32) for _ in range(40)))
 
     def window(self, start: float, end: float) -> Samples:
         """Somebody speaks from second to second."""
