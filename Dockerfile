@@ -58,7 +58,7 @@ WORKDIR /app
 COPY tools/__init__.py tools/package_models.py tools/package_models.json tools/voice_encoder.py tools/
 COPY outgoing outgoing
 COPY speech_server/__init__.py speech_server/__main__.py speech_server/domain.py speech_server/errors.py speech_server/pools.py speech_server/redaction.py speech_server/settings.py speech_server/nested_settings.py speech_server/
-COPY speech_server/engines/__init__.py speech_server/engines/allocator.py speech_server/engines/by_language.py speech_server/engines/container_memory.py speech_server/engines/cuda.py speech_server/engines/device.py speech_server/engines/espeak.py speech_server/engines/faults.py speech_server/engines/interfaces.py speech_server/engines/onnx.py speech_server/engines/
+COPY speech_server/engines/__init__.py speech_server/engines/allocator.py speech_server/engines/by_language.py speech_server/engines/container_memory.py speech_server/engines/cuda.py speech_server/engines/device.py speech_server/engines/espeak.py speech_server/engines/faults.py speech_server/engines/interfaces.py speech_server/engines/json_file.py speech_server/engines/onnx.py speech_server/engines/
 COPY speech_server/engines/kokoro speech_server/engines/kokoro
 COPY speech_server/engines/parakeet speech_server/engines/parakeet
 COPY speech_server/engines/speecht5 speech_server/engines/speecht5

@@ -1,4 +1,5 @@
-"""Starts what is measured: the speech server, or a worker under a minimal control plane, each as its own process."""
+"""Starts what is measured: the speech server, or a worker under a minimal control plane, each as its own process; and
+the files that it is to fetch."""
 
 from __future__ import annotations
 
@@ -161,3 +162,41 @@ def worker(plane: ControlPlane, env: dict[str, str] | None = None) -> Iterator[R
     """`python handler.py` taking its jobs from `plane`."""
     with _process([sys.executable, "-u", "handler.py"], {**plane.env, **(env or {})}) as running:
         yield running
+
+
+class Served:
+    """A folder over HTTP, with ranges; `count`: bytes that went out."""
+
+    def __init__(self) -> None:
+        self.url = ""
+        self.count = 0
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[Served]:
+    import uvicorn
+    from starlette.applications import Starlette
+    from starlette.responses import FileResponse
+    from starlette.routing import Route
+
+    files = Starlette(routes=[Route("/{name}", lambda request: FileResponse(folder / request.path_params["name"]))])
+    counted = Served()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        async def counting(message: Any) -> None:
+            counted.count += len(message.get("body", b""))
+            await send(message)
+
+        await files(scope, receive, counting)
+
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        while not server.started:
+            time.sleep(0.01)
+        counted.url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+        yield counted
+    finally:
+        server.should_exit = True
+        thread.join(10)

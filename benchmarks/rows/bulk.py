@@ -10,19 +10,12 @@ import os
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 import wave
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-import uvicorn
-from starlette.applications import Starlette
-from starlette.responses import FileResponse
-from starlette.routing import Route
-
 from benchmarks.report import Report
+from benchmarks.server import served
 from tests.conftest import ROOT
 from tests.local_runpod.local_platform import LocalPlatform
 
@@ -33,12 +26,12 @@ WORKERS = tuple(int(count) for count in os.environ.get("BULK_WORKERS", "1,2,4,8,
 
 
 def run(report: Report) -> None:
-    with tempfile.TemporaryDirectory() as folder, _served(Path(folder)) as url:
+    with tempfile.TemporaryDirectory() as folder, served(Path(folder)) as files:
         for workers in WORKERS:
             hours = min(10, 2 * workers)
             _silence(Path(folder) / "recording.wav", hours)
             for piece in (600, 300) if workers >= 8 else (600,):
-                efficiency, wall = _efficiency(url, workers, hours, piece, Path(folder) / f"{workers}-{piece}")
+                efficiency, wall = _efficiency(files.url, workers, hours, piece, Path(folder) / f"{workers}-{piece}")
                 label = f"{workers} workers, {hours} h in pieces of {piece} s"
                 aim = AIMS.get(workers) if piece == 600 else None
                 report.add(label, efficiency, "of their time", at_least=aim, note=f"{wall:.0f} s")
@@ -72,18 +65,3 @@ def _silence(path: Path, hours: int) -> None:
         for at, value in ((4, size - 8), (40, size - 44)):
             header.seek(at)
             header.write(value.to_bytes(4, "little"))
-
-
-@contextmanager
-def _served(folder: Path) -> Iterator[str]:
-    app = Starlette(routes=[Route("/{name}", lambda request: FileResponse(folder / request.path_params["name"]))])
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    try:
-        while not server.started:
-            time.sleep(0.01)
-        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        thread.join(10)

@@ -7,23 +7,18 @@ import os
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from bisect import bisect
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import jiwer
-import uvicorn
-from starlette.applications import Starlette
-from starlette.responses import FileResponse
-from starlette.routing import Route
 
 from benchmarks.recordings import Recording, recording
 from benchmarks.report import Report
+from benchmarks.server import served
 from benchmarks.words import plain
 from speech_server.audio.budget import Limits
 from speech_server.audio.decode import stream
@@ -168,36 +163,3 @@ def cuts_of(made: Recording) -> list[float]:
     blocks = stream(made.path, Limits(2 * made.seconds), rate=RATE)
     found = [part.position / RATE for part in clipped(blocks, Clipper(Clip())) if isinstance(part, Cut)]
     return found[1:]
-
-
-class Served:
-    """A folder over HTTP, with ranges; `count`: bytes that went out."""
-
-    def __init__(self) -> None:
-        self.url = ""
-        self.count = 0
-
-
-@contextmanager
-def served(folder: Path) -> Iterator[Served]:
-    files = Starlette(routes=[Route("/{name}", lambda request: FileResponse(folder / request.path_params["name"]))])
-    counted = Served()
-
-    async def app(scope: Any, receive: Any, send: Any) -> None:
-        async def counting(message: Any) -> None:
-            counted.count += len(message.get("body", b""))
-            await send(message)
-
-        await files(scope, receive, counting)
-
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    try:
-        while not server.started:
-            time.sleep(0.01)
-        counted.url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-        yield counted
-    finally:
-        server.should_exit = True
-        thread.join(10)

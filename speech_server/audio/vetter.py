@@ -7,7 +7,6 @@ vetting.py; ends, with its children, when the socket closes.
 
 from __future__ import annotations
 
-import io
 import os
 import resource
 import selectors
@@ -23,6 +22,7 @@ from dataclasses import dataclass
 import av
 
 from speech_server.audio.containers import open_container
+from speech_server.audio.lent.placed import Placed
 from speech_server.audio.lent.relay import Asking
 
 SECONDS = 0.8  # of CPU time; the index of a recording of six hours takes a tenth of it
@@ -37,31 +37,17 @@ OPENED, TOO_BIG, TOO_LONG, CRASHED = b"o", b"m", b"t", b"x"
 _ANSWERS = {0: OPENED, 3: TOO_BIG, -signal.SIGPROF: TOO_LONG}
 
 
-class FileAt(io.RawIOBase):
+class FileAt(Placed):
     """A descriptor shared with the server, whose position must stay."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
-        self._at = 0
         self.size = os.fstat(descriptor).st_size
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
 
     def read(self, size: int = -1) -> bytes:
         data = os.pread(self._descriptor, size, self._at)
         self._at += len(data)
         return data
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        self._at = max(0, offset + (0, self._at, self.size)[whence])
-        return self._at
-
-    def tell(self) -> int:
-        return self._at
 
 
 def vet(descriptor: int) -> int:

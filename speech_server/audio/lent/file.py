@@ -13,6 +13,7 @@ import socket
 from contextlib import suppress
 from typing import Any
 
+from speech_server.audio.lent.placed import Placed
 from speech_server.errors import InvalidRequest, LenderFailed
 
 BLOCK = 1 << 18  # bytes read at a time
@@ -43,27 +44,13 @@ class Lent(io.BufferedReader):
         self._loan.end()
 
 
-class _Loan(io.RawIOBase):
+class _Loan(Placed):
     def __init__(self, port: int, path: str) -> None:
         self._address, self._path = ("127.0.0.1", port), path
-        self._at = 0
         self._connection: http.client.HTTPConnection | None = None
         self._ended = False
         self.size, self.content_type = 0, ""
         self._head = self._fetch(0, BLOCK)
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        self._at = max(offset + (0, self._at, self.size)[whence], 0)
-        return self._at
-
-    def tell(self) -> int:
-        return self._at
 
     def readinto(self, buffer: Any) -> int:
         """Up to the end of a block: no two blocks are fetched where one will do."""

@@ -3,10 +3,11 @@ bytes) the other. First comes the file's size."""
 
 from __future__ import annotations
 
-import io
 import socket
 import struct
 from typing import BinaryIO
+
+from speech_server.audio.lent.placed import Placed
 
 _ORDER, _LENGTH = struct.Struct("!QQ"), struct.Struct("!Q")
 _MOST = 1 << 20  # bytes at a time
@@ -25,19 +26,12 @@ def answer(file: BinaryIO, size: int, asker: socket.socket) -> None:
             stream.flush()
 
 
-class Asking(io.RawIOBase):
+class Asking(Placed):
     """The file, where `answer` is at the other end; it ends where that has given up."""
 
     def __init__(self, answerer: socket.socket) -> None:
         self._stream = answerer.makefile("rwb")
-        self._at = 0
         self.size = self._number()
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
 
     def read(self, size: int = -1) -> bytes:
         left = max(0, self.size - self._at)
@@ -46,13 +40,6 @@ class Asking(io.RawIOBase):
         data = self._stream.read(self._number())
         self._at += len(data)
         return data
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        self._at = max(0, offset + (0, self._at, self.size)[whence])
-        return self._at
-
-    def tell(self) -> int:
-        return self._at
 
     def _number(self) -> int:
         data = self._stream.read(_LENGTH.size)

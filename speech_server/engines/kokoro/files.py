@@ -8,11 +8,9 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, Field, StringConstraints, ValidationError
-from pydantic_core import from_json
+from pydantic import BaseModel, Field, StringConstraints
 
-from speech_server.errors import ModelBroken
-from speech_server.redaction import first_fault
+from speech_server.engines.json_file import read_json
 
 NETWORKS = ("model.onnx", "kokoro-v*.onnx")
 VOICES = ("voices.bin", "voices-v*.bin")
@@ -37,17 +35,4 @@ def among(names: Iterable[str], patterns: tuple[str, ...]) -> str | None:
 def read_vocabulary(folder: Path) -> Mapping[str, int] | None:
     """Phonemes and their numbers, of a model that brings its own. Raises ModelBroken."""
     file = folder / CONFIG
-    try:
-        with file.open("rb") as opened:
-            content = opened.read(_LONGEST + 1)
-        if len(content) > _LONGEST:
-            raise ModelBroken(f"{file} has more than {_LONGEST} bytes: it is no Kokoro's configuration")
-        return _KokoroConfig.model_validate(from_json(content)).vocab
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise ModelBroken(f"{file} cannot be read ({error.strerror})") from error
-    except ValidationError as error:
-        raise ModelBroken(f"{file} cannot be: {first_fault(error)}") from error
-    except ValueError as error:
-        raise ModelBroken(f"{file} cannot be read as JSON: {error}") from error
+    return read_json(file, _KokoroConfig, _LONGEST, "Kokoro's configuration").vocab if file.exists() else None

@@ -11,11 +11,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, Field, ValidationError
-from pydantic_core import from_json
+from pydantic import BaseModel, Field
 
+from speech_server.engines.json_file import read_json
 from speech_server.errors import ModelBroken
-from speech_server.redaction import first_fault
 
 LONGEST = 500  # characters in one go; the model has 600 positions for text
 _LARGEST_FILE = 1 << 20  # bytes; the published one has 6 kB
@@ -72,18 +71,7 @@ class Characters:
 
 def read_characters(file: Path) -> Characters:
     """Raises ModelBroken."""
-    try:
-        with file.open("rb") as opened:
-            content = opened.read(_LARGEST_FILE + 1)
-        if len(content) > _LARGEST_FILE:
-            raise ModelBroken(f"{file} has more than {_LARGEST_FILE} bytes: it is no list of characters")
-        numbers = _CharacterTokenizer.model_validate(from_json(content)).model.vocab
-    except OSError as error:
-        raise ModelBroken(f"{file} cannot be read ({error.strerror})") from error
-    except ValidationError as error:
-        raise ModelBroken(f"{file} cannot be: {first_fault(error)}") from error
-    except ValueError as error:
-        raise ModelBroken(f"{file} cannot be read as JSON: {error}") from error
+    numbers = read_json(file, _CharacterTokenizer, _LARGEST_FILE, "list of characters").model.vocab
     if missing := {_WORD, _END} - numbers.keys():
         raise ModelBroken(f"{file} lacks {' and '.join(sorted(missing))}: it is no list of SpeechT5's characters")
     return Characters(numbers)
