@@ -10,6 +10,8 @@ export UV_DEFAULT_INDEX ?= $(INDEX)
 ifeq ($(UV_DEFAULT_INDEX),)
 unexport UV_DEFAULT_INDEX
 endif
+# Where it is set (often in containers), each of the thousand processes that tests start compiles all it imports.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help setup models webrtc axe run serve server test again clients flaky check bench image lock clean
