@@ -17,7 +17,7 @@ from pathlib import Path
 _PACKAGE = "moonshine-voice==0.1.5"
 _MEMBER = "moonshine_voice/assets/two_cities.wav"
 _SHA256 = "f3348494d77cb74a02862f5e685ed09faf3e75832c5cc5c80703282c2cd8b52e"
-CACHE = Path(os.environ.get("XDGCACHE_HOME") or Path.home() / ".cache") / "runpod-speech" / "benchmarks"
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "runpod-speech" / "benchmarks"
 
 # Second at which each sentence ends, in the pause after it, and its words.
 _SENTENCES = (

@@ -9,19 +9,23 @@ import json
 import statistics
 import time
 import wave
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from difflib import SequenceMatcher
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import numpy as np
 import psutil
+import soxr
 import uvloop
 from websockets.asyncio.client import ClientConnection, connect
 
-from benchmarks.report import Report
+from benchmarks.clips import sentences
+from benchmarks.report import Report, percentile
 from benchmarks.server import ROOT, speech_server
+from benchmarks.words import plain
 
 if TYPE_CHECKING:
     from speech_server.engines.interfaces import VoiceDetector
@@ -43,6 +47,7 @@ TURNS = (
 def run(report: Report) -> None:
     with speech_server({"PRELOAD_MODELS": f"{STT},{TTS}"}) as server:
         turn_ends(report, server.url)
+        captions(report, server.url)
         many_sessions(report, server.url)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:  # the server's own kind of loop
         runner.run(stalls(report))
@@ -56,7 +61,7 @@ def turn_ends(report: Report, url: str) -> None:
     speech = spoken(url, SHORT)
     late, text_after, offline = [], [], []
     for _ in range(7):
-        offline.append(transcribed(url, speech))
+        offline.append(transcribed(url, speech).elapsed.total_seconds())
         person = asyncio.run(one_turn(url, speech))
         late.append(1000 * (person.at["input_audio_buffer.speech_stopped"] - person.ended) - SILENCE_MS)
         text_after.append(person.at[COMPLETED] - person.at["input_audio_buffer.speech_stopped"])
@@ -84,6 +89,46 @@ async def one_turn(url: str, speech: bytes) -> Person:
         person = Person(socket)
         await asyncio.gather(person.speak(speech), person.listen(1))
         return person
+
+
+# --- captions ---
+
+
+def captions(report: Report, url: str) -> None:
+    """A person's reading at its own pace: when is each word on the page?"""
+    reading = b"".join(_at_rate(rate, data) for _, rate, data in sentences())
+    told = transcribed(url, reading, {"response_format": "verbose_json", "timestamp_granularities[]": "word"})
+    spoken_at = [(plain(word["word"]), float(word["end"])) for word in told.json()["words"]]
+
+    async def watch() -> Person:
+        async with session(url) as socket:
+            person = Person(socket)
+            listening = asyncio.create_task(person.listen(None))
+            await person.speak(reading)
+            await asyncio.sleep(3)
+            listening.cancel()
+            return person
+
+    person = asyncio.run(watch())
+    shown = [(plain(word), at) for at, text in person.shown for word in text.split()]
+    same = SequenceMatcher(None, [word for word, _ in spoken_at], [word for word, _ in shown], autojunk=False)
+    late = [
+        shown[block.b + index][1] - person.began - spoken_at[block.a + index][1]
+        for block in same.get_matching_blocks()
+        for index in range(block.size)
+    ]
+    report.add(
+        "captions: from the end of a word to the word on the page",
+        statistics.median(late),
+        "s",
+        against=f"{len(late)} of {len(spoken_at)} words of a 44 s reading, the same in its captions",
+        at_most=1.0,
+        note=f"median; 95th percentile {percentile(late, 95):.2f} s",
+    )
+
+
+def _at_rate(rate: int, data: bytes) -> bytes:
+    return bytes(soxr.resample(np.frombuffer(data, np.int16), rate, RATE).astype(np.int16))
 
 
 # --- eight at once ---
@@ -238,15 +283,19 @@ async def _voice_detector() -> VoiceDetector:
 # --- a person at a WebSocket ---
 
 COMPLETED = "conversation.item.input_audio_transcription.completed"
+DELTA = "conversation.item.input_audio_transcription.delta"
 
 
 @dataclass
 class Person:
-    """`at`: when each kind of event came last; `lags`: seconds from each end of turn to its text."""
+    """`at`: when each kind of event came last; `shown`: when each piece of text came; `lags`: seconds from each end of
+    turn to its text."""
 
     socket: ClientConnection
     at: dict[str, float] = field(default_factory=dict)
+    shown: list[tuple[float, str]] = field(default_factory=list)
     lags: list[float] = field(default_factory=list)
+    began: float = 0.0
     ended: float = 0.0
 
     async def say_all(self, speeches: list[bytes]) -> None:
@@ -257,13 +306,13 @@ class Person:
         """In real time, then a second of silence. `ended` is when the last loud sample was spoken."""
         loud = float(np.flatnonzero(np.abs(np.frombuffer(speech, np.int16)) > 300)[-1]) / RATE
         pcm, size = speech + bytes(2 * RATE), 2 * RATE * FRAME_MS // 1000
-        began = time.perf_counter()
-        self.ended = began + loud
+        self.began = time.perf_counter()
+        self.ended = self.began + loud
         for at in range(0, len(pcm), size):
-            await asyncio.sleep(max(0.0, began + (at + size) / 2 / RATE - time.perf_counter()))
+            await asyncio.sleep(max(0.0, self.began + (at + size) / 2 / RATE - time.perf_counter()))
             await self.socket.send(append(pcm[at : at + size]))
 
-    async def listen(self, turns: int) -> None:
+    async def listen(self, turns: int | None) -> None:
         stopped: dict[str, float] = {}
         async with asyncio.timeout(120):
             async for message in self.socket:
@@ -271,9 +320,11 @@ class Person:
                 now = self.at[event["type"]] = time.perf_counter()
                 if event["type"] == "input_audio_buffer.speech_stopped":
                     stopped[event["item_id"]] = now
+                elif event["type"] == DELTA:
+                    self.shown.append((now, event["delta"]))
                 elif event["type"] == COMPLETED:
                     self.lags.append(now - stopped[event["item_id"]])
-                    if len(self.lags) >= turns:
+                    if len(self.lags) == turns:
                         return
 
 
@@ -306,20 +357,16 @@ def spoken(url: str, text: str) -> bytes:
     return samples[: np.flatnonzero(np.abs(samples) > 300)[-1] + RATE // 20].tobytes()
 
 
-def transcribed(url: str, pcm: bytes) -> float:
-    """Seconds an upload of it takes."""
+def transcribed(url: str, pcm: bytes, how: Mapping[str, str] | None = None) -> httpx.Response:
     file = io.BytesIO()
     with wave.open(file, "wb") as out:
         out.setnchannels(1)
         out.setsampwidth(2)
         out.setframerate(RATE)
         out.writeframes(pcm)
-    began = time.perf_counter()
-    response = httpx.post(
+    return httpx.post(
         f"{url}/v1/audio/transcriptions",
         files={"file": ("a.wav", file.getvalue())},
-        data={"model": STT, "language": "en"},
+        data={"model": STT, "language": "en", **(how or {})},
         timeout=60,
-    )
-    response.raise_for_status()
-    return time.perf_counter() - began
+    ).raise_for_status()
