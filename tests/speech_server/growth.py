@@ -59,10 +59,13 @@ def growth_at(read: Read, text: Text, size: int) -> float:
     short, long = text(size), text(2 * size)
     least_short = least_long = float("inf")
     for _ in range(ROUNDS):
-        least_short, least_long = min(least_short, seconds(read, short)), min(least_long, seconds(read, long))
-        if least_long < ENOUGH or least_long <= MOST * least_short:
+        least_long = min(least_long, seconds(read, long))
+        if least_long < ENOUGH:
+            return 0.0
+        least_short = min(least_short, seconds(read, short))
+        if least_long <= MOST * least_short:
             break
-    return 0.0 if least_long < ENOUGH else least_long / least_short
+    return least_long / least_short
 
 
 def seconds(read: Read, text: str) -> float:
