@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 from speech_server.engines.interfaces import EngineArgs
@@ -14,9 +16,9 @@ from speech_server.models.catalog.arguments import configured_args
 from speech_server.models.catalog.ids import is_model_id, require_model_id
 from speech_server.models.catalog.info import ModelInfo, Task
 from speech_server.models.catalog.listing import SILERO, list_models, read_data
-from speech_server.models.catalog.models_file import only_model, read_named_models
+from speech_server.models.catalog.models_file import local_path, only_model, read_named_models
 from speech_server.models.disk.cache import open_cache
-from speech_server.models.disk.folders import folders_of
+from speech_server.models.disk.checkpoints import is_made_of
 from speech_server.models.disk.recognise import describe, wanted
 from speech_server.models.library.inventory import Files, Installed, Inventory
 from speech_server.settings import Settings
@@ -114,18 +116,17 @@ class Catalog:
 
     def find(self, model_id: str) -> ModelInfo | None:
         """What is known of a model: from the catalog, from its files where it is installed, or None."""
-        installed = self._installed(model_id)
-        return installed.info if installed else self._listed.get(model_id)
-
-    def folder(self, model_id: str) -> Path | None:
-        """Where an installed model lies; None when it is not installed, or not completely."""
-        installed = self._installed(model_id)
-        return installed.folder if installed else None
+        return self.installed_model(model_id) or self._listed.get(model_id)
 
     def installed_model(self, model_id: str) -> ModelInfo | None:
         """Like `find`, but None for a model that is not installed."""
         installed = self._installed(model_id)
         return installed.info if installed else None
+
+    def folder(self, model_id: str) -> Path | None:
+        """Where an installed model lies; None when it is not installed, or not completely."""
+        installed = self._installed(model_id)
+        return installed.folder if installed else None
 
     def look(self, model_id: str) -> Installed | None:
         """An installed model, from the disk. Blocking. Raises ModelNotFound for what is no id."""
@@ -165,7 +166,14 @@ class Catalog:
         return list(self._named.values())
 
     def _folders(self, model_id: str) -> Iterable[Path]:
-        return folders_of(model_id, self._listed.get(model_id), self._cache)
+        """Those that may hold a model, whatever brought it there; the one to take first at the head."""
+        model = self._listed.get(model_id)
+        if model and model.engine == "silero":
+            return _silero_folders()
+        if model and model.url and model.url.startswith("file://") and not model.files:
+            folder = local_path(model.url)
+            return [folder, *(made for made in self._cache.snapshots(model_id) if is_made_of(made, folder))]
+        return self._cache.snapshots(model.cache_id if model else model_id)
 
     def _describe(self, model_id: str, folder: Path, files: Files) -> ModelInfo | None:
         """The catalog's words and the files' own facts."""
@@ -227,3 +235,10 @@ class Catalog:
 
     def _languages(self, *, yue: bool) -> tuple[str, ...]:
         return (*self._data["whisper_languages"], *(("yue",) if yue else ()))
+
+
+@cache
+def _silero_folders() -> tuple[Path, ...]:
+    found = importlib.util.find_spec("faster_whisper")  # finds, does not import
+    assets = (Path(location) / "assets" for location in (found and found.submodule_search_locations) or [])
+    return tuple(folder for folder in assets if any(folder.glob("silero_vad_v6*.onnx")))

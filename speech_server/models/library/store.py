@@ -11,7 +11,6 @@ from speech_server.errors import ModelBroken, ModelNotInstalled, ModelNotRemovab
 from speech_server.models.catalog.models_file import local_path
 from speech_server.models.disk.cache import Progress, open_cache, sha256
 from speech_server.models.disk.checkpoints import is_checkpoint
-from speech_server.models.disk.folders import cache_id
 from speech_server.models.disk.recognise import files_in
 from speech_server.models.library.catalog import Catalog, ModelInfo
 from speech_server.models.library.int8_cache import Int8Cache
@@ -107,7 +106,7 @@ class Store:
     def _cached(self, model_id: str) -> str:
         """The name a model has in the cache."""
         model = self._named(model_id)
-        return cache_id(model) if model else model_id
+        return model.cache_id if model else model_id
 
     def _plan(self, model_id: str) -> tuple[str, list[Source]]:
         """What to ask for, and whom, in this order."""
