@@ -10,7 +10,7 @@ import hashlib
 import re
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 
@@ -23,9 +23,6 @@ from speech_server.models.disk.checkpoints import CONFIG, weight_files
 from speech_server.models.disk.reading import read_config
 from speech_server.models.disk.recognise import files_in
 from speech_server.redaction import first_fault
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 _GENERATION = "generation_config.json"
 _LANGUAGE_TOKEN = re.compile(r"<\|[a-z]{2,3}\|>")  # the others are longer, <|transcribe|>
@@ -96,12 +93,14 @@ def _write_config(spec: Any, into: Path) -> None:
 
 def _weights(spec: Any) -> Weights:
     """The converter's variables; of equal ones the first in the alphabet stays, and the others are its aliases."""
+    import numpy as np
+
     variables: list[Variable] = []
     aliases: list[tuple[str, str]] = []
     first: dict[tuple[Any, ...], str] = {}
     for name, variable in spec.variables(ordered=True):
         array = variable.numpy()
-        content = _contiguous(array).data.cast("B")
+        content = np.ascontiguousarray(array).data.cast("B")
         type_ = "bfloat16" if array.dtype.name == "uint16" else array.dtype.name
         key = (type_, array.shape, hashlib.sha256(content).digest())
         if array.shape and key in first:
@@ -110,12 +109,6 @@ def _weights(spec: Any) -> Weights:
         first[key] = name
         variables.append(Variable(name, tuple(array.shape), type_, content))
     return Weights(spec.name, spec.revision, tuple(variables), tuple(aliases))
-
-
-def _contiguous(array: NDArray[Any]) -> NDArray[Any]:
-    import numpy as np
-
-    return np.ascontiguousarray(array)
 
 
 def _model(folder: Path) -> SimpleNamespace:

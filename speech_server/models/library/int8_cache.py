@@ -12,7 +12,6 @@ from pathlib import Path
 from speech_server.engines.device import choose, ctranslate2_fault
 from speech_server.errors import ModelBroken
 from speech_server.models.catalog.info import ModelInfo
-from speech_server.models.disk.recognise import files_in, wanted
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +34,7 @@ class Int8Cache:
         """
         if not self._enabled or model.engine != "whisper" or model.args.compute_type not in _INT8_TYPES:
             return original
-        if not _runs_on_cpu(model):
+        if model.args.device == "cuda" or choose(model.args, ctranslate2_fault) != "cpu":
             return original
         copy = self._copies_of(model.id) / _key(original / "model.bin")
         started = time.monotonic()
@@ -59,8 +58,7 @@ class Int8Cache:
 def _copy_quantised(original: Path, copy: Path) -> None:
     import filelock
 
-    from speech_server.engines.whisper.weights import read_weights
-    from speech_server.models.conversion.weights import write_weights
+    from speech_server.models.conversion.convert import write_in_precision
 
     copy.parent.mkdir(parents=True, exist_ok=True)
     with filelock.FileLock(copy.parent / "lock", timeout=_PATIENCE):
@@ -70,10 +68,8 @@ def _copy_quantised(original: Path, copy: Path) -> None:
             shutil.rmtree(stale, ignore_errors=True)
         scratch = Path(tempfile.mkdtemp(dir=copy.parent))
         try:
-            for name in set(wanted(files_in(original))) - {"model.bin"}:
-                shutil.copyfile(original / name, scratch / name)
             # Not plain int8: what stays float would be widened at every load.
-            write_weights(read_weights(original / "model.bin"), "int8_float32", scratch / "model.bin")
+            write_in_precision(original, "int8_float32", scratch)
             scratch.rename(copy)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
@@ -91,7 +87,3 @@ def _is_float(weights: Path) -> bool:
     from speech_server.engines.whisper.weights import read_weights
 
     return "float" in read_weights(weights).precision
-
-
-def _runs_on_cpu(model: ModelInfo) -> bool:
-    return model.args.device != "cuda" and choose(model.args, ctranslate2_fault) == "cpu"

@@ -22,7 +22,7 @@ from speech_server.errors import ModelGated, ModelNotFound, SourceUnavailable
 from speech_server.models.disk.cache import Cache, Progress, storage_errors
 from speech_server.models.disk.checkpoints import RUNNABLE, checkpoint_files, is_checkpoint, require_whisper
 from speech_server.models.disk.recognise import offered, wanted
-from speech_server.models.sources.checkpoint import install_checkpoint, space_for
+from speech_server.models.sources.folder import install_checkpoint, space_for
 from speech_server.models.sources.watch import watched
 
 _ANSWER_SECONDS = 60.0  # about a repository
