@@ -8,21 +8,22 @@ from __future__ import annotations
 
 import hashlib
 import re
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, Field
 
+from speech_server.engines.json_file import read_json
 from speech_server.engines.whisper.weights import Variable, Weights
 from speech_server.errors import ModelBroken
 from speech_server.models.conversion.safetensors import read_tensors
 from speech_server.models.conversion.tokenizer import write_tokenizer
 from speech_server.models.conversion.weights import Precision, write_weights
 from speech_server.models.disk.checkpoints import CONFIG, weight_files
-from speech_server.models.disk.reading import read_config
+from speech_server.models.disk.reading import LONGEST_CONFIG
 from speech_server.models.disk.recognise import files_in
-from speech_server.redaction import first_fault
 
 _GENERATION = "generation_config.json"
 _LANGUAGE_TOKEN = re.compile(r"<\|[a-z]{2,3}\|>")  # the others are longer, <|transcribe|>
@@ -123,19 +124,13 @@ def _model(folder: Path) -> SimpleNamespace:
             node = node.setdefault(step, {})
         node[last] = values
     model: SimpleNamespace = _as_attributes(root)
-    model.config = _parsed(_Config, folder / CONFIG)
+    read = partial(read_json, longest=LONGEST_CONFIG, what="Whisper's configuration")
+    model.config = read(folder / CONFIG, _Config)
     model.name_or_path = model.config.name_or_path
     if (folder / _GENERATION).is_file():
-        given = _parsed(_Generation, folder / _GENERATION).model_dump(exclude_none=True)
+        given = read(folder / _GENERATION, _Generation).model_dump(exclude_none=True)
         model.generation_config = SimpleNamespace(**given)  # the converter asks whether it has this and that
     return model
-
-
-def _parsed(kind: type[BaseModel], path: Path) -> Any:
-    try:
-        return kind.model_validate(read_config(path))
-    except ValidationError as error:
-        raise ModelBroken(f"{path} cannot be a Whisper's: {first_fault(error)}") from error
 
 
 def _as_attributes(node: Any) -> Any:

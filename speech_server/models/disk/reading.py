@@ -21,7 +21,7 @@ ONNX = "onnx"  # where the repositories for Transformers.js have their networks
 _MOST_FILES = 10_000  # in one folder
 _LOOKED_INTO = (ONNX, "voices")
 _MOST_MEMBERS = 2_000  # of an archive
-_LONGEST_CONFIG = 1 << 20  # bytes; Piper's largest, with 904 speakers, has 20 kB
+LONGEST_CONFIG = 1 << 20  # bytes; Piper's largest, with 904 speakers, has 20 kB
 _LONGEST_READ = 2 << 20  # bytes; an archive's list of members may take as many
 
 
@@ -77,13 +77,21 @@ def read_text(path: Path, most: int) -> str:
     return content.decode()
 
 
+def require_text(path: Path, most: int) -> str:
+    """The same. Raises ModelBroken."""
+    try:
+        return read_text(path, most)
+    except (OSError, ValueError) as error:
+        raise ModelBroken(f"{path} cannot be read: {error}") from error
+
+
 def read_config(path: Path) -> Any:
     """A JSON file's content. Raises ModelBroken.
 
     Not the json module: what it takes depends on the interpreter's own limits, and its failures are of many kinds.
     """
     try:
-        return from_json(read_text(path, _LONGEST_CONFIG))
+        return from_json(read_text(path, LONGEST_CONFIG))
     except (OSError, ValueError) as error:
         raise ModelBroken(f"{path} cannot be read as JSON: {error}") from error
 

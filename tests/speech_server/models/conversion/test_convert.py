@@ -224,11 +224,11 @@ def bias_of(*shape: int) -> Callable[[Path], None]:
 @pytest.mark.parametrize(
     ("damage", "complaint"),
     [
-        (rewritten("config.json", encoder_layers=10**9), "config.json cannot be a Whisper's: encoder_layers"),
-        (rewritten("config.json", vocab_size=10**10), "config.json cannot be a Whisper's: vocab_size"),
+        (rewritten("config.json", encoder_layers=10**9), "config.json cannot be: encoder_layers"),
+        (rewritten("config.json", vocab_size=10**10), "config.json cannot be: vocab_size"),
         (rewritten("config.json", vocab_size=60_000), "is no complete Whisper checkpoint"),
         (rewritten("config.json", model_type="bert"), "neither a Whisper checkpoint"),
-        (rewritten("tokenizer.json", model={"vocab": {"a": -1}}), "tokenizer.json is no tokenizer's: model.vocab.a"),
+        (rewritten("tokenizer.json", model={"vocab": {"a": -1}}), "tokenizer.json cannot be: model.vocab.a"),
         (header(**{"model.decoder.embed_tokens.weight": entry([10**6])}), "is not as long as its shape says"),
         (header(**{"model.decoder.embed_tokens.weight": entry([50], 0, 10**12)}), "is no complete Whisper checkpoint"),
         (header(x=entry([50], dtype="I64")), "is no safetensors file of floats"),
