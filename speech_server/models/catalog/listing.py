@@ -28,16 +28,16 @@ def read_data() -> Mapping[str, Any]:
 
 
 def list_models(data: Mapping[str, Any]) -> Iterable[ModelInfo]:
+    spoken_in = {
+        "en": ENGLISH,
+        "european": EUROPEAN,
+        "all": tuple(data["whisper_languages"]),
+        "all+yue": (*data["whisper_languages"], "yue"),
+    }
     for entry in data["whisper"]:
-        languages = {
-            "en": ("en",),
-            "all": tuple(data["whisper_languages"]),
-            "all+yue": (*data["whisper_languages"], "yue"),
-        }[entry["languages"]]
-        yield _listed(entry, ModelInfo(entry["id"], "whisper", languages, licence="MIT"))
+        yield _listed(entry, ModelInfo(entry["id"], "whisper", spoken_in[entry["languages"]], licence="MIT"))
     for entry in data["parakeet"]:
-        languages = {"en": ENGLISH, "european": EUROPEAN}[entry["languages"]]
-        yield _listed(entry, ModelInfo(entry["id"], "parakeet", languages, licence="CC-BY-4.0"))
+        yield _listed(entry, ModelInfo(entry["id"], "parakeet", spoken_in[entry["languages"]], licence="CC-BY-4.0"))
     voices = usable(data["kokoro_voices"])
     for entry in data["kokoro"]:
         yield _listed(entry, ModelInfo(entry["id"], "kokoro", spoken(voices), voices, 24_000, "Apache-2.0"))
