@@ -163,7 +163,7 @@ async def lifespan(app: FastAPI, stop: Callable[[], None] | None) -> AsyncIterat
 async def preload(app: FastAPI, stop: Callable[[], None] | None) -> None:
     state: Speech = app.state.speech
     await anyio.lowlevel.checkpoint()  # imports anyio's backend now, not during the first request
-    named = [model.id for model in state.catalog.named() if model.preload]
+    named = [model.id for model in state.catalog.named.values() if model.preload]
     only = [state.catalog.only] if state.catalog.only else []
     try:
         if requires_gpu(state.settings):

@@ -67,7 +67,7 @@ def run(arguments: argparse.Namespace, sources: Mapping[str, Source] | None = No
 
 
 def _list(arguments: argparse.Namespace, catalog: Catalog, store: Store) -> int:
-    installed = store.installed()
+    installed = catalog.installed()
     lines = [_describe(model) for model in installed]
     if arguments.known:
         present = {model.id for model in installed}

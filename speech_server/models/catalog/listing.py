@@ -62,8 +62,7 @@ def list_models(data: Mapping[str, Any]) -> Iterable[ModelInfo]:
         )
         yield _listed(entry, model)
     for entry in (*data["speakers"], *data["segmentation"], *data["turns"]):
-        model = ModelInfo(entry["id"], entry["engine"], licence=entry["licence"])
-        yield replace(_listed(entry, model), owned_by=entry["owner"])
+        yield _listed(entry, ModelInfo(entry["id"], entry["engine"], licence=entry["licence"]))
     yield ModelInfo(SILERO, "silero", licence="MIT", size_bytes=2 * _MB, owned_by="snakers4")
 
 
@@ -72,5 +71,5 @@ def _listed(entry: Mapping[str, Any], model: ModelInfo) -> ModelInfo:
         model,
         size_bytes=entry["size_mb"] * _MB,
         created=int(datetime.fromisoformat(entry["created"]).replace(tzinfo=UTC).timestamp()),
-        owned_by=owner(model.id),
+        owned_by=entry.get("owner") or owner(model.id),
     )

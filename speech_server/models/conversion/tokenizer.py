@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, Field, RootModel
+from pydantic import AliasPath, BaseModel, Field, RootModel
 
 from speech_server.engines.json_file import read_json
 from speech_server.models.disk.checkpoints import MERGES, TOKENIZER, VOCABULARY
@@ -30,15 +30,11 @@ class _AddedToken(BaseModel):
     content: str
 
 
-class _Model(BaseModel):
-    vocab: dict[str, _Id]
-
-
 class _Tokenizer(BaseModel):
     """What is read of a tokenizer.json."""
 
     added_tokens: list[_AddedToken]
-    model: _Model
+    vocabulary: dict[str, _Id] = Field(validation_alias=AliasPath("model", "vocab"))
 
 
 class _Added(BaseModel):
@@ -56,7 +52,7 @@ def write_tokenizer(folder: Path, into: Path) -> Mapping[str, int]:
     if (original := folder / TOKENIZER).is_file():
         found = _read(original, _Tokenizer)
         shutil.copyfile(original, into / TOKENIZER)
-        return found.model.vocab | {token.content: token.id for token in found.added_tokens}
+        return found.vocabulary | {token.content: token.id for token in found.added_tokens}
     vocabulary, added = _read(folder / VOCABULARY, _Vocabulary).root, _added(folder)
     made = _fast(vocabulary, added, require_text(folder / MERGES, _LONGEST_MERGES))
     (into / TOKENIZER).write_text(json.dumps(made, ensure_ascii=False), "utf-8")

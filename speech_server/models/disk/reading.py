@@ -41,31 +41,27 @@ def files_of(folder: Path) -> Mapping[str, File]:
 
 
 def _files_of(folder: Path) -> Iterator[tuple[str, File]]:
-    try:
-        with os.scandir(folder) as entries:
-            for entry in islice(entries, _MOST_FILES):
-                try:
-                    status = entry.stat()
-                except OSError:  # a link to nowhere, or to itself
-                    continue
-                if stat.S_ISREG(status.st_mode) and status.st_size:
-                    yield entry.name, File(status.st_size, status.st_mtime_ns)
-    except (OSError, ValueError):  # not there, not readable, or no path at all
-        return
+    for entry in _entries(folder):
+        with suppress(OSError):  # a link to nowhere, or to itself
+            status = entry.stat()
+            if stat.S_ISREG(status.st_mode) and status.st_size:
+                yield entry.name, File(status.st_size, status.st_mtime_ns)
 
 
 def folders_of(folder: Path, prefix: str = "") -> list[Path]:
     """The folders directly below, by name; an empty list where nothing can be read."""
     found: list[Path] = []
-    try:
-        with os.scandir(folder) as entries:
-            for entry in islice(entries, _MOST_FILES):
-                with suppress(OSError):  # a link to itself
-                    if entry.name.startswith(prefix) and entry.is_dir():
-                        found.append(folder / entry.name)
-    except (OSError, ValueError):
-        return []
+    for entry in _entries(folder):
+        with suppress(OSError):  # a link to itself
+            if entry.name.startswith(prefix) and entry.is_dir():
+                found.append(folder / entry.name)
     return sorted(found)
+
+
+def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
+    # not there, not readable, or no path at all
+    with suppress(OSError, ValueError), os.scandir(folder) as entries:
+        yield from islice(entries, _MOST_FILES)
 
 
 def read_text(path: Path, most: int) -> str:

@@ -39,7 +39,8 @@ _AUTO = "auto"
 class Catalog:
     """What there is, by id and by alias. Raises ConfigurationInvalid for a wrong models or aliases file.
 
-    `only` is the id of the model that WHISPER__MODEL names, if it names one.
+    `listed` is what could be installed, by id; `named` those of it that the models file has; `only` is the id of the
+    model that WHISPER__MODEL names, if it names one.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -55,8 +56,8 @@ class Catalog:
             "turns": settings.default_turn_model,
         }
         self._own_aliases = read_aliases(settings.model_aliases_file)
-        self._named = {model.id: model for model in read_named_models(settings)}
-        self._listed = {model.id: self._configured(model) for model in list_models(self._data)} | self._named
+        self.named = {model.id: model for model in read_named_models(settings)}
+        self.listed = {model.id: self._configured(model) for model in list_models(self._data)} | self.named
         self._inventory = Inventory(self._folders, self._describe)
         self.remembers = False
         self.only = self._choose(settings.whisper.model) if settings.whisper.model else None
@@ -70,10 +71,10 @@ class Catalog:
             model_id, url = folder.name if is_model_id(folder.name) else "local", folder.as_uri()
         else:
             model_id = self.resolve(name.removeprefix("hf://"))
-            url = "" if self._is_installed(model_id) or model_id in self._listed else f"hf://{model_id}"
+            url = "" if self._is_installed(model_id) or model_id in self.listed else f"hf://{model_id}"
         if url:
             model = only_model(model_id, url, self._settings)
-            self._named[model_id] = self._listed[model_id] = model
+            self.named[model_id] = self.listed[model_id] = model
         self._preferred["whisper"] = model_id
         return model_id
 
@@ -98,7 +99,7 @@ class Catalog:
         parakeet means the newest that is installed; auto that, where there is one, and else what whisper-1 means.
         """
         name = self._follow(name)
-        if name in self._listed:
+        if name in self.listed:
             return name
         if family := self._data["aliases"].get(name) or openai_family(name):
             return self.best_of(family)
@@ -107,7 +108,7 @@ class Catalog:
     def leaves_choice(self, name: str) -> bool:
         """Whether a name means whichever model suits the request: `auto`, and the user's aliases of it."""
         name = self._follow(name)
-        return name not in self._listed and self._data["aliases"].get(name) == _AUTO
+        return name not in self.listed and self._data["aliases"].get(name) == _AUTO
 
     def remember(self) -> None:
         """From now on `find`, `folder` and `resolve` answer from memory: what the last `scan`, or `look`, saw."""
@@ -116,7 +117,7 @@ class Catalog:
 
     def find(self, model_id: str) -> ModelInfo | None:
         """What is known of a model: from the catalog, from its files where it is installed, or None."""
-        return self.installed_model(model_id) or self._listed.get(model_id)
+        return self.installed_model(model_id) or self.listed.get(model_id)
 
     def installed_model(self, model_id: str) -> ModelInfo | None:
         """Like `find`, but None for a model that is not installed."""
@@ -138,7 +139,7 @@ class Catalog:
 
     def scan(self) -> list[ModelInfo]:
         """Every installed model, from the disk: the cache's, the models file's, and Silero. Blocking."""
-        ids = [*self._cache.ids(), *self._named, SILERO]
+        ids = [*self._cache.ids(), *self.named, SILERO]
         return [installed.info for installed in self._inventory.scan(ids)]
 
     def installed(self) -> list[ModelInfo]:
@@ -150,24 +151,16 @@ class Catalog:
 
     def known(self, task: Task | None = None) -> list[ModelInfo]:
         """Everything that could be installed; answered without a network."""
-        return [model for model in self._listed.values() if task in (None, model.task)]
+        return [model for model in self.listed.values() if task in (None, model.task)]
 
     def origin(self, model_id: str) -> str | None:
         """Where a model comes from that no hub has."""
-        entries = () if model_id in self._named else (*self._data["speakers"], *self._data["speecht5"])
+        entries = () if model_id in self.named else (*self._data["speakers"], *self._data["speecht5"])
         return next((entry.get("origin") for entry in entries if entry["id"] == model_id), None)
-
-    def is_listed(self, model_id: str) -> bool:
-        """Whether the catalog or the models file names it, installed or not."""
-        return model_id in self._listed
-
-    def named(self) -> list[ModelInfo]:
-        """The models file's."""
-        return list(self._named.values())
 
     def _folders(self, model_id: str) -> Iterable[Path]:
         """Those that may hold a model, whatever brought it there; the one to take first at the head."""
-        model = self._listed.get(model_id)
+        model = self.listed.get(model_id)
         if model and model.engine == "silero":
             return _silero_folders()
         if model and model.url and model.url.startswith("file://") and not model.files:
@@ -177,11 +170,12 @@ class Catalog:
 
     def _describe(self, model_id: str, folder: Path, files: Files) -> ModelInfo | None:
         """The catalog's words and the files' own facts."""
-        listed = self._listed.get(model_id)
+        listed = self.listed.get(model_id)
         if listed and listed.engine == "silero":
             return listed
         args = listed.args if listed else EngineArgs()
-        found = describe(model_id, folder, self._languages(yue="large-v3" in model_id), files, args)
+        yue = ("yue",) if "large-v3" in model_id else ()
+        found = describe(model_id, folder, (*self._data["whisper_languages"], *yue), files, args)
         if found is None:
             return None
         if args.voices and found.engine != "speecht5":
@@ -202,10 +196,8 @@ class Catalog:
         return replace(model, args=replace(args, extra={**args.extra, **model.args.extra}))
 
     def _follow(self, name: str) -> str:
-        """The user's aliases, which may lead to each other."""
-        seen = set()
-        while name in self._own_aliases and name not in seen:
-            seen.add(name)
+        """The user's aliases, which may lead to each other, but to none of those before."""
+        while name in self._own_aliases:
             name = self._own_aliases[name]
         return name
 
@@ -232,9 +224,6 @@ class Catalog:
         weights = ((match[1] or "") + match[2] if match else "").lower()
         exports = (entry["id"] for entry in self._data["speecht5"] if name in entry["of"])
         return next((entry["id"] for entry in self._data["whisper"] if weights in entry["sizes"]), next(exports, name))
-
-    def _languages(self, *, yue: bool) -> tuple[str, ...]:
-        return (*self._data["whisper_languages"], *(("yue",) if yue else ()))
 
 
 @cache

@@ -36,11 +36,15 @@ class Int8Cache:
             return original
         if model.args.device == "cuda" or choose(model.args, ctranslate2_fault) != "cpu":
             return original
+        from speech_server.engines.whisper.weights import read_weights
+
         copy = self._copies_of(model.id) / _key(original / "model.bin")
         started = time.monotonic()
         try:
-            if copy.is_dir() or not _is_float(original / "model.bin"):
-                return copy if copy.is_dir() else original
+            if copy.is_dir():
+                return copy
+            if "float" not in read_weights(original / "model.bin").precision:
+                return original
             _copy_quantised(original, copy)
         except (OSError, ModelBroken) as error:
             log.warning("model %s is loaded without an int8 copy: %s", model.id, error)
@@ -81,9 +85,3 @@ def _key(weights: Path) -> str:
     status = blob.stat()
     place = blob.name if blob.parent.name == "blobs" else f"{blob} {status.st_mtime_ns}"
     return hashlib.sha256(f"{place} {status.st_size}".encode()).hexdigest()[:16]
-
-
-def _is_float(weights: Path) -> bool:
-    from speech_server.engines.whisper.weights import read_weights
-
-    return "float" in read_weights(weights).precision

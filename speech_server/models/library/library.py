@@ -60,7 +60,7 @@ class Library:
         """Every installed model; where the disk does not answer in time, those that were there before."""
         if scan := self._recheck(_LISTS_EVERY):
             await asyncio.wait((scan,), timeout=_PATIENCE)
-        return self._store.installed()
+        return self._catalog.installed()
 
     async def pull(self, model_id: str) -> ModelInfo:
         """The model, installed first unless it is. Raises Busy, and what Store.pull raises."""
@@ -96,7 +96,7 @@ class Library:
     def _is_named(self, model_id: str) -> bool:
         """Whether the registry has it, or a setting or file of the operator's."""
         names = (*self._catalog.aliases, *self._settings.preload_models)
-        return self._catalog.is_listed(model_id) or model_id in map(self._catalog.resolve, names)
+        return model_id in self._catalog.listed or model_id in map(self._catalog.resolve, names)
 
     def missing(self, name: str) -> ModelNotInstalled:
         """What to say of a model that is not here: how to get it, or why it cannot be got."""
