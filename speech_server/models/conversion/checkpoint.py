@@ -82,14 +82,9 @@ def convert_checkpoint(folder: Path, precision: Precision, into: Path) -> None:
         weights = _weights(spec)
     except (AttributeError, KeyError, IndexError, TypeError, ValueError, RecursionError) as error:
         raise ModelBroken(f"{folder} is no complete Whisper checkpoint: {error}") from error
-    _write_config(spec, into)
-    write_weights(weights, precision, into / "model.bin")
-
-
-def _write_config(spec: Any, into: Path) -> None:
-    """config.json and vocabulary.json by the converter's own `save`; the weights are written by ours."""
-    spec._serialize = lambda path: None  # the library has no way to save only the rest
+    spec._serialize = lambda path: None  # the library has no way to save only the rest: config.json, vocabulary.json
     spec.save(str(into))
+    write_weights(weights, precision, into / "model.bin")
 
 
 def _weights(spec: Any) -> Weights:

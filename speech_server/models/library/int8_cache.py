@@ -70,13 +70,10 @@ def _copy_quantised(original: Path, copy: Path) -> None:
             return
         for stale in copy.parent.glob("*/"):  # copies of older revisions, and what killed processes left
             shutil.rmtree(stale, ignore_errors=True)
-        scratch = Path(tempfile.mkdtemp(dir=copy.parent))
-        try:
+        with tempfile.TemporaryDirectory(dir=copy.parent, ignore_cleanup_errors=True) as scratch:
             # Not plain int8: what stays float would be widened at every load.
-            write_in_precision(original, "int8_float32", scratch)
-            scratch.rename(copy)
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
+            write_in_precision(original, "int8_float32", Path(scratch))
+            Path(scratch).rename(copy)
 
 
 def _key(weights: Path) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from outgoing.door import Door
 from outgoing.errors import OutgoingError, UrlRefused
@@ -103,21 +103,10 @@ class Hub:
 
     def _download(self, repository: str, name: str, root: Path, kind: Literal["model", "dataset"] = "model") -> Path:
         from huggingface_hub import hf_hub_download
-        from tqdm import tqdm
-
-        class Silent(tqdm):  # type: ignore[type-arg]  # generic in the stubs only
-            def __init__(self, **options: Any) -> None:
-                super().__init__(**{**options, "disable": True})
 
         with _hub_errors(repository):
             file = hf_hub_download(
-                repository,
-                name,
-                repo_type=kind,
-                cache_dir=root,
-                endpoint=self._endpoint,
-                token=self._token,
-                tqdm_class=Silent,
+                repository, name, repo_type=kind, cache_dir=root, endpoint=self._endpoint, token=self._token
             )
             return Path(file)
 
@@ -148,6 +137,7 @@ def open_door(endpoint: str | None = None, look_up: LookUp = system_look_up) -> 
 def _send_through(look_up: LookUp) -> None:
     import httpx2
     from huggingface_hub import constants, get_session, set_client_factory
+    from huggingface_hub.utils.tqdm import disable_progress_bars
 
     hooks = get_session().event_hooks  # offline mode, request ids
 
@@ -156,6 +146,7 @@ def _send_through(look_up: LookUp) -> None:
         return httpx2.Client(transport=way, event_hooks=hooks, follow_redirects=True, timeout=_ANSWER_SECONDS)
 
     set_client_factory(client)
+    disable_progress_bars()  # whoever pulls is told by `progress`
     if "HF_HUB_DISABLE_XET" not in os.environ:  # hf_xet opens connections of its own, to wherever the hub says
         constants.HF_HUB_DISABLE_XET = True
 
