@@ -24,7 +24,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 
 from speech_server import playground
-from speech_server.engines.interfaces import Engine, EngineArgs, EngineFactory
+from speech_server.engines.interfaces import Engine, EngineArgs
 from speech_server.errors import Busy, GpuUnavailable, SpeechError
 from speech_server.models.catalog.arguments import requires_gpu
 from speech_server.models.catalog.info import STT, TASKS, EngineName
@@ -100,19 +100,15 @@ def compose(settings: Settings) -> Speech:
     catalog = Catalog(settings)
     catalog.remember()
     store = Store(settings, catalog)
-    loader = Loader(settings, catalog, store, {engine: load_lazily(engine) for engine in TASKS})
+    loader = Loader(settings, catalog, store, {engine: functools.partial(load, engine) for engine in TASKS})
     counters, secrets = metrics.Metrics(loader.loaded), ClientSecrets(settings.api_key)
     return Speech(settings, catalog, loader.library, loader, counters, secrets=secrets)
 
 
-def load_lazily(engine: EngineName) -> EngineFactory:
-    """A factory that imports its engine's libraries when the first model needs them."""
-
-    def load(folder: Path, args: EngineArgs) -> Engine:
-        loaded: Engine = importlib.import_module(f"speech_server.engines.{engine}.engine").load(folder, args)
-        return loaded
-
-    return load
+def load(engine: EngineName, folder: Path, args: EngineArgs) -> Engine:
+    """Imports its engine's libraries, when the first model needs them."""
+    loaded: Engine = importlib.import_module(f"speech_server.engines.{engine}.engine").load(folder, args)
+    return loaded
 
 
 def middleware(settings: Settings, counters: metrics.Metrics, secrets: ClientSecrets) -> list[Middleware]:
@@ -167,7 +163,7 @@ async def lifespan(app: FastAPI, stop: Callable[[], None] | None) -> AsyncIterat
 async def preload(app: FastAPI, stop: Callable[[], None] | None) -> None:
     state: Speech = app.state.speech
     await anyio.lowlevel.checkpoint()  # imports anyio's backend now, not during the first request
-    named = [model.id for model in state.catalog.named() if model.preload]
+    named = [model.id for model in state.catalog.named.values() if model.preload]
     only = [state.catalog.only] if state.catalog.only else []
     try:
         if requires_gpu(state.settings):

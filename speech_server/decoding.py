@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import binascii
-from collections.abc import Awaitable, Callable
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 from speech_server.audio.lent.file import Lent
+from speech_server.audio.pulling import Puller
+from speech_server.domain import Samples
 from speech_server.engines.cores import core_count
 from speech_server.engines.queue.fair_queue import MUCH
 from speech_server.engines.queue.standing import STANDING
 from speech_server.errors import Busy, InvalidRequest
 from speech_server.pools import Pool
+
+T = TypeVar("T")
 
 # Decoding and voice detection: steps of a tenth of a second where they can be, taken in turn by all requests. One of
 # each is here at a time, far fewer than may wait.
@@ -27,16 +32,26 @@ _base64 = Pool("base64", threads=1, waiting=1000)
 BLOCK = 1 << 18  # characters of base64, four by four
 
 
-def decoding_pool(source: Path | BinaryIO | None = None) -> Pool:
-    if isinstance(source, Lent):
-        return _lent
-    return _behind if STANDING.debt() > MUCH else ahead
-
-
-def vetting(source: Path | BinaryIO) -> Callable[[], Awaitable[None]]:
+def read(
+    source: Path | BinaryIO,
+    work: Callable[[Iterator[Samples]], Iterator[T]],
+    *,
+    max_seconds: float,
+    pcm: bool,
+    start: float = 0.0,
+    block_seconds: float = 30.0,
+) -> Puller[T]:
+    """What `work` makes of a recording's blocks (audio/decode.py), on these threads, and after the file was vetted.
+    Pulling raises AudioUnreadable, InvalidRequest (no samples), RequestTooLarge, Busy, and what `work` raises."""
+    from speech_server.audio import decode
+    from speech_server.audio.budget import Limits
     from speech_server.audio.vetting import vet
 
-    return partial(vet, source)
+    stop = threading.Event()
+    blocks = decode.stream(source, Limits(max_seconds), stop, pcm=pcm, start=start, block_seconds=block_seconds)
+    ours = _behind if STANDING.debt() > MUCH else ahead
+    pool = _lent if isinstance(source, Lent) else ours
+    return Puller(work(blocks), pool, stop, None if pcm else partial(vet, source))
 
 
 async def borrowed(content_type: str, key: str) -> Lent:

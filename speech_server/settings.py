@@ -8,7 +8,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from outgoing.url import parse_base
@@ -19,6 +19,18 @@ def level_name(value: object) -> object:
     """As logging's own names are written in other programs: INFO, Warn."""
     name = value.strip().lower() if isinstance(value, str) else value
     return "warning" if name == "warn" else name
+
+
+def items(value: object) -> object:
+    """Of a JSON list, or of one with commas."""
+    if not isinstance(value, str):
+        return value
+    if value.lstrip().startswith("["):
+        return json.loads(value)
+    return [item.strip() for item in value.split(",") if item.strip()]
+
+
+Names = Annotated[list[str], NoDecode, BeforeValidator(items)]
 
 
 class Settings(BaseSettings):
@@ -38,12 +50,12 @@ class Settings(BaseSettings):
     auth_failure_status: Annotated[Literal[401, 403], BeforeValidator(int)] = Field(
         403, description="Status for a missing or wrong key: Speaches' 403, or OpenAI's 401."
     )
-    allow_origins: Annotated[list[str], NoDecode] = Field(
+    allow_origins: Names = Field(
         [],
         description="Origins of web pages that may use the server, by CORS and without a key: a JSON list or comma "
         "separated; * is every page.",
     )
-    allowed_hosts: Annotated[list[str], NoDecode] = Field(
+    allowed_hosts: Names = Field(
         [],
         description="Names this server is reached by, where there is no API_KEY: a JSON list or comma separated. "
         "* asks neither for names nor for origins: a gateway in front does.",
@@ -77,7 +89,7 @@ class Settings(BaseSettings):
     )
 
     # --- models ---
-    preload_models: Annotated[list[str], NoDecode] = Field(
+    preload_models: Names = Field(
         [], description="Models downloaded and loaded before /ping says ready: a JSON list or comma separated."
     )
     stt_model_ttl: float = Field(
@@ -120,7 +132,7 @@ class Settings(BaseSettings):
         description="Whether callers may pull, remove, load and unload models over HTTP; auto: where API_KEY is "
         "set, or only this machine can connect.",
     )
-    model_owners: Annotated[list[str], NoDecode] = Field(
+    model_owners: Names = Field(
         ["deepdml", "distil-whisper", "istupakov", "mobiuslabsgmbh", "speaches-ai", "Systran", "Xenova"],
         description="Owners on the hub whose models callers may pull besides those that the registry or MODELS_FILE "
         "names; * means anybody's.",
@@ -130,7 +142,7 @@ class Settings(BaseSettings):
     model_recheck_interval: float = Field(
         5, gt=0, description="Seconds between looks at the disk for models that other programs installed or removed."
     )
-    model_read_caches: Annotated[list[Path], NoDecode] = Field(
+    model_read_caches: Annotated[list[Path], NoDecode, BeforeValidator(items)] = Field(
         [], description="More Hugging Face caches to find models in, never written to: a platform's own, say."
     )
     int8_cache: bool = Field(
@@ -190,7 +202,7 @@ class Settings(BaseSettings):
     )
 
     # --- voice chat and realtime ---
-    chat_completion_base_url: str | None = Field(
+    chat_completion_base_url: Annotated[str, AfterValidator(parse_base)] | None = Field(
         None, description="OpenAI-compatible language model behind voice chat and realtime, with its /v1."
     )
     chat_completion_api_key: str | None = Field(None, description="Key for that language model.")
@@ -226,22 +238,6 @@ class Settings(BaseSettings):
         description="STUN and TURN servers for calls, one of each: a JSON list of urls, username, credential. "
         "None by default: a call reaches the addresses that the server listens on.",
     )
-
-    @field_validator("chat_completion_base_url")
-    @classmethod
-    def checked_url(cls, value: str | None) -> str | None:
-        return parse_base(value) if value else value
-
-    @field_validator(
-        "allow_origins", "allowed_hosts", "preload_models", "model_owners", "model_read_caches", mode="before"
-    )
-    @classmethod
-    def split_list(cls, value: object) -> object:
-        if not isinstance(value, str):
-            return value
-        if value.lstrip().startswith("["):
-            return json.loads(value)
-        return [item.strip() for item in value.split(",") if item.strip()]
 
     @property
     def manages_models(self) -> bool:

@@ -7,12 +7,12 @@ from collections import deque
 from collections.abc import AsyncGenerator, Iterable, Iterator
 from contextlib import aclosing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from speech_server import decoding
 from speech_server.audio.pulling import Puller
-from speech_server.decoding import decoding_pool, vetting
 from speech_server.domain import FRAME, RATE, Clip, Samples, Segment, SpeechChunk, SpeechSpan, VadOptions
 from speech_server.engines.interfaces import TranscribeOptions, Transcriber, VoiceDetector
 
@@ -115,15 +115,17 @@ def transcribe(
     AudioUnreadable, InvalidRequest (no samples, unknown language), RequestTooLarge and Busy, before the first segment
     wherever the audio's beginning is sound.
     """
-    from speech_server.audio import decode
-    from speech_server.audio.budget import Limits
     from speech_server.hearing.clip import Clipper, clipped
 
-    sections, stop = Sections(detector, vad, voices, early=early), threading.Event()
+    sections = Sections(detector, vad, voices, early=early)
     clipper = Clipper(clip, round(clip.needed_from * RATE))
-    blocks = decode.stream(source, Limits(max_seconds), stop, pcm=pcm, start=clip.needed_from - clip.offset)
-    first = None if pcm else vetting(source)
-    chunks = Puller(sections.chunks(clipped(blocks, clipper)), decoding_pool(source), stop, first)
+    chunks = decoding.read(
+        source,
+        lambda blocks: sections.chunks(clipped(blocks, clipper)),
+        max_seconds=max_seconds,
+        pcm=pcm,
+        start=clip.needed_from - clip.offset,
+    )
     return Transcription(sections, chunks, transcriber, options, voices)
 
 
@@ -233,13 +235,8 @@ async def detect_speech(
     pcm: bool = False,
 ) -> list[SpeechSpan]:
     """Where somebody speaks, in samples at 16 kHz."""
-    from speech_server.audio import decode
-    from speech_server.audio.budget import Limits
-
-    stop = threading.Event()
-    blocks = decode.stream(source, Limits(max_seconds), stop, pcm=pcm)
-    first = None if pcm else vetting(source)
-    puller = Puller(_find_speech(blocks, detector, options), decoding_pool(), stop, first)
+    finding = partial(_find_speech, detector=detector, options=options)
+    puller = decoding.read(source, finding, max_seconds=max_seconds, pcm=pcm)
     spans: list[SpeechSpan] = []
     try:
         while (found := await puller.pull()) is not None:

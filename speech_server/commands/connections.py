@@ -8,7 +8,6 @@ any size; and a connection on which nothing was sent yet stays for ever.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from typing import Any, ClassVar, TypeGuard
 
 import orjson
@@ -23,21 +22,10 @@ LONGEST_HEADERS = 65_536  # bytes, the request line among them; also trailers, a
 SPARE = 16  # connections for those who ask /ping while all requests are taken
 
 
-@dataclass(frozen=True, slots=True)
-class Deadlines:
-    """Seconds, but for `rate`: bytes per second."""
-
-    headers: float
-    body: float
-    rate: float
-    reading: float
-
-
 class BoundedProtocol(HttpToolsProtocol):
     """One connection. At most one timer runs for what the client has to send, and one for what it has to read."""
 
-    deadlines: ClassVar[Deadlines]
-    most_connections: ClassVar[int]
+    limits: ClassVar[Settings]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -60,7 +48,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._wait_for_headers()
-        if len(self.connections) <= self.most_connections:
+        if len(self.connections) <= max(self.limits.max_connections, self.limits.max_concurrent_requests + SPARE):
             return
         longest = min(filter(idle, self.connections), key=lambda other: other.waiting_since)
         if longest is self:
@@ -92,7 +80,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self._fault = too_large()
             raise self._fault  # the parser stops, and uvicorn asks for a 400
         self._body_open, self._body, self._body_since = True, 0, self.loop.time()
-        self._wait_for_body(self.deadlines.body)
+        self._wait_for_body(self.limits.body_timeout)
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -109,7 +97,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self.waiting_since = self.loop.time()
         super().on_response_complete()
         if self._body_open:  # the rest of it is read away, but not for ever
-            self._wait_for_body(self.deadlines.headers)
+            self._wait_for_body(self.limits.header_timeout)
 
     def handle_websocket_upgrade(self) -> None:
         self._stop_timers()
@@ -119,7 +107,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _wait_for_headers(self) -> None:
         self._stop_sending()
-        self._sending = self.loop.call_later(self.deadlines.headers, self._headers_are_late)
+        self._sending = self.loop.call_later(self.limits.header_timeout, self._headers_are_late)
 
     def _headers_are_late(self) -> None:
         if not self.waits:  # the next request has begun to come while one is in work
@@ -132,13 +120,11 @@ class BoundedProtocol(HttpToolsProtocol):
         self._sending = self.loop.call_later(seconds, self._body_is_due)
 
     def _body_is_due(self) -> None:
-        deadlines = self.deadlines
-        due = self._body_since + deadlines.body + self._body / deadlines.rate
+        allowed = self.limits.body_timeout + self._body / self.limits.body_min_rate
         if not self.cycle.response_complete:
             if self.flow.read_paused or self.cycle.waiting_for_100_continue:  # it is us who do not read
                 self._body_since = self.loop.time()
-                due = self._body_since + deadlines.body + self._body / deadlines.rate
-            if (left := due - self.loop.time()) > 0:
+            if (left := self._body_since + allowed - self.loop.time()) > 0:
                 self._wait_for_body(left)
                 return
         self._refuse(RequestTimeout("The request's body did not come in time (BODY_TIMEOUT, BODY_MIN_RATE)"))
@@ -147,7 +133,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._reading = self.loop.call_later(self.deadlines.reading, self.transport.abort)
+        self._reading = self.loop.call_later(self.limits.send_timeout, self.transport.abort)
 
     def resume_writing(self) -> None:
         if self._reading is not None:
@@ -209,6 +195,4 @@ def last_word(error: SpeechError) -> bytes:
 
 def bounded_protocol(settings: Settings) -> type[BoundedProtocol]:
     """The class for one server, with that server's limits."""
-    deadlines = Deadlines(settings.header_timeout, settings.body_timeout, settings.body_min_rate, settings.send_timeout)
-    most = max(settings.max_connections, settings.max_concurrent_requests + SPARE)
-    return type("Protocol", (BoundedProtocol,), {"deadlines": deadlines, "most_connections": most})
+    return type("Protocol", (BoundedProtocol,), {"limits": settings})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import functools
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -68,7 +67,7 @@ def run(arguments: argparse.Namespace, sources: Mapping[str, Source] | None = No
 
 
 def _list(arguments: argparse.Namespace, catalog: Catalog, store: Store) -> int:
-    installed = store.installed()
+    installed = catalog.installed()
     lines = [_describe(model) for model in installed]
     if arguments.known:
         present = {model.id for model in installed}
@@ -118,8 +117,8 @@ def _convert(arguments: argparse.Namespace, catalog: Catalog, store: Store) -> i
             source = store.folder(catalog.resolve(arguments.source)) or pull_checkpoint(
                 arguments.source, open_cache(get_settings())
             )
-        write = functools.partial(write_converted, source, arguments.weight_format, progress=progress)
-        model = store.add(arguments.name, lambda into: write(into=into))
+        progress(0, None, f"writing {arguments.weight_format}")
+        model = store.add(arguments.name, lambda into: write_converted(source, arguments.weight_format, into))
     print(_describe(model))
     return 0
 

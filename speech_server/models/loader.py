@@ -35,7 +35,7 @@ from speech_server.models.catalog.info import STT, TTS, VAD, VOICES, EngineName,
 from speech_server.models.library.catalog import Catalog, ModelInfo
 from speech_server.models.library.library import Library
 from speech_server.models.library.store import Store
-from speech_server.models.memory import LoadedModel, Memory, Resident, idle_seconds, limited
+from speech_server.models.memory import Memory, Resident, idle_seconds, limited
 from speech_server.models.opening import Opener, Weight
 from speech_server.models.placing import told
 from speech_server.models.watchdog import find_fault, find_overdue
@@ -172,8 +172,8 @@ class Loader:
         resident = self._memory.get(self.catalog.resolve(name))
         return resident is not None and resident.engine is not None
 
-    def loaded(self) -> list[LoadedModel]:
-        return [LoadedModel.of(resident) for resident in self._memory if resident.engine is not None]
+    def loaded(self) -> list[Resident]:
+        return [resident for resident in self._memory if resident.engine is not None]
 
     def fault(self) -> DeviceFailed | None:
         """Why no engine can use the GPU any more, if so: the server refuses what comes, until it has ended."""
@@ -246,7 +246,7 @@ class Loader:
         self._memory.gpu_budget = weight.budget or self._memory.gpu_budget
         resident.memory_bytes, resident.gpu_bytes = self._sizes[info.id] = engine.memory_bytes, weight.taken
         resident.loaded_at = time.time()
-        took, where = time.monotonic() - started, told(getattr(engine, "placement", None), resident.cards)
+        took, where = time.monotonic() - started, told(resident.placement, resident.cards)
         own, gpu = (round(size / 1e6) for size in resident.sizes)
         log.info("model %s loaded in %.2f s, %d MB, and %d of a GPU%s", info.id, took, own, gpu, where)
 

@@ -19,31 +19,6 @@ from speech_server.settings import Settings
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class LoadedModel:
-    info: ModelInfo
-    memory_bytes: int
-    gpu_bytes: int
-    references: int
-    loaded_at: float  # seconds since 1970
-    queue: Queue | None = None
-    placement: Placement | None = None
-    cards: tuple[Card, ...] = ()
-
-    @classmethod
-    def of(cls, resident: Resident) -> LoadedModel:
-        return cls(
-            resident.info,
-            resident.memory_bytes,
-            resident.gpu_bytes,
-            resident.references,
-            resident.loaded_at,
-            getattr(resident.engine, "batcher", None),
-            getattr(resident.engine, "placement", None),
-            resident.cards,
-        )
-
-
 @dataclass(slots=True, eq=False)
 class Resident:
     """One model on its way into memory, or there."""
@@ -64,6 +39,14 @@ class Resident:
     @property
     def is_idle(self) -> bool:
         return self.engine is not None and self.references == 0
+
+    @property
+    def queue(self) -> Queue | None:
+        return getattr(self.engine, "batcher", None)
+
+    @property
+    def placement(self) -> Placement | None:
+        return getattr(self.engine, "placement", None)
 
     @property
     def sizes(self) -> tuple[int, int]:

@@ -40,8 +40,7 @@ def find_overdue(memory: Memory, settings: Settings) -> str | None:
 
 def find_fault(memory: Memory) -> DeviceFailed | None:
     """What an engine's library said when it lost its GPU."""
-    queues = (getattr(resident.engine, "batcher", None) for resident in memory)
-    return next((queue.fault for queue in queues if queue is not None and queue.fault), None)
+    return next((resident.queue.fault for resident in memory if resident.queue and resident.queue.fault), None)
 
 
 def _under_way(memory: Memory) -> Iterator[tuple[str, float, str]]:
@@ -49,7 +48,7 @@ def _under_way(memory: Memory) -> Iterator[tuple[str, float, str]]:
     for resident in memory:
         if (opening := resident.opening) is not None:  # cleared by another thread
             yield f"loading {resident.info.id}", now - opening, "MODEL_LOAD_TIMEOUT"
-        if (queue := getattr(resident.engine, "batcher", None)) is not None:
+        if (queue := resident.queue) is not None:
             yield f"a batch of {resident.info.id}", queue.step_seconds, "ENGINE_STEP_TIMEOUT"
     for task, since in memory.leaving.items():  # a batch that was under way is part of it
         yield task.get_name(), now - since, "ENGINE_STEP_TIMEOUT"

@@ -12,7 +12,7 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.registry import Collector
 
 if TYPE_CHECKING:
-    from speech_server.models.memory import LoadedModel
+    from speech_server.models.memory import Resident
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # one series less for every counter
 
@@ -25,7 +25,7 @@ FACTORS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2)
 class Metrics:
     """One registry per app, so that two apps in one process do not share counters."""
 
-    def __init__(self, loaded: Callable[[], list[LoadedModel]]) -> None:
+    def __init__(self, loaded: Callable[[], list[Resident]]) -> None:
         self.registry = CollectorRegistry()
         self.in_flight = 0
         ProcessCollector(registry=self.registry)
@@ -59,7 +59,7 @@ class Metrics:
 class Residents(Collector):
     """Asks the loader when Prometheus asks."""
 
-    def __init__(self, loaded: Callable[[], list[LoadedModel]]) -> None:
+    def __init__(self, loaded: Callable[[], list[Resident]]) -> None:
         self._loaded = loaded
 
     def collect(self) -> Iterator[Metric]:
@@ -76,16 +76,16 @@ class Residents(Collector):
         yield counter("busy_seconds", "Time workers were busy.", ((m, q.busy_seconds) for m, q in queues))
 
 
-def gauge(name: str, text: str, rows: Iterable[tuple[LoadedModel, float]]) -> Metric:
+def gauge(name: str, text: str, rows: Iterable[tuple[Resident, float]]) -> Metric:
     return filled(GaugeMetricFamily(f"speech_{name}", text, labels=["model"]), rows)
 
 
-def counter(name: str, text: str, rows: Iterable[tuple[LoadedModel, float]]) -> Metric:
+def counter(name: str, text: str, rows: Iterable[tuple[Resident, float]]) -> Metric:
     return filled(CounterMetricFamily(f"speech_{name}", text, labels=["model"]), rows)
 
 
 def filled(
-    family: GaugeMetricFamily | CounterMetricFamily, rows: Iterable[tuple[LoadedModel, float]]
+    family: GaugeMetricFamily | CounterMetricFamily, rows: Iterable[tuple[Resident, float]]
 ) -> GaugeMetricFamily | CounterMetricFamily:
     for model, value in rows:
         family.add_metric([model.info.id], value)

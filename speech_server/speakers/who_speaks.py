@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
-from speech_server.audio.pulling import Puller
-from speech_server.decoding import decoding_pool, vetting
+from speech_server import decoding
 from speech_server.domain import RATE, Samples
 from speech_server.engines.interfaces import Segmenter, VoiceDetector, VoiceEncoder
 from speech_server.models.catalog.info import SEGMENTATION
@@ -76,15 +75,11 @@ async def listen(
     seen: Callable[[Samples], None] = lambda _: None,
 ) -> float:
     """All of a recording to its voices; its length in seconds. `seen` is told every block, on threads."""
-    from speech_server.audio import decode
-    from speech_server.audio.budget import Limits
     from speech_server.hearing.speakers.listening import listened
 
-    stop = threading.Event()
+    listening = partial(listened, listener=voices.listener(detector.stream(), 0), seen=seen)
     # Short blocks: voices are looked at while the next ones are read.
-    blocks = decode.stream(source, Limits(max_seconds), stop, pcm=pcm, block_seconds=_BLOCK)
-    told = listened(blocks, voices.listener(detector.stream(), 0), seen)
-    puller = Puller(told, decoding_pool(), stop, None if pcm else vetting(source))
+    puller = decoding.read(source, listening, max_seconds=max_seconds, pcm=pcm, block_seconds=_BLOCK)
     length = 0
     try:
         while (count := await puller.pull()) is not None:

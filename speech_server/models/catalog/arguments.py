@@ -28,10 +28,6 @@ def configured_args(engine: EngineName, settings: Settings) -> EngineArgs:
         whisper.num_workers,
         (gpus,) if isinstance(gpus, int) else tuple(gpus),
         provider_options=options.provider_opts,
-        extra={
-            "max_batch": whisper.max_batch,
-            "max_requests": whisper.max_requests,
-            "short_windows": whisper.short_windows,
-        },
+        extra=whisper.model_dump(include={"max_batch", "max_requests", "short_windows"}),
         require_gpu=required,
     )

@@ -71,6 +71,13 @@ class ModelInfo:
         return TASKS[self.engine]
 
     @property
+    def cache_id(self) -> str:
+        """Its name in the cache: a hub repository keeps its own, so that everybody finds it there."""
+        if self.url and self.url.startswith("hf://") and not self.files:
+            return self.url.removeprefix("hf://")
+        return self.id
+
+    @property
     def translates(self) -> bool:
         """Whether it can put what it hears into English."""
         return self.engine == "whisper"

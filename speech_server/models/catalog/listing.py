@@ -28,16 +28,16 @@ def read_data() -> Mapping[str, Any]:
 
 
 def list_models(data: Mapping[str, Any]) -> Iterable[ModelInfo]:
+    spoken_in = {
+        "en": ENGLISH,
+        "european": EUROPEAN,
+        "all": tuple(data["whisper_languages"]),
+        "all+yue": (*data["whisper_languages"], "yue"),
+    }
     for entry in data["whisper"]:
-        languages = {
-            "en": ("en",),
-            "all": tuple(data["whisper_languages"]),
-            "all+yue": (*data["whisper_languages"], "yue"),
-        }[entry["languages"]]
-        yield _listed(entry, ModelInfo(entry["id"], "whisper", languages, licence="MIT"))
+        yield _listed(entry, ModelInfo(entry["id"], "whisper", spoken_in[entry["languages"]], licence="MIT"))
     for entry in data["parakeet"]:
-        languages = {"en": ENGLISH, "european": EUROPEAN}[entry["languages"]]
-        yield _listed(entry, ModelInfo(entry["id"], "parakeet", languages, licence="CC-BY-4.0"))
+        yield _listed(entry, ModelInfo(entry["id"], "parakeet", spoken_in[entry["languages"]], licence="CC-BY-4.0"))
     voices = usable(data["kokoro_voices"])
     for entry in data["kokoro"]:
         yield _listed(entry, ModelInfo(entry["id"], "kokoro", spoken(voices), voices, 24_000, "Apache-2.0"))
@@ -62,8 +62,7 @@ def list_models(data: Mapping[str, Any]) -> Iterable[ModelInfo]:
         )
         yield _listed(entry, model)
     for entry in (*data["speakers"], *data["segmentation"], *data["turns"]):
-        model = ModelInfo(entry["id"], entry["engine"], licence=entry["licence"])
-        yield replace(_listed(entry, model), owned_by=entry["owner"])
+        yield _listed(entry, ModelInfo(entry["id"], entry["engine"], licence=entry["licence"]))
     yield ModelInfo(SILERO, "silero", licence="MIT", size_bytes=2 * _MB, owned_by="snakers4")
 
 
@@ -72,5 +71,5 @@ def _listed(entry: Mapping[str, Any], model: ModelInfo) -> ModelInfo:
         model,
         size_bytes=entry["size_mb"] * _MB,
         created=int(datetime.fromisoformat(entry["created"]).replace(tzinfo=UTC).timestamp()),
-        owned_by=owner(model.id),
+        owned_by=entry.get("owner") or owner(model.id),
     )

@@ -185,9 +185,5 @@ def _info(named: NamedModel, settings: Settings) -> ModelInfo:
         named.engine,
         owned_by=named.owner,
         args=replace(args, **known, extra={**args.extra, **given}, voices=voices),
-        ttl=named.ttl,
-        preload=named.preload,
-        url=named.url,
-        files=named.files,
-        env=named.env,
+        **named.model_dump(include={"ttl", "preload", "url", "files", "env"}),
     )

@@ -8,24 +8,22 @@ from __future__ import annotations
 
 import hashlib
 import re
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, Field
 
+from speech_server.engines.json_file import read_json
 from speech_server.engines.whisper.weights import Variable, Weights
 from speech_server.errors import ModelBroken
 from speech_server.models.conversion.safetensors import read_tensors
 from speech_server.models.conversion.tokenizer import write_tokenizer
 from speech_server.models.conversion.weights import Precision, write_weights
 from speech_server.models.disk.checkpoints import CONFIG, weight_files
-from speech_server.models.disk.reading import read_config
+from speech_server.models.disk.reading import LONGEST_CONFIG
 from speech_server.models.disk.recognise import files_in
-from speech_server.redaction import first_fault
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 _GENERATION = "generation_config.json"
 _LANGUAGE_TOKEN = re.compile(r"<\|[a-z]{2,3}\|>")  # the others are longer, <|transcribe|>
@@ -84,24 +82,21 @@ def convert_checkpoint(folder: Path, precision: Precision, into: Path) -> None:
         weights = _weights(spec)
     except (AttributeError, KeyError, IndexError, TypeError, ValueError, RecursionError) as error:
         raise ModelBroken(f"{folder} is no complete Whisper checkpoint: {error}") from error
-    _write_config(spec, into)
-    write_weights(weights, precision, into / "model.bin")
-
-
-def _write_config(spec: Any, into: Path) -> None:
-    """config.json and vocabulary.json by the converter's own `save`; the weights are written by ours."""
-    spec._serialize = lambda path: None  # the library has no way to save only the rest
+    spec._serialize = lambda path: None  # the library has no way to save only the rest: config.json, vocabulary.json
     spec.save(str(into))
+    write_weights(weights, precision, into / "model.bin")
 
 
 def _weights(spec: Any) -> Weights:
     """The converter's variables; of equal ones the first in the alphabet stays, and the others are its aliases."""
+    import numpy as np
+
     variables: list[Variable] = []
     aliases: list[tuple[str, str]] = []
     first: dict[tuple[Any, ...], str] = {}
     for name, variable in spec.variables(ordered=True):
         array = variable.numpy()
-        content = _contiguous(array).data.cast("B")
+        content = np.ascontiguousarray(array).data.cast("B")
         type_ = "bfloat16" if array.dtype.name == "uint16" else array.dtype.name
         key = (type_, array.shape, hashlib.sha256(content).digest())
         if array.shape and key in first:
@@ -110,12 +105,6 @@ def _weights(spec: Any) -> Weights:
         first[key] = name
         variables.append(Variable(name, tuple(array.shape), type_, content))
     return Weights(spec.name, spec.revision, tuple(variables), tuple(aliases))
-
-
-def _contiguous(array: NDArray[Any]) -> NDArray[Any]:
-    import numpy as np
-
-    return np.ascontiguousarray(array)
 
 
 def _model(folder: Path) -> SimpleNamespace:
@@ -130,19 +119,13 @@ def _model(folder: Path) -> SimpleNamespace:
             node = node.setdefault(step, {})
         node[last] = values
     model: SimpleNamespace = _as_attributes(root)
-    model.config = _parsed(_Config, folder / CONFIG)
+    read = partial(read_json, longest=LONGEST_CONFIG, what="Whisper's configuration")
+    model.config = read(folder / CONFIG, _Config)
     model.name_or_path = model.config.name_or_path
     if (folder / _GENERATION).is_file():
-        given = _parsed(_Generation, folder / _GENERATION).model_dump(exclude_none=True)
+        given = read(folder / _GENERATION, _Generation).model_dump(exclude_none=True)
         model.generation_config = SimpleNamespace(**given)  # the converter asks whether it has this and that
     return model
-
-
-def _parsed(kind: type[BaseModel], path: Path) -> Any:
-    try:
-        return kind.model_validate(read_config(path))
-    except ValidationError as error:
-        raise ModelBroken(f"{path} cannot be a Whisper's: {first_fault(error)}") from error
 
 
 def _as_attributes(node: Any) -> Any:

@@ -21,7 +21,7 @@ ONNX = "onnx"  # where the repositories for Transformers.js have their networks
 _MOST_FILES = 10_000  # in one folder
 _LOOKED_INTO = (ONNX, "voices")
 _MOST_MEMBERS = 2_000  # of an archive
-_LONGEST_CONFIG = 1 << 20  # bytes; Piper's largest, with 904 speakers, has 20 kB
+LONGEST_CONFIG = 1 << 20  # bytes; Piper's largest, with 904 speakers, has 20 kB
 _LONGEST_READ = 2 << 20  # bytes; an archive's list of members may take as many
 
 
@@ -41,31 +41,27 @@ def files_of(folder: Path) -> Mapping[str, File]:
 
 
 def _files_of(folder: Path) -> Iterator[tuple[str, File]]:
-    try:
-        with os.scandir(folder) as entries:
-            for entry in islice(entries, _MOST_FILES):
-                try:
-                    status = entry.stat()
-                except OSError:  # a link to nowhere, or to itself
-                    continue
-                if stat.S_ISREG(status.st_mode) and status.st_size:
-                    yield entry.name, File(status.st_size, status.st_mtime_ns)
-    except (OSError, ValueError):  # not there, not readable, or no path at all
-        return
+    for entry in _entries(folder):
+        with suppress(OSError):  # a link to nowhere, or to itself
+            status = entry.stat()
+            if stat.S_ISREG(status.st_mode) and status.st_size:
+                yield entry.name, File(status.st_size, status.st_mtime_ns)
 
 
 def folders_of(folder: Path, prefix: str = "") -> list[Path]:
     """The folders directly below, by name; an empty list where nothing can be read."""
     found: list[Path] = []
-    try:
-        with os.scandir(folder) as entries:
-            for entry in islice(entries, _MOST_FILES):
-                with suppress(OSError):  # a link to itself
-                    if entry.name.startswith(prefix) and entry.is_dir():
-                        found.append(folder / entry.name)
-    except (OSError, ValueError):
-        return []
+    for entry in _entries(folder):
+        with suppress(OSError):  # a link to itself
+            if entry.name.startswith(prefix) and entry.is_dir():
+                found.append(folder / entry.name)
     return sorted(found)
+
+
+def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
+    # not there, not readable, or no path at all
+    with suppress(OSError, ValueError), os.scandir(folder) as entries:
+        yield from islice(entries, _MOST_FILES)
 
 
 def read_text(path: Path, most: int) -> str:
@@ -77,13 +73,21 @@ def read_text(path: Path, most: int) -> str:
     return content.decode()
 
 
+def require_text(path: Path, most: int) -> str:
+    """The same. Raises ModelBroken."""
+    try:
+        return read_text(path, most)
+    except (OSError, ValueError) as error:
+        raise ModelBroken(f"{path} cannot be read: {error}") from error
+
+
 def read_config(path: Path) -> Any:
     """A JSON file's content. Raises ModelBroken.
 
     Not the json module: what it takes depends on the interpreter's own limits, and its failures are of many kinds.
     """
     try:
-        return from_json(read_text(path, _LONGEST_CONFIG))
+        return from_json(read_text(path, LONGEST_CONFIG))
     except (OSError, ValueError) as error:
         raise ModelBroken(f"{path} cannot be read as JSON: {error}") from error
 

@@ -20,7 +20,7 @@ from speech_server.engines.speecht5 import files as speecht5
 from speech_server.engines.speecht5.voices import FOLDER, voices_of
 from speech_server.errors import ModelBroken
 from speech_server.models.catalog.info import EngineName, ModelInfo, owner, spoken
-from speech_server.models.disk.reading import ONNX, files_of, member_names, read_config, read_text
+from speech_server.models.disk.reading import ONNX, files_of, member_names, read_config, require_text
 from speech_server.redaction import first_fault
 
 # What the engines open. A folder that lacks one of these is a download that was cut off, not a model.
@@ -172,10 +172,7 @@ def _parakeet_languages(folder: Path) -> tuple[str, ...]:
         raise ModelBroken(
             f"{folder / 'config.json'}: of NeMo's models only nemo-conformer-tdt runs here ({first_fault(error)})"
         ) from error
-    try:
-        text = read_text(folder / VOCABULARY, _LONGEST_VOCABULARY)
-    except (OSError, ValueError) as error:
-        raise ModelBroken(f"{folder / VOCABULARY} cannot be read: {error}") from error
+    text = require_text(folder / VOCABULARY, _LONGEST_VOCABULARY)
     return languages_of(parse_vocabulary(text, folder / VOCABULARY))
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 from speech_server.engines.interfaces import EngineArgs
@@ -14,9 +16,9 @@ from speech_server.models.catalog.arguments import configured_args
 from speech_server.models.catalog.ids import is_model_id, require_model_id
 from speech_server.models.catalog.info import ModelInfo, Task
 from speech_server.models.catalog.listing import SILERO, list_models, read_data
-from speech_server.models.catalog.models_file import only_model, read_named_models
+from speech_server.models.catalog.models_file import local_path, only_model, read_named_models
 from speech_server.models.disk.cache import open_cache
-from speech_server.models.disk.folders import folders_of
+from speech_server.models.disk.checkpoints import is_made_of
 from speech_server.models.disk.recognise import describe, wanted
 from speech_server.models.library.inventory import Files, Installed, Inventory
 from speech_server.settings import Settings
@@ -37,7 +39,8 @@ _AUTO = "auto"
 class Catalog:
     """What there is, by id and by alias. Raises ConfigurationInvalid for a wrong models or aliases file.
 
-    `only` is the id of the model that WHISPER__MODEL names, if it names one.
+    `listed` is what could be installed, by id; `named` those of it that the models file has; `only` is the id of the
+    model that WHISPER__MODEL names, if it names one.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -53,8 +56,8 @@ class Catalog:
             "turns": settings.default_turn_model,
         }
         self._own_aliases = read_aliases(settings.model_aliases_file)
-        self._named = {model.id: model for model in read_named_models(settings)}
-        self._listed = {model.id: self._configured(model) for model in list_models(self._data)} | self._named
+        self.named = {model.id: model for model in read_named_models(settings)}
+        self.listed = {model.id: self._configured(model) for model in list_models(self._data)} | self.named
         self._inventory = Inventory(self._folders, self._describe)
         self.remembers = False
         self.only = self._choose(settings.whisper.model) if settings.whisper.model else None
@@ -68,10 +71,10 @@ class Catalog:
             model_id, url = folder.name if is_model_id(folder.name) else "local", folder.as_uri()
         else:
             model_id = self.resolve(name.removeprefix("hf://"))
-            url = "" if self._is_installed(model_id) or model_id in self._listed else f"hf://{model_id}"
+            url = "" if self._is_installed(model_id) or model_id in self.listed else f"hf://{model_id}"
         if url:
             model = only_model(model_id, url, self._settings)
-            self._named[model_id] = self._listed[model_id] = model
+            self.named[model_id] = self.listed[model_id] = model
         self._preferred["whisper"] = model_id
         return model_id
 
@@ -96,7 +99,7 @@ class Catalog:
         parakeet means the newest that is installed; auto that, where there is one, and else what whisper-1 means.
         """
         name = self._follow(name)
-        if name in self._listed:
+        if name in self.listed:
             return name
         if family := self._data["aliases"].get(name) or openai_family(name):
             return self.best_of(family)
@@ -105,7 +108,7 @@ class Catalog:
     def leaves_choice(self, name: str) -> bool:
         """Whether a name means whichever model suits the request: `auto`, and the user's aliases of it."""
         name = self._follow(name)
-        return name not in self._listed and self._data["aliases"].get(name) == _AUTO
+        return name not in self.listed and self._data["aliases"].get(name) == _AUTO
 
     def remember(self) -> None:
         """From now on `find`, `folder` and `resolve` answer from memory: what the last `scan`, or `look`, saw."""
@@ -114,18 +117,17 @@ class Catalog:
 
     def find(self, model_id: str) -> ModelInfo | None:
         """What is known of a model: from the catalog, from its files where it is installed, or None."""
-        installed = self._installed(model_id)
-        return installed.info if installed else self._listed.get(model_id)
-
-    def folder(self, model_id: str) -> Path | None:
-        """Where an installed model lies; None when it is not installed, or not completely."""
-        installed = self._installed(model_id)
-        return installed.folder if installed else None
+        return self.installed_model(model_id) or self.listed.get(model_id)
 
     def installed_model(self, model_id: str) -> ModelInfo | None:
         """Like `find`, but None for a model that is not installed."""
         installed = self._installed(model_id)
         return installed.info if installed else None
+
+    def folder(self, model_id: str) -> Path | None:
+        """Where an installed model lies; None when it is not installed, or not completely."""
+        installed = self._installed(model_id)
+        return installed.folder if installed else None
 
     def look(self, model_id: str) -> Installed | None:
         """An installed model, from the disk. Blocking. Raises ModelNotFound for what is no id."""
@@ -137,7 +139,7 @@ class Catalog:
 
     def scan(self) -> list[ModelInfo]:
         """Every installed model, from the disk: the cache's, the models file's, and Silero. Blocking."""
-        ids = [*self._cache.ids(), *self._named, SILERO]
+        ids = [*self._cache.ids(), *self.named, SILERO]
         return [installed.info for installed in self._inventory.scan(ids)]
 
     def installed(self) -> list[ModelInfo]:
@@ -149,31 +151,31 @@ class Catalog:
 
     def known(self, task: Task | None = None) -> list[ModelInfo]:
         """Everything that could be installed; answered without a network."""
-        return [model for model in self._listed.values() if task in (None, model.task)]
+        return [model for model in self.listed.values() if task in (None, model.task)]
 
     def origin(self, model_id: str) -> str | None:
         """Where a model comes from that no hub has."""
-        entries = () if model_id in self._named else (*self._data["speakers"], *self._data["speecht5"])
+        entries = () if model_id in self.named else (*self._data["speakers"], *self._data["speecht5"])
         return next((entry.get("origin") for entry in entries if entry["id"] == model_id), None)
 
-    def is_listed(self, model_id: str) -> bool:
-        """Whether the catalog or the models file names it, installed or not."""
-        return model_id in self._listed
-
-    def named(self) -> list[ModelInfo]:
-        """The models file's."""
-        return list(self._named.values())
-
     def _folders(self, model_id: str) -> Iterable[Path]:
-        return folders_of(model_id, self._listed.get(model_id), self._cache)
+        """Those that may hold a model, whatever brought it there; the one to take first at the head."""
+        model = self.listed.get(model_id)
+        if model and model.engine == "silero":
+            return _silero_folders()
+        if model and model.url and model.url.startswith("file://") and not model.files:
+            folder = local_path(model.url)
+            return [folder, *(made for made in self._cache.snapshots(model_id) if is_made_of(made, folder))]
+        return self._cache.snapshots(model.cache_id if model else model_id)
 
     def _describe(self, model_id: str, folder: Path, files: Files) -> ModelInfo | None:
         """The catalog's words and the files' own facts."""
-        listed = self._listed.get(model_id)
+        listed = self.listed.get(model_id)
         if listed and listed.engine == "silero":
             return listed
         args = listed.args if listed else EngineArgs()
-        found = describe(model_id, folder, self._languages(yue="large-v3" in model_id), files, args)
+        yue = ("yue",) if "large-v3" in model_id else ()
+        found = describe(model_id, folder, (*self._data["whisper_languages"], *yue), files, args)
         if found is None:
             return None
         if args.voices and found.engine != "speecht5":
@@ -194,10 +196,8 @@ class Catalog:
         return replace(model, args=replace(args, extra={**args.extra, **model.args.extra}))
 
     def _follow(self, name: str) -> str:
-        """The user's aliases, which may lead to each other."""
-        seen = set()
-        while name in self._own_aliases and name not in seen:
-            seen.add(name)
+        """The user's aliases, which may lead to each other, but to none of those before."""
+        while name in self._own_aliases:
             name = self._own_aliases[name]
         return name
 
@@ -225,5 +225,9 @@ class Catalog:
         exports = (entry["id"] for entry in self._data["speecht5"] if name in entry["of"])
         return next((entry["id"] for entry in self._data["whisper"] if weights in entry["sizes"]), next(exports, name))
 
-    def _languages(self, *, yue: bool) -> tuple[str, ...]:
-        return (*self._data["whisper_languages"], *(("yue",) if yue else ()))
+
+@cache
+def _silero_folders() -> tuple[Path, ...]:
+    found = importlib.util.find_spec("faster_whisper")  # finds, does not import
+    assets = (Path(location) / "assets" for location in (found and found.submodule_search_locations) or [])
+    return tuple(folder for folder in assets if any(folder.glob("silero_vad_v6*.onnx")))

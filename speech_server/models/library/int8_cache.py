@@ -12,7 +12,6 @@ from pathlib import Path
 from speech_server.engines.device import choose, ctranslate2_fault
 from speech_server.errors import ModelBroken
 from speech_server.models.catalog.info import ModelInfo
-from speech_server.models.disk.recognise import files_in, wanted
 
 log = logging.getLogger(__name__)
 
@@ -35,13 +34,17 @@ class Int8Cache:
         """
         if not self._enabled or model.engine != "whisper" or model.args.compute_type not in _INT8_TYPES:
             return original
-        if not _runs_on_cpu(model):
+        if model.args.device == "cuda" or choose(model.args, ctranslate2_fault) != "cpu":
             return original
+        from speech_server.engines.whisper.weights import read_weights
+
         copy = self._copies_of(model.id) / _key(original / "model.bin")
         started = time.monotonic()
         try:
-            if copy.is_dir() or not _is_float(original / "model.bin"):
-                return copy if copy.is_dir() else original
+            if copy.is_dir():
+                return copy
+            if "float" not in read_weights(original / "model.bin").precision:
+                return original
             _copy_quantised(original, copy)
         except (OSError, ModelBroken) as error:
             log.warning("model %s is loaded without an int8 copy: %s", model.id, error)
@@ -59,8 +62,7 @@ class Int8Cache:
 def _copy_quantised(original: Path, copy: Path) -> None:
     import filelock
 
-    from speech_server.engines.whisper.weights import read_weights
-    from speech_server.models.conversion.weights import write_weights
+    from speech_server.models.conversion.convert import write_in_precision
 
     copy.parent.mkdir(parents=True, exist_ok=True)
     with filelock.FileLock(copy.parent / "lock", timeout=_PATIENCE):
@@ -68,15 +70,10 @@ def _copy_quantised(original: Path, copy: Path) -> None:
             return
         for stale in copy.parent.glob("*/"):  # copies of older revisions, and what killed processes left
             shutil.rmtree(stale, ignore_errors=True)
-        scratch = Path(tempfile.mkdtemp(dir=copy.parent))
-        try:
-            for name in set(wanted(files_in(original))) - {"model.bin"}:
-                shutil.copyfile(original / name, scratch / name)
+        with tempfile.TemporaryDirectory(dir=copy.parent, ignore_cleanup_errors=True) as scratch:
             # Not plain int8: what stays float would be widened at every load.
-            write_weights(read_weights(original / "model.bin"), "int8_float32", scratch / "model.bin")
-            scratch.rename(copy)
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
+            write_in_precision(original, "int8_float32", Path(scratch))
+            Path(scratch).rename(copy)
 
 
 def _key(weights: Path) -> str:
@@ -85,13 +82,3 @@ def _key(weights: Path) -> str:
     status = blob.stat()
     place = blob.name if blob.parent.name == "blobs" else f"{blob} {status.st_mtime_ns}"
     return hashlib.sha256(f"{place} {status.st_size}".encode()).hexdigest()[:16]
-
-
-def _is_float(weights: Path) -> bool:
-    from speech_server.engines.whisper.weights import read_weights
-
-    return "float" in read_weights(weights).precision
-
-
-def _runs_on_cpu(model: ModelInfo) -> bool:
-    return model.args.device != "cuda" and choose(model.args, ctranslate2_fault) == "cpu"

@@ -9,11 +9,9 @@ from collections.abc import AsyncGenerator
 
 from speech_server.errors import LoadTimeout, ModelInUse, ModelNotInstalled, OwnerNotAllowed
 from speech_server.models.catalog.ids import require_model_id
-from speech_server.models.catalog.info import ModelInfo
-from speech_server.models.disk.cache import Progress
+from speech_server.models.catalog.info import ModelInfo, owner
 from speech_server.models.library.catalog import Catalog
 from speech_server.models.library.inventory import Installed
-from speech_server.models.library.owners import Owners
 from speech_server.models.library.pulls import Pulls, Step
 from speech_server.models.library.store import Store
 from speech_server.pools import Pool
@@ -23,7 +21,6 @@ log = logging.getLogger(__name__)
 
 _PATIENCE = 10.0  # seconds a request waits for the disk to say what is there
 _LISTS_EVERY = 1.0  # seconds; a list is no older
-_REPORT_EVERY = 5.0  # seconds between log lines about a pull
 
 
 class Library:
@@ -37,8 +34,7 @@ class Library:
         self._settings = settings
         self._catalog = catalog
         self._store = store
-        self._owners = Owners(settings, catalog)
-        self._pulls = Pulls(self._pull, settings.model_pulls, settings.model_pulls_waiting)
+        self._pulls = Pulls(store.pull, settings.model_pulls, settings.model_pulls_waiting)
         # Names that nobody has seen are strangers' as a rule: their line is long, and no load waits in it.
         self._seeking = Pool("model-seek", 1, 1023)
         self._looking = Pool("model-look", 2, 254)
@@ -64,7 +60,7 @@ class Library:
         """Every installed model; where the disk does not answer in time, those that were there before."""
         if scan := self._recheck(_LISTS_EVERY):
             await asyncio.wait((scan,), timeout=_PATIENCE)
-        return self._store.installed()
+        return self._catalog.installed()
 
     async def pull(self, model_id: str) -> ModelInfo:
         """The model, installed first unless it is. Raises Busy, and what Store.pull raises."""
@@ -85,7 +81,22 @@ class Library:
         """Raises ModelNotInstalled for a model nobody offers, OwnerNotAllowed for one that callers may not choose."""
         if not self._store.is_obtainable(model_id):
             raise ModelNotInstalled(model_id, self._catalog.origin(model_id) or "no source offers it")
-        self._owners.require(model_id)
+        if not (self._is_trusted(model_id) or self._is_named(model_id)):
+            raise OwnerNotAllowed(
+                f"Model '{model_id}' may not be pulled over HTTP: add '{owner(model_id)}' to MODEL_OWNERS, name the "
+                "model in MODELS_FILE, or pull it on the command line",
+                param="model",
+            )
+
+    def _is_trusted(self, model_id: str) -> bool:
+        """Whether it is of a trusted owner: native code in this process reads what whoever chose it has put there."""
+        trusted = {name.lower() for name in self._settings.model_owners}
+        return "*" in trusted or ("/" in model_id and owner(model_id).lower() in trusted)
+
+    def _is_named(self, model_id: str) -> bool:
+        """Whether the registry has it, or a setting or file of the operator's."""
+        names = (*self._catalog.aliases, *self._settings.preload_models)
+        return model_id in self._catalog.listed or model_id in map(self._catalog.resolve, names)
 
     def missing(self, name: str) -> ModelNotInstalled:
         """What to say of a model that is not here: how to get it, or why it cannot be got."""
@@ -103,15 +114,6 @@ class Library:
         self._pulls.close()
         if self._scan:
             self._scan.cancel()
-
-    def _pull(self, model_id: str, progress: Progress) -> ModelInfo:
-        report = _Report(model_id)
-
-        def both(done: int, total: int | None, label: str) -> None:
-            report(done, total, label)
-            progress(done, total, label)
-
-        return self._store.pull(model_id, both)
 
     def _recheck(self, after: float) -> asyncio.Task[list[ModelInfo]] | None:
         """A look at everything: begun now, unless one is under way or ended less than `after` seconds ago."""
@@ -136,16 +138,3 @@ class Library:
         if not look.done():
             raise LoadTimeout(f"The disk with the models did not answer in {_PATIENCE:.0f} s")
         look.result()
-
-
-class _Report:
-    """Logs at once that a pull begins, and every few seconds how far it is; called from threads."""
-
-    def __init__(self, model_id: str) -> None:
-        self._model_id = model_id
-        self._next = 0.0
-
-    def __call__(self, done: int, total: int | None, label: str) -> None:
-        if time.monotonic() >= self._next:
-            self._next = time.monotonic() + _REPORT_EVERY
-            log.info("model %s: %s, %.0f of %.0f MB", self._model_id, label, done / 1e6, (total or 0) / 1e6)

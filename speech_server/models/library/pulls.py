@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncGenerator, Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from speech_server.pools import Pool
 log = logging.getLogger(__name__)
 
 _SHOW_EVERY = 0.2  # seconds; progress comes with every block of bytes
+_REPORT_EVERY = 5.0  # seconds between log lines
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +32,19 @@ class Step:
 class Pull:
     """One model on its way. `step` is None until the first bytes are in sight."""
 
+    model_id: str
     call: Future[ModelInfo] = field(init=False)
     ended: asyncio.Future[ModelInfo] = field(init=False)
     waiting: int = 0
     step: Step | None = None
+    next_report: float = 0.0
 
     def note(self, done: int, total: int | None, label: str) -> None:
+        """Called from the pull's thread."""
         self.step = Step(done, total, label)
+        if time.monotonic() >= self.next_report:
+            self.next_report = time.monotonic() + _REPORT_EVERY
+            log.info("model %s: %s, %.0f of %.0f MB", self.model_id, label, done / 1e6, (total or 0) / 1e6)
 
     def result(self) -> ModelInfo:
         if self.ended.cancelled():
@@ -91,24 +99,24 @@ class Pulls:
         finally:
             pull.waiting -= 1
             if not pull.waiting and pull.call.cancel():  # it was still in line
-                self._forget(model_id, pull)
+                self._forget(pull)
 
     def _begin(self, model_id: str) -> Pull:
-        pull = Pull()
+        pull = Pull(model_id)
         try:
             pull.call = self._pool.submit(self._pull, model_id, pull.note)
         except Busy as error:
             raise Busy(f"{self._limits} already: try again later", retry_after=30) from error
         pull.ended = asyncio.wrap_future(pull.call)
-        pull.ended.add_done_callback(lambda ended: self._end(model_id, pull, ended))
+        pull.ended.add_done_callback(lambda ended: self._end(pull, ended))
         self._under_way[model_id] = pull
         return pull
 
-    def _end(self, model_id: str, pull: Pull, ended: asyncio.Future[ModelInfo]) -> None:
-        self._forget(model_id, pull)
+    def _end(self, pull: Pull, ended: asyncio.Future[ModelInfo]) -> None:
+        self._forget(pull)
         if not ended.cancelled() and (error := ended.exception()) is not None:  # those who asked may have gone
-            log.warning("model %s was not pulled: %s: %s", model_id, type(error).__name__, error)
+            log.warning("model %s was not pulled: %s: %s", pull.model_id, type(error).__name__, error)
 
-    def _forget(self, model_id: str, pull: Pull) -> None:
-        if self._under_way.get(model_id) is pull:
-            del self._under_way[model_id]
+    def _forget(self, pull: Pull) -> None:
+        if self._under_way.get(pull.model_id) is pull:
+            del self._under_way[pull.model_id]

@@ -11,7 +11,6 @@ from speech_server.errors import ModelBroken, ModelNotInstalled, ModelNotRemovab
 from speech_server.models.catalog.models_file import local_path
 from speech_server.models.disk.cache import Progress, open_cache, sha256
 from speech_server.models.disk.checkpoints import is_checkpoint
-from speech_server.models.disk.folders import cache_id
 from speech_server.models.disk.recognise import files_in
 from speech_server.models.library.catalog import Catalog, ModelInfo
 from speech_server.models.library.int8_cache import Int8Cache
@@ -42,10 +41,6 @@ class Store:
         self._int8 = Int8Cache(self._cache.root.parent / "runpod-speech" / "int8", enabled=settings.int8_cache)
         self._timeout = settings.model_download_timeout
         self._sources: Mapping[str, Source] = sources or {"hub": Hub()}
-
-    def installed(self) -> list[ModelInfo]:
-        """Every complete model there is: the cache's, the models file's, and Silero."""
-        return self._catalog.installed()
 
     def folder(self, model_id: str) -> Path | None:
         """The model's folder; None when the model is not installed, or not completely."""
@@ -101,17 +96,14 @@ class Store:
         self._int8.remove(model_id)
         self._catalog.look(model_id)
 
-    def _named(self, model_id: str) -> ModelInfo | None:
-        return next((model for model in self._catalog.named() if model.id == model_id), None)
-
     def _cached(self, model_id: str) -> str:
         """The name a model has in the cache."""
-        model = self._named(model_id)
-        return cache_id(model) if model else model_id
+        model = self._catalog.named.get(model_id)
+        return model.cache_id if model else model_id
 
     def _plan(self, model_id: str) -> tuple[str, list[Source]]:
         """What to ask for, and whom, in this order."""
-        model = self._named(model_id)
+        model = self._catalog.named.get(model_id)
         if model is None or model.url is None:
             return model_id, list(self._sources.values())
         if model.url.startswith("s3://"):
@@ -133,8 +125,7 @@ class Store:
         if self._cache.folder(wanted) is None:
             with self._cache.locked(wanted, self._timeout):
                 self._fetch(wanted, sources, progress)
-        named = self._named(model_id)
-        assert named
+        named = self._catalog.named[model_id]
         return Folder(next(self._cache.snapshots(wanted)), named.files).fetch(cached, self._cache, progress)
 
     def _fetch(self, model_id: str, sources: list[Source], progress: Progress) -> None:

@@ -7,10 +7,14 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from speech_server.errors import ModelNotFound
-from speech_server.models.disk.cache import Cache, Progress
+from speech_server.models.conversion.convert import write_converted
+from speech_server.models.conversion.weights import Precision
+from speech_server.models.disk.cache import Cache, Progress, sha256
 from speech_server.models.disk.checkpoints import RUNNABLE, SOURCE, is_checkpoint, state_of, weight_files
 from speech_server.models.disk.recognise import engine_of, files_in, wanted
-from speech_server.models.sources.checkpoint import install_checkpoint
+from speech_server.models.sources.watch import watched
+
+PRECISION: Precision = "float16"  # as conversions on the hub have it: half the space, and GPUs compute in it
 
 
 class Folder:
@@ -53,3 +57,23 @@ class Folder:
         with cache.incoming(model_id) as scratch:
             texts = {**self._files, SOURCE: state_of(self._folder)}
             install_checkpoint(model_id, self._folder, scratch, cache, progress, texts)
+
+
+def install_checkpoint(
+    model_id: str, source: Path, scratch: Path, cache: Cache, progress: Progress, texts: Mapping[str, str] = {}
+) -> None:
+    """Publish what the checkpoint in `source` becomes, with `texts` beside or over it. Raises ModelBroken, StorageFull.
+
+    `scratch` is a folder of `cache.incoming`: whatever fails, nothing is left.
+    """
+    into = scratch / "converted"
+    into.mkdir()
+    size = sum((source / name).stat().st_size for name in weight_files(files_in(source)))
+    with watched(into, size, progress, "converting"):
+        write_converted(source, PRECISION, into)
+    cache.publish(model_id, into, {name: sha256(into / name) for name in files_in(into)}, texts)
+
+
+def space_for(size: int) -> int:
+    """Bytes that a checkpoint of `size` takes while it is converted: its own, and what it becomes beside it."""
+    return 2 * size

@@ -7,9 +7,9 @@ import shutil
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from outgoing.door import Door
 from outgoing.errors import OutgoingError, UrlRefused
@@ -22,7 +22,7 @@ from speech_server.errors import ModelGated, ModelNotFound, SourceUnavailable
 from speech_server.models.disk.cache import Cache, Progress, storage_errors
 from speech_server.models.disk.checkpoints import RUNNABLE, checkpoint_files, is_checkpoint, require_whisper
 from speech_server.models.disk.recognise import offered, wanted
-from speech_server.models.sources.checkpoint import install_checkpoint, space_for
+from speech_server.models.sources.folder import install_checkpoint, space_for
 from speech_server.models.sources.watch import watched
 
 _ANSWER_SECONDS = 60.0  # about a repository
@@ -36,7 +36,7 @@ class Hub:
         self, env: Mapping[str, str] = {}, given: Collection[str] = (), look_up: LookUp = system_look_up
     ) -> None:
         # None for huggingface_hub's own: HF_ENDPOINT, HF_TOKEN or the token file, as they were at its import.
-        self._endpoint = env.get("HF_ENDPOINT")
+        self._named = env.get("HF_ENDPOINT")
         self._token = env.get("HF_TOKEN")
         self._given = given
         self._look_up = look_up
@@ -46,12 +46,11 @@ class Hub:
 
     def fetch(self, model_id: str, cache: Cache, progress: Progress) -> None:
         """The files an engine needs, the largest last: what is finished when a pull is killed stays."""
-        endpoint = open_door(self._endpoint, self._look_up)
-        sizes = self.files(model_id, endpoint)
+        sizes = self.files(model_id)
         names = {*sizes, *self._given}
         engine = offered(model_id, names)
         if engine is None:
-            return self._convert(model_id, sizes, cache, progress, endpoint)
+            return self._convert(model_id, sizes, cache, progress)
         fetched = sorted(set(wanted(names)) & sizes.keys(), key=sizes.__getitem__)
         total = sum(sizes[name] for name in fetched)
         cache.require_space(model_id, total)
@@ -59,65 +58,55 @@ class Hub:
         _sweep(folder / "blobs")
         with watched(folder / "blobs", total, progress, "downloading"), storage_errors(folder):
             for name in fetched:
-                file = self._download(model_id, name, cache.root, endpoint)
+                file = self._download(model_id, name, cache.root)
                 if name == TOKENIZER and engine == "speecht5" and not voice_files(names):
-                    self._add_voices(file.parent, cache.root, endpoint)  # before the large files make it complete
+                    self._add_voices(file.parent, cache.root)  # before the large files make it complete
         return None
 
-    def _convert(
-        self, model_id: str, sizes: Mapping[str, int], cache: Cache, progress: Progress, endpoint: str
-    ) -> None:
+    @cached_property
+    def _endpoint(self) -> str:
+        """Raises SourceUnavailable."""
+        return open_door(self._named, self._look_up)
+
+    def _convert(self, model_id: str, sizes: Mapping[str, int], cache: Cache, progress: Progress) -> None:
         """Install a repository with a Whisper checkpoint; the checkpoint itself is not kept."""
         fetched = require_checkpoint(model_id, sizes)
         total = sum(sizes[name] for name in fetched)
         cache.require_space(model_id, space_for(total))
         with cache.incoming(model_id) as scratch:
             with watched(scratch, total, progress, "downloading"):
-                folder = self.fetch_files(model_id, fetched, scratch, endpoint)
+                folder = self.fetch_files(model_id, fetched, scratch)
             install_checkpoint(model_id, folder, scratch, cache, progress)
 
-    def fetch_files(self, repository: str, names: Sequence[str], root: Path, endpoint: str) -> Path:
+    def fetch_files(self, repository: str, names: Sequence[str], root: Path) -> Path:
         """The folder of a Whisper checkpoint in a cache at `root`; the first of `names` is its configuration."""
-        folder = self._download(repository, names[0], root, endpoint).parent
+        folder = self._download(repository, names[0], root).parent
         require_whisper(folder, repository)  # before the gigabytes
         for name in names[1:]:
-            self._download(repository, name, root, endpoint)
+            self._download(repository, name, root)
         return folder
 
-    def files(self, repository: str, endpoint: str) -> dict[str, int]:
+    def files(self, repository: str) -> dict[str, int]:
         from huggingface_hub import HfApi
 
         with _hub_errors(repository):
-            hub = HfApi(endpoint=endpoint, token=self._token)
+            hub = HfApi(endpoint=self._endpoint, token=self._token)
             found = hub.model_info(repository, files_metadata=True, timeout=_ANSWER_SECONDS)
             return {str(file.rfilename): max(int(file.size or 0), 0) for file in found.siblings or []}
 
-    def _add_voices(self, snapshot: Path, root: Path, endpoint: str) -> None:
+    def _add_voices(self, snapshot: Path, root: Path) -> None:
         """The repositories of SpeechT5 hold no voices: those that everybody takes lie in a data set."""
         (snapshot / FOLDER).mkdir(exist_ok=True)
         for name, (_, file) in ARCTIC.items():
-            vector = self._download(ARCTIC_DATASET, file, root, endpoint, "dataset")
+            vector = self._download(ARCTIC_DATASET, file, root, "dataset")
             shutil.copyfile(vector, snapshot / FOLDER / f"{name}.bin")
 
-    def _download(
-        self, repository: str, name: str, root: Path, endpoint: str, kind: Literal["model", "dataset"] = "model"
-    ) -> Path:
+    def _download(self, repository: str, name: str, root: Path, kind: Literal["model", "dataset"] = "model") -> Path:
         from huggingface_hub import hf_hub_download
-        from tqdm import tqdm
-
-        class Silent(tqdm):  # type: ignore[type-arg]  # generic in the stubs only
-            def __init__(self, **options: Any) -> None:
-                super().__init__(**{**options, "disable": True})
 
         with _hub_errors(repository):
             file = hf_hub_download(
-                repository,
-                name,
-                repo_type=kind,
-                cache_dir=root,
-                endpoint=endpoint,
-                token=self._token,
-                tqdm_class=Silent,
+                repository, name, repo_type=kind, cache_dir=root, endpoint=self._endpoint, token=self._token
             )
             return Path(file)
 
@@ -148,6 +137,7 @@ def open_door(endpoint: str | None = None, look_up: LookUp = system_look_up) -> 
 def _send_through(look_up: LookUp) -> None:
     import httpx2
     from huggingface_hub import constants, get_session, set_client_factory
+    from huggingface_hub.utils.tqdm import disable_progress_bars
 
     hooks = get_session().event_hooks  # offline mode, request ids
 
@@ -156,6 +146,7 @@ def _send_through(look_up: LookUp) -> None:
         return httpx2.Client(transport=way, event_hooks=hooks, follow_redirects=True, timeout=_ANSWER_SECONDS)
 
     set_client_factory(client)
+    disable_progress_bars()  # whoever pulls is told by `progress`
     if "HF_HUB_DISABLE_XET" not in os.environ:  # hf_xet opens connections of its own, to wherever the hub says
         constants.HF_HUB_DISABLE_XET = True
 
@@ -164,9 +155,8 @@ def pull_checkpoint(repository: str, cache: Cache) -> Path:
     """The folder of an unconverted Whisper checkpoint, downloaded where it is not in the cache, and kept there."""
     if folder := next(filter(is_checkpoint, cache.snapshots(repository)), None):
         return folder
-    hub, endpoint = Hub(), open_door()
-    names = require_checkpoint(repository, hub.files(repository, endpoint))
-    return hub.fetch_files(repository, names, cache.root, endpoint)
+    hub = Hub()
+    return hub.fetch_files(repository, require_checkpoint(repository, hub.files(repository)), cache.root)
 
 
 def require_checkpoint(repository: str, names: Collection[str]) -> list[str]:

@@ -21,7 +21,7 @@ from speech_server.errors import ModelGated, ModelNotFound, SourceUnavailable
 from speech_server.models.disk.cache import Cache, Progress
 from speech_server.models.disk.checkpoints import checkpoint_files, require_whisper
 from speech_server.models.disk.recognise import engine_of, wanted
-from speech_server.models.sources.checkpoint import install_checkpoint, space_for
+from speech_server.models.sources.folder import install_checkpoint, space_for
 from speech_server.redaction import redact
 
 if TYPE_CHECKING:

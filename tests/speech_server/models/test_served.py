@@ -11,7 +11,6 @@ import pytest
 
 from speech_server.models.conversion.convert import write_converted
 from speech_server.models.disk.cache import Cache
-from speech_server.models.library.store import in_silence
 from tests.conftest import ServerProcess
 from tests.speech_server.conftest import ENGLISH, ENGLISH_WORDS
 from tests.speech_server.models.conftest import real_folder
@@ -22,7 +21,7 @@ from tests.speech_server.transcribing import words_of
 def server(endpoint: str, tmp_path: Path, cache: Cache):
     converted = tmp_path / "converted"
     converted.mkdir()
-    write_converted(real_folder("Systran/faster-whisper-base"), "int8", converted, in_silence)
+    write_converted(real_folder("Systran/faster-whisper-base"), "int8", converted)
     keys = {"aws_access_key_id": "key", "aws_secret_access_key": "secret", "region_name": "us-east-1"}
     bucket = boto3.client("s3", endpoint_url=endpoint, **keys)
     bucket.create_bucket(Bucket="own-models")

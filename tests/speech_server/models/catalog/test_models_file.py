@@ -137,7 +137,7 @@ def test_a_folder_is_used_in_place_and_never_removed(cache: Cache, tmp_path: Pat
     assert (model.engine, model.owned_by, [voice.id for voice in model.voices]) == (
         "kokoro", "acme", ["af_heart", "bm_george"]
     )  # fmt: skip
-    assert catalog.find("mine") in store.installed()
+    assert catalog.find("mine") in catalog.installed()
     with pytest.raises(ModelNotRemovable):
         store.remove("mine")
 
@@ -212,11 +212,11 @@ def test_a_folder_without_a_model_is_named(cache: Cache, tmp_path: Path):
 
 def test_a_hub_model_that_others_downloaded_is_installed_under_the_new_name(cache: Cache):
     folder = install(cache, "someone/whisper")
-    _, store = open_store(models='[{"name": "mine", "url": "hf://someone/whisper", "args": {"beam_size": 1}}]')
+    catalog, store = open_store(models='[{"name": "mine", "url": "hf://someone/whisper", "args": {"beam_size": 1}}]')
     assert store.folder("mine") == folder
     model = store.pull("mine")
     assert (model.id, model.args.extra["beam_size"]) == ("mine", 1)
-    assert {model.id for model in store.installed()} == {"mine", "someone/whisper", "silero_vad_v6"}
+    assert {model.id for model in catalog.installed()} == {"mine", "someone/whisper", "silero_vad_v6"}
     store.remove("mine")
     assert store.folder("someone/whisper") is None
 
@@ -239,4 +239,4 @@ def test_an_alias_may_name_a_model_of_the_file(cache: Cache, tmp_path: Path):
     entry = {"name": "mine", "url": f"file://{whisper_folder(tmp_path / 'whisper')}"}
     catalog, _ = open_store(models=json.dumps([entry]))
     assert catalog.resolve("whisper-1") == "mine"
-    assert [model.id for model in catalog.named()] == ["mine"]
+    assert list(catalog.named) == ["mine"]

@@ -21,6 +21,7 @@ from speech_server.models.catalog.listing import list_models, read_data
 from speech_server.models.disk.cache import Cache
 from speech_server.models.library import library as library_module
 from speech_server.models.library.catalog import Catalog
+from speech_server.models.library.store import Store
 from speech_server.routes.state import Speech
 from speech_server.settings import Settings
 from tests.speech_server.models.conftest import install, piper_folder, whisper_folder
@@ -201,8 +202,9 @@ async def test_what_is_pulled_and_removed_here_is_known_at_once(
 async def test_a_model_that_is_being_pulled_is_not_removed(
     make: Callable[..., Speech], cache: Cache, monkeypatch: pytest.MonkeyPatch
 ):
-    speech, gate = make(), threading.Event()
-    monkeypatch.setattr(speech.library._store, "pull", lambda *_: gate.wait(LIMIT))
+    gate = threading.Event()
+    monkeypatch.setattr(Store, "pull", lambda *_: gate.wait(LIMIT))
+    speech = make()
     pulling = asyncio.create_task(speech.library.pull(BASE))
     await until(lambda: BASE in speech.library._pulls)
     with pytest.raises(ModelInUse, match="downloaded"):
@@ -215,8 +217,9 @@ async def test_installed_models_load_while_every_pull_is_taken(
     make: Callable[..., Speech], cache: Cache, monkeypatch: pytest.MonkeyPatch
 ):
     install(cache, "a/voice", piper_folder)
-    speech, gate = make(model_pulls=1, model_pulls_waiting=0), threading.Event()
-    monkeypatch.setattr(speech.library._store, "pull", lambda *_: gate.wait(LIMIT))
+    gate = threading.Event()
+    monkeypatch.setattr(Store, "pull", lambda *_: gate.wait(LIMIT))
+    speech = make(model_pulls=1, model_pulls_waiting=0)
     pulling = asyncio.create_task(speech.library.pull(BASE))
     await until(lambda: BASE in speech.library._pulls)
     assert (await speech.library.pull("a/voice")).id == "a/voice"

@@ -49,7 +49,7 @@ def test_a_pulled_model_is_installed_and_pulling_again_asks_nobody(
     assert (model.id, model.engine, shelf.asked) == (ID, "whisper", 1)
     assert seen[-1][0] == seen[-1][1] == model.size_bytes
     assert store.folder(ID)
-    assert ID in [installed.id for installed in store.installed()]
+    assert ID in [installed.id for installed in catalog.installed()]
     store.pull(ID)
     assert shelf.asked == 1
 
@@ -88,13 +88,13 @@ def test_an_offline_machine_says_at_once_that_nobody_offers_a_model(store: Store
     assert store.is_obtainable("someone/unknown")
 
 
-def test_installed_lists_complete_models_of_every_kind(cache: Cache, store: Store):
+def test_installed_lists_complete_models_of_every_kind(cache: Cache, catalog: Catalog):
     install(cache, "a/whisper")
     install(cache, "a/kokoro", kokoro_folder)
     install(cache, "a/piper", piper_folder)
     (install(cache, "a/half") / "model.bin").unlink()
     install(cache, "a/something-else", lambda folder: (folder.mkdir(parents=True), folder)[1])
-    assert {model.id: model.engine for model in store.installed()} == {
+    assert {model.id: model.engine for model in catalog.installed()} == {
         "a/whisper": "whisper",
         "a/kokoro": "kokoro",
         "a/piper": "piper",
@@ -174,14 +174,16 @@ def read_until(process: subprocess.Popen[str], words: str) -> None:
     pytest.fail(f"the process never said {words!r}")
 
 
-def test_a_pull_killed_half_way_leaves_no_model_and_the_next_one_succeeds(store: Store, cache: Cache, tmp_path: Path):
+def test_a_pull_killed_half_way_leaves_no_model_and_the_next_one_succeeds(
+    store: Store, catalog: Catalog, cache: Cache, tmp_path: Path
+):
     shelf = whisper_folder(tmp_path / "shelf")
     with pull_in_a_process(shelf) as victim:
         read_until(victim, "copying model.bin")
         assert list(cache.repository(ID).glob("incoming-*/model.bin"))
         victim.kill()
     assert store.folder(ID) is None
-    assert ID not in [model.id for model in store.installed()]
+    assert ID not in [model.id for model in catalog.installed()]
     with pull_in_a_process(shelf) as second:
         output, _ = second.communicate("\n", timeout=30)
     assert "installed" in output

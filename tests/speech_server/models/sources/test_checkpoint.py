@@ -85,7 +85,7 @@ def test_a_fine_tune_with_a_tokenizer_of_the_older_kind_is_taken(hub: FakeHub, c
     [
         ({"config.json": b'{"model_type": "bert"}'}, "is no Whisper: config.json says model_type bert", 1),
         ({"model.safetensors": b"rubbish" * 100}, "is no safetensors file", 3),
-        ({"config.json": b'{"model_type": "whisper"}'}, "config.json cannot be a Whisper's: encoder_layers", 3),
+        ({"config.json": b'{"model_type": "whisper"}'}, "config.json cannot be: encoder_layers", 3),
         ({"model.safetensors": None, "pytorch_model.bin": b"x"}, "weights are pickled", 0),
         ({"model.safetensors": None, "model-00001-of-00002.safetensors": b"x"}, "holds no model this server can", 0),
     ],
