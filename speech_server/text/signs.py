@@ -1,4 +1,4 @@
-"""How signs are read in each language: the words of signs.json. Numbers themselves are left to espeak."""
+"""What is known of each language: the words of signs.json, by which signs are read. Numbers are left to espeak."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ class Signs(BaseModel):
     full_hour: str  # after the hours of 10:00
     date: str  # of {year}, {month}, {day}
     months: tuple[str, ...]
+    function_words: frozenset[str]  # no spoken piece may end on one: articles, prepositions, pronouns, auxiliaries
     cents: str  # between money and its hundredths
     of: str  # between a magnitude and its money: 5 millones de euros
     magnitudes: tuple[str, ...]
