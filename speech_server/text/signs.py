@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from functools import cache
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 
 class Signs(BaseModel):
@@ -30,14 +29,11 @@ class Signs(BaseModel):
     titles: dict[str, str]  # abbreviations, without their full stop
 
 
-@cache
 def signs_of(language: str) -> Signs | None:
     """`language` as en-us or fr; None where its signs are left to the engine's own reader."""
-    data = _read().get(language[:2])
-    return Signs(**data) if data else None
+    return _read().get(language[:2])
 
 
 @cache
-def _read() -> dict[str, dict[str, object]]:
-    read: dict[str, dict[str, object]] = json.loads(Path(__file__).with_name("signs.json").read_text("utf-8"))
-    return read
+def _read() -> dict[str, Signs]:
+    return TypeAdapter(dict[str, Signs]).validate_json(Path(__file__).with_name("signs.json").read_bytes())
