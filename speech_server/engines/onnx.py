@@ -10,7 +10,6 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from speech_server.engines.device import choose, onnxruntime_fault, way_out
@@ -54,7 +53,7 @@ class Stop:
     def __enter__(self) -> None:
         _current.options = self._options
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(self, *error: object) -> None:
         _current.options = None
 
 

@@ -53,7 +53,6 @@ class Embedding:
         self._embeddings: list[Embeddings] = []
         self._lot: list[VoiceSample] = []
         self._lots = Belt(self._embed)
-        self.aclose = self._lots.aclose
 
     async def give(self, sample: VoiceSample) -> None:
         """Waits while too much waits. Raises what the encoder raises."""
@@ -72,6 +71,9 @@ class Embedding:
         if not self._counts:
             return []
         return np.split(np.concatenate(self._embeddings), np.cumsum(self._counts)[:-1])
+
+    async def aclose(self) -> None:
+        await self._lots.aclose()
 
     async def _pass_on(self) -> None:
         lot, self._lot = self._lot, []
