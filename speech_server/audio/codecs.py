@@ -6,7 +6,6 @@ tells players what to skip: a stream cannot have one, and players disagree about
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any
@@ -54,8 +53,8 @@ class _Frames:
             stop = round(self._fed / self._frame_size) + self.skipped
             yield self.pack(self._take(self._context.encode(None), stop), last=True)
 
-    @abstractmethod
-    def pack(self, frames: list[bytes], *, last: bool = False) -> bytes: ...
+    def pack(self, frames: list[bytes], *, last: bool = False) -> bytes:
+        return b"".join(frames)
 
     def _take(self, packets: list[av.Packet[Any]], stop: int | None) -> list[bytes]:
         first = self._made
@@ -73,9 +72,6 @@ class Mp3(_Frames):
         self.skipped = 1152 // size
         bit_rate = 96_000 if rate >= 32_000 else 64_000 if rate >= 16_000 else 32_000
         super().__init__("libmp3lame", rate, bit_rate, size, {"reservoir": "0"})
-
-    def pack(self, frames: list[bytes], *, last: bool = False) -> bytes:
-        return b"".join(frames)
 
 
 class Aac(_Frames):

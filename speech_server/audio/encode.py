@@ -82,9 +82,9 @@ def file_rate(audio_format: AudioFormat, source_rate: int, wanted: int | None) -
 
 def _open(audio_format: AudioFormat, rate: int, streaming: bool, spool: Spool) -> Codec:
     if audio_format == "pcm":
-        return _Pcm()
+        return _Streamed()
     if audio_format == "wav":
-        return _StreamedWav(rate) if streaming else _WholeWav(rate, spool)
+        return _Streamed(_wav_header(rate, None)) if streaming else _WholeWav(rate, spool)
     # PyAV takes 80 ms to import and the two formats most asked for need it: only when it is needed.
     from speech_server.audio import codecs
 
@@ -107,17 +107,11 @@ def pcm16(samples: Samples) -> bytes:
     return data
 
 
-class _Pcm:
-    def feed(self, samples: Samples) -> bytes:
-        return pcm16(samples)
+class _Streamed:
+    """The samples as they come, after a header where there is one."""
 
-    def finish(self) -> Iterator[bytes]:
-        return iter(())
-
-
-class _StreamedWav(_Pcm):
-    def __init__(self, rate: int) -> None:
-        self._header = _wav_header(rate, None)
+    def __init__(self, header: bytes = b"") -> None:
+        self._header = header
 
     def feed(self, samples: Samples) -> bytes:
         header, self._header = self._header, b""

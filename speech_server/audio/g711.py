@@ -28,16 +28,14 @@ def encode(samples: NDArray[np.int16], law: Law) -> bytes:
 def _values(law: Law) -> NDArray[np.float32]:
     """What each of the 256 codes stands for, in 16-bit units."""
     codes = np.arange(256, dtype=np.uint8)
-    if law == "audio/pcmu":
-        bits = ~codes
-        exponent, mantissa = (bits >> 4 & 7).astype(int), (bits & 15).astype(int)
+    is_ulaw = law == "audio/pcmu"
+    bits = ~codes if is_ulaw else codes ^ np.uint8(0x55)
+    exponent, mantissa = (bits >> 4 & 7).astype(int), (bits & 15).astype(int)
+    if is_ulaw:
         size = ((mantissa << 3) + _ULAW_BIAS << exponent) - _ULAW_BIAS
-        negative = bits >= 128
     else:
-        bits = codes ^ np.uint8(0x55)
-        exponent, mantissa = (bits >> 4 & 7).astype(int), (bits & 15).astype(int)
         size = np.where(exponent == 0, (mantissa << 4) + 8, (mantissa << 4) + 264 << np.maximum(exponent - 1, 0))
-        negative = bits < 128
+    negative = (bits >= 128) == is_ulaw
     values: NDArray[np.float32] = np.where(negative, -size, size).astype(np.float32)
     return values
 

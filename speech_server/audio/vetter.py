@@ -22,8 +22,7 @@ from dataclasses import dataclass
 import av
 
 from speech_server.audio.containers import open_container
-from speech_server.audio.lent.placed import Placed
-from speech_server.audio.lent.relay import Asking
+from speech_server.audio.lent.relay import Asking, Placed
 
 SECONDS = 0.8  # of CPU time; the index of a recording of six hours takes a tenth of it
 BYTES_PER_SECOND = 50_000_000  # and so much more time for what is read to its end

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
+from itertools import islice
 
 from speech_server.errors import InvalidRequest
 
@@ -16,6 +17,16 @@ def check_heard(language: str | None, known: Collection[str]) -> None:
             f"the model does not know the language '{language}': use one of {', '.join(sorted(known))}",
             param="language",
         )
+
+
+def unknown_voice(name: str, there_are: Iterable[str], default: str) -> InvalidRequest:
+    """`default`: what OpenAI's names mean."""
+    return InvalidRequest(
+        f"voice '{name[:100]}' is not known: this model has {', '.join(islice(there_are, 200))}"
+        f" (OpenAI's names, as alloy, mean its {default} voice)",
+        param="voice",
+        code="unknown_voice",
+    )
 
 
 def check_spoken(language: str | None, own: str) -> None:

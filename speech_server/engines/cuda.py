@@ -5,15 +5,16 @@ from __future__ import annotations
 import ctypes
 import logging
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from speech_server.errors import GpuUnavailable
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 LIBRARY = "libcuda.so.1"  # the driver brings it into the container, for the capability `compute`
 _OLDEST = 12_000  # CUDA 12.0, as the driver counts: what the libraries here are made for
@@ -151,11 +152,7 @@ def find_driver() -> Driver | None:
 
 def memory_of(numbers: Sequence[int]) -> GpuMemory | None:
     """Of the fullest of these cards; None where there is none, or it does not tell."""
-    driver = find_driver()
-    try:
-        return min((driver.memory(number) for number in numbers), default=None) if driver else None
-    except GpuUnavailable:
-        return None
+    return _told(lambda driver: min((driver.memory(number) for number in numbers), default=None), None)
 
 
 def is_lost() -> bool:
@@ -173,20 +170,28 @@ def is_lost() -> bool:
 
 def find_cards(numbers: Sequence[int]) -> tuple[Card, ...]:
     """Those that the driver tells of; it is asked for the log's sake, so what it refuses is said there and no more."""
-    driver = find_driver() if numbers else None
-    try:
-        return tuple(driver.card(number) for number in numbers) if driver else ()
-    except GpuUnavailable as error:
-        log.warning("how much of the card's memory is free is not known: %s", error.message)
+    if not numbers:
         return ()
+    trouble = "how much of the card's memory is free is not known"
+    return _told(lambda driver: tuple(map(driver.card, numbers)), (), trouble)
 
 
 def keep_freed_memory(numbers: Sequence[int]) -> None:
     """For the cards that CTranslate2 is about to run on. A driver that does not do it costs time, nothing else."""
-    if (driver := find_driver()) is None:
-        return
-    try:
+
+    def keep(driver: Driver) -> None:
         for number in numbers:
             driver.keep_freed(number)
+
+    _told(keep, None, "freed memory goes back to the driver, which takes time")
+
+
+def _told(ask: Callable[[Driver], T], otherwise: T, trouble: str = "") -> T:
+    """The driver's answer; `otherwise` where there is no driver, or it refuses, which the log says is `trouble`."""
+    driver = find_driver()
+    try:
+        return ask(driver) if driver else otherwise
     except GpuUnavailable as error:
-        log.warning("freed memory goes back to the driver, which takes time: %s", error.message)
+        if trouble:
+            log.warning("%s: %s", trouble, error.message)
+        return otherwise

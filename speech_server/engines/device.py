@@ -50,12 +50,19 @@ def onnxruntime_fault() -> str:
     """The same for ONNX Runtime, as far as it can be known before a session is open."""
     import onnxruntime
 
-    if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+    if not is_for_cuda():
         return (
             f"ONNX Runtime {onnxruntime.__version__} was installed without CUDA: the image for GPUs has "
             "onnxruntime-gpu in its place (DEVICE=gpu)"
         )
     return _no_card()
+
+
+def is_for_cuda() -> bool:
+    """Whether the ONNX Runtime that is installed is the one for GPUs, be there one now or not."""
+    import onnxruntime
+
+    return "CUDAExecutionProvider" in onnxruntime.get_available_providers()
 
 
 def choose(args: EngineArgs, fault: Callable[[], str]) -> Literal["cpu", "cuda"]:

@@ -7,7 +7,7 @@ float32 in -1..1, shape (n,).
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
@@ -223,15 +223,11 @@ class EngineArgs:
     threads: int = 0  # 0: one per core
     workers: int = 0  # 0: as many as suit the device
     gpus: tuple[int, ...] = (0,)  # CTranslate2's
-    provider_options: Mapping[str, Mapping[str, str | int | float | bool]] = field(
-        default_factory=dict
-    )  # ONNX Runtime's
-    extra: Mapping[str, str | int | float | bool] = field(default_factory=dict)
+    provider_options: Mapping[str, Options] = field(default_factory=dict)  # ONNX Runtime's
+    extra: Options = field(default_factory=dict)
     voices: Mapping[str, Path] = field(default_factory=dict)  # a models file's own: name -> the file that makes it
     require_gpu: bool = False
 
 
-class EngineFactory(Protocol):
-    """Loads a model folder into memory: blocking, called in a thread. Raises ModelBroken."""
-
-    def __call__(self, folder: Path, args: EngineArgs) -> Engine: ...
+# Loads a model folder into memory: blocking, called in a thread. Raises ModelBroken.
+EngineFactory = Callable[[Path, EngineArgs], Engine]

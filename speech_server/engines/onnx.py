@@ -10,7 +10,6 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from speech_server.engines.device import choose, onnxruntime_fault, way_out
@@ -54,7 +53,7 @@ class Stop:
     def __enter__(self) -> None:
         _current.options = self._options
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(self, *error: object) -> None:
         _current.options = None
 
 
@@ -220,15 +219,15 @@ def opening(model: Path | str) -> Iterator[None]:
         raise ModelBroken(f"{model} cannot be loaded: {error}") from error
 
 
+def network_in(folder: Path, file: str, what: str) -> Path:
+    """Raises ModelBroken where the model of the folder, a `what`, lacks it."""
+    if not (folder / file).is_file():
+        raise ModelBroken(f"no {file} in {folder}: pull the {what} again")
+    return folder / file
+
+
 def require_names(session: StoppableSession, model: Path, takes: str, gives: str) -> None:
     """Raises ModelBroken for a network of another kind, now rather than at somebody's first request."""
     inputs, outputs = [node.name for node in session.get_inputs()], [node.name for node in session.get_outputs()]
     if inputs != [takes] or gives not in outputs:
         raise ModelBroken(f"{model} makes {outputs} of {inputs}, not {gives} of {takes}: it is another kind of model")
-
-
-def is_for_cuda() -> bool:
-    """Whether the runtime that is installed is the one for GPUs, be there one now or not."""
-    import onnxruntime
-
-    return _CUDA in onnxruntime.get_available_providers()

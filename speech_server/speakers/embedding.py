@@ -3,15 +3,45 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import aclosing
-from typing import Any
+from typing import Generic, TypeVar
 
 from speech_server.domain import Embeddings
 from speech_server.engines.interfaces import VoiceEncoder, VoiceSample
 
 _LOT = 16  # windows that are looked at together: half a minute of speech, in one phrase of 30 s at most twice that
-AHEAD = 4  # lots that wait
+_AHEAD = 4  # items that wait
+T = TypeVar("T")
+
+
+class Belt(Generic[T]):
+    """On which items come to a task, `take`, that goes over them. `aclose` leaves nothing behind."""
+
+    def __init__(self, take: Callable[[AsyncIterator[T]], Coroutine[None, None, None]]) -> None:
+        self._waiting: asyncio.Queue[T | None] = asyncio.Queue(_AHEAD)
+        self._taker = asyncio.create_task(take(self._items()))
+
+    async def give(self, item: T | None) -> None:
+        """Waits while too much waits. Raises what ended the task, where nobody takes any more."""
+        giving = asyncio.ensure_future(self._waiting.put(item))
+        await asyncio.wait({giving, self._taker}, return_when=asyncio.FIRST_COMPLETED)
+        if not giving.done():
+            giving.cancel()
+            self._taker.result()
+
+    async def end(self) -> None:
+        """Waits until all has been taken."""
+        await self.give(None)
+        await self._taker
+
+    async def aclose(self) -> None:
+        self._taker.cancel()
+        await asyncio.gather(self._taker, return_exceptions=True)
+
+    async def _items(self) -> AsyncIterator[T]:
+        while (item := await self._waiting.get()) is not None:
+            yield item
 
 
 class Embedding:
@@ -22,8 +52,7 @@ class Embedding:
         self._counts: list[int] = []
         self._embeddings: list[Embeddings] = []
         self._lot: list[VoiceSample] = []
-        self._waiting: asyncio.Queue[list[VoiceSample] | None] = asyncio.Queue(AHEAD)
-        self._embedding = asyncio.create_task(self._embed())
+        self._lots = Belt(self._embed)
 
     async def give(self, sample: VoiceSample) -> None:
         """Waits while too much waits. Raises what the encoder raises."""
@@ -38,34 +67,19 @@ class Embedding:
 
         if self._lot:
             await self._pass_on()
-        await hand_over(None, self._waiting, self._embedding)
-        await self._embedding
+        await self._lots.end()
         if not self._counts:
             return []
         return np.split(np.concatenate(self._embeddings), np.cumsum(self._counts)[:-1])
 
     async def aclose(self) -> None:
-        self._embedding.cancel()
-        await asyncio.gather(self._embedding, return_exceptions=True)
+        await self._lots.aclose()
 
     async def _pass_on(self) -> None:
         lot, self._lot = self._lot, []
-        await hand_over(lot, self._waiting, self._embedding)
+        await self._lots.give(lot)
 
-    async def _embed(self) -> None:
-        async with aclosing(self._encoder.embed(self._lots())) as embedded:
+    async def _embed(self, lots: AsyncIterator[list[VoiceSample]]) -> None:
+        async with aclosing(self._encoder.embed(lots)) as embedded:
             async for embeddings in embedded:
                 self._embeddings.append(embeddings)
-
-    async def _lots(self) -> AsyncIterator[list[VoiceSample]]:
-        while (lot := await self._waiting.get()) is not None:
-            yield lot
-
-
-async def hand_over(item: Any, waiting: asyncio.Queue[Any], taker: asyncio.Task[None]) -> None:
-    """Into a bounded queue, unless nobody takes from it any more: then what ended its taker is raised."""
-    giving = asyncio.ensure_future(waiting.put(item))
-    await asyncio.wait({giving, taker}, return_when=asyncio.FIRST_COMPLETED)
-    if not giving.done():
-        giving.cancel()
-        taker.result()

@@ -30,27 +30,22 @@ async def embedding_of(
     """
     import numpy as np
 
-    voices, beginning = PhraseVoices(encoder, ExpectedSpeakers()), _Beginning()
+    voices = PhraseVoices(encoder, ExpectedSpeakers())
+    beginning: list[Samples] = []
+
+    def keep(block: Samples) -> None:
+        if sum(map(len, beginning)) < _KEPT:
+            beginning.append(block)
+
     try:
-        seconds = await listen(source, voices, detector, max_seconds=max_seconds, pcm=pcm, seen=beginning.keep)
+        seconds = await listen(source, voices, detector, max_seconds=max_seconds, pcm=pcm, seen=keep)
         heard = await voices.all_heard()
     finally:
         await voices.aclose()
-    each = [own for _, own in heard] or [await _whole(encoder, np.concatenate(beginning.blocks))]
+    each = [own for _, own in heard] or [await _whole(encoder, np.concatenate(beginning))]
     total = np.concatenate(each).sum(axis=0)
     spoken = sum(phrase.end - phrase.start for phrase, _ in heard)
     return total / np.linalg.norm(total), spoken / RATE, seconds
-
-
-class _Beginning:
-    def __init__(self) -> None:
-        self.blocks: list[Samples] = []
-        self._count = 0
-
-    def keep(self, block: Samples) -> None:
-        if self._count < _KEPT:
-            self._count += len(block)
-            self.blocks.append(block)
 
 
 async def _whole(encoder: VoiceEncoder, sound: Samples) -> Embeddings:

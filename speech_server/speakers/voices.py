@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import AsyncIterator
@@ -14,7 +13,7 @@ from speech_server.domain import EVERYBODY, Count, Embeddings, Person, Samples
 from speech_server.engines.interfaces import Segmenter, VoiceEncoder, VoiceSample
 from speech_server.errors import InvalidRequest
 from speech_server.pools import Pool
-from speech_server.speakers.embedding import AHEAD, Embedding, hand_over
+from speech_server.speakers.embedding import Belt, Embedding
 from speech_server.speakers.naming import KnownVoice, WhoSpoke, who_spoke
 
 if TYPE_CHECKING:
@@ -136,12 +135,10 @@ class SceneVoices(Voices):
         self._segmenter = segmenter
         self._under_way: deque[tuple[Scene, Samples]] = deque()
         self._played: list[Played] = []
-        self._waiting: asyncio.Queue[Samples | None] = asyncio.Queue(AHEAD)
-        self._segmenting = asyncio.create_task(self._segment())
+        self._windows = Belt(self._segment)
 
     async def aclose(self) -> None:
-        self._segmenting.cancel()
-        await asyncio.gather(self._segmenting, return_exceptions=True)
+        await self._windows.aclose()
         await super().aclose()
 
     def _finder(self, begin: int) -> Finder:
@@ -151,19 +148,18 @@ class SceneVoices(Voices):
 
     async def _take(self, found: Scene, samples: Samples) -> None:
         self._under_way.append((found, samples))
-        await hand_over(samples, self._waiting, self._segmenting)
+        await self._windows.give(samples)
 
     async def _all(self) -> list[Embeddings]:
-        await hand_over(None, self._waiting, self._segmenting)
-        await self._segmenting
+        await self._windows.end()
         return await super()._all()
 
-    async def _segment(self) -> None:
+    async def _segment(self, windows: AsyncIterator[Samples]) -> None:
         from speech_server.hearing.speakers.phrases import starts_in
         from speech_server.hearing.speakers.scenes import Played, edges_of
 
         segmenter = self._segmenter
-        async with aclosing(segmenter.segment(self._windows())) as activities:
+        async with aclosing(segmenter.segment(windows)) as activities:
             async for activity in activities:
                 scene, samples = self._under_way.popleft()
                 edges = edges_of(scene, len(samples), len(activity), segmenter.step, segmenter.middle)
@@ -172,10 +168,6 @@ class SceneVoices(Voices):
                 for column in played.columns:
                     sound = played.sound_of(column, samples)
                     await self._embedding.give(VoiceSample(sound, starts_in(len(sound), self._encoder.window)))
-
-    async def _windows(self) -> AsyncIterator[Samples]:
-        while (window := await self._waiting.get()) is not None:
-            yield window
 
     def _told_apart(self, embeddings: list[Embeddings], count: Count) -> Diarization:
         import numpy as np
@@ -188,7 +180,3 @@ class SceneVoices(Voices):
             return NOBODY
         voices = np.stack([unit(own.mean(axis=0)) for own in embeddings])
         return diarization(self._played, voices, self._encoder.likeness, count, self._met())
-
-
-def voices_for(encoder: VoiceEncoder, segmenter: Segmenter | None, expected: ExpectedSpeakers) -> Voices:
-    return SceneVoices(encoder, segmenter, expected) if segmenter else PhraseVoices(encoder, expected)

@@ -15,7 +15,7 @@ from speech_server.engines.interfaces import Segmenter, VoiceDetector, VoiceEnco
 from speech_server.models.catalog.info import SEGMENTATION
 from speech_server.models.optional import optional_engine
 from speech_server.speakers.naming import WhoSpoke
-from speech_server.speakers.voices import ExpectedSpeakers, Voices, voices_for
+from speech_server.speakers.voices import ExpectedSpeakers, PhraseVoices, SceneVoices, Voices
 
 if TYPE_CHECKING:
     from speech_server.models.loader import Loader
@@ -33,7 +33,9 @@ class VoiceEngines:
     segmenter: Segmenter | None = None
 
     def voices(self, expected: ExpectedSpeakers) -> Voices:
-        return voices_for(self.encoder, self.segmenter, expected)
+        if self.segmenter is None:
+            return PhraseVoices(self.encoder, expected)
+        return SceneVoices(self.encoder, self.segmenter, expected)
 
 
 @asynccontextmanager

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from speech_server.text.numbers import NAMES
+
 _PHONE = re.compile(r"(?<![\d-])(?:\+?\d{1,3}[-. ])?(?:\(\d{3}\)\s?|\d{3}[-.])?\d{3}[-.]\d{4}(?![\d-])")
 _DECADE = re.compile(r"(?<![\w$€£.,])(1[1-9]|20)(\d)0(?:'s|’s|s)\b")
 _YEAR = re.compile(r"(?<![\w$€£₹¥.,:/#+-])1([1-9])(\d\d)(?![\w:%/-]|[.,]\d|\s?[%°$€£])")
@@ -12,18 +14,7 @@ _MINUTES_UNDER_TEN = re.compile(r"\b([01]?\d|2[0-3]):0([1-9])\b(?!:)")
 _JOINED_HALF_DAY = re.compile(r"(?<=\d)(?=[ap]m\b)", re.IGNORECASE)
 _FRACTION = re.compile(r"(?<![\w/.])(1/2|1/3|2/3|1/4|3/4)(?![\w/])")
 _FRACTIONS = {"1/2": "one half", "1/3": "one third", "2/3": "two thirds", "1/4": "one quarter", "3/4": "three quarters"}
-_TENS = (
-    "hundreds",
-    "tens",
-    "twenties",
-    "thirties",
-    "forties",
-    "fifties",
-    "sixties",
-    "seventies",
-    "eighties",
-    "nineties",
-)
+_TENS = ("hundreds", "tens", *(f"{name[:-1]}ies" for name in NAMES["en tens"]))
 _SHARP, _PLUSES = re.compile(r"\b([A-G])#(?!\w)"), re.compile(r"(?<=\w)\+\+")
 
 
@@ -44,15 +35,15 @@ def _read_phone(found: re.Match[str]) -> str:
 
 
 def _read_time(found: re.Match[str]) -> str:
-    hours, minutes = int(found[1]), found[2]
-    if minutes == "00":
-        return str(hours)
-    return f"{hours} oh {minutes[1]}" if minutes[0] == "0" else f"{hours} {minutes}"
+    hours = str(int(found[1]))
+    return hours if found[2] == "00" else _in_pairs(hours, found[2])
 
 
 def _read_year(found: re.Match[str]) -> str:
     """1984 as 19 84; 1905 as 19 oh 5; 1900 as 19 hundred."""
-    century, rest = f"1{found[1]}", found[2]
-    if rest == "00":
-        return f"{century} hundred"
-    return f"{century} oh {rest[1]}" if rest[0] == "0" else f"{century} {rest}"
+    century = f"1{found[1]}"
+    return f"{century} hundred" if found[2] == "00" else _in_pairs(century, found[2])
+
+
+def _in_pairs(first: str, second: str) -> str:
+    return f"{first} oh {second[1]}" if second[0] == "0" else f"{first} {second}"

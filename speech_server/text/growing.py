@@ -11,8 +11,7 @@ _MARKS = frozenset(".!?…。！？।॥:;\n")
 
 
 class GrowingText:
-    def __init__(self, language: str = "en") -> None:
-        self._language = language
+    def __init__(self) -> None:
         self._pending = ""
 
     def add(self, delta: str) -> str:
@@ -25,7 +24,7 @@ class GrowingText:
         whole = ""
         # The segmenter takes a while, and without a mark before the new words there is nothing for it to find.
         if not _MARKS.isdisjoint(self._pending[: -len(delta)]):
-            whole, self._pending = complete_sentences(self._pending, self._language)
+            whole, self._pending = complete_sentences(self._pending, "en")
         if len(self._pending) > LONGEST_WAIT:
             end = self._pending.rfind(" ") + 1 or len(self._pending)
             whole, self._pending = whole + self._pending[:end], self._pending[end:]

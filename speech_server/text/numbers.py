@@ -16,7 +16,7 @@ _WORDS = {
     "es hundreds": "ciento doscientos trescientos cuatrocientos quinientos seiscientos setecientos ochocientos "
     "novecientos",
 }
-_NAMES = {kind: words.split() for kind, words in _WORDS.items()}
+NAMES = {kind: words.split() for kind, words in _WORDS.items()}
 _SCALES = ((10**9, "billion"), (10**6, "million"), (1000, "thousand"), (100, "hundred"))
 _ORDINALS = {
     "one": "first",
@@ -59,9 +59,9 @@ def _replace(text: str, group: str, decimal: str, mark: str, say: Callable[[int]
 
 def _english(number: int) -> str:
     if number < 20:
-        return _NAMES["en"][number]
+        return NAMES["en"][number]
     if number < 100:
-        tens = _NAMES["en tens"][number // 10 - 2]
+        tens = NAMES["en tens"][number // 10 - 2]
         return f"{tens}-{_english(number % 10)}" if number % 10 else tens
     size, name = next(scale for scale in _SCALES if number >= scale[0])
     rest = f" {_english(number % size)}" if number % size else ""
@@ -75,14 +75,14 @@ def _ordinal(number: int) -> str:
 
 def _spanish(number: int) -> str:
     if number < 30:
-        return _NAMES["es"][number]
+        return NAMES["es"][number]
     if number < 100:
-        tens = _NAMES["es tens"][number // 10 - 3]
+        tens = NAMES["es tens"][number // 10 - 3]
         return f"{tens} y {_spanish(number % 10)}" if number % 10 else tens
     if number == 100:
         return "cien"
     if number < 1000:
-        return _joined(_NAMES["es hundreds"][number // 100 - 1], number % 100)
+        return _joined(NAMES["es hundreds"][number // 100 - 1], number % 100)
     if number < 10**6:
         return _joined("mil" if number < 2000 else f"{_counting(number // 1000)} mil", number % 1000)
     millions = number // 10**6

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from functools import cache
 
 from speech_server.text import english
@@ -29,9 +30,10 @@ def read_signs(text: str, language: str) -> str:
     Languages without a table, Japanese and Mandarin among them, keep what their reader can handle.
     """
     text = " ".join(text.split())  # first: patterns that begin with spaces start over at each of a run of them
-    signs = signs_of(language)
-    if signs is None:
+    known = _patterns(language)
+    if known is None:
         return _tidy(text)
+    signs, patterns = known
     text = _EMAIL.sub(lambda found: _spell_address(found[0], signs), text)
     text = _URL.sub(lambda found: _read_url(found[0], signs), text)
     text = _DOTTED_NAME.sub(lambda found: _spell_address(found[0], signs), text)
@@ -40,14 +42,14 @@ def read_signs(text: str, language: str) -> str:
         text = english.read(text)
     text = _TIME.sub(lambda found: _read_time(found, signs), text)
     text = _RANGE.sub(lambda found: _read_range(found, signs), text)
-    text = _money(language).sub(lambda found: _read_money(found, signs), text)
-    text = _units(language).sub(lambda found: _read_unit(found, signs), text)
-    text = _titles(language).sub(lambda found: signs.titles[found[1]] + _final_stop(found), text)
+    text = patterns.money.sub(lambda found: _read_money(found, signs), text)
+    text = patterns.units.sub(lambda found: _read_unit(found, signs), text)
+    text = patterns.titles.sub(lambda found: signs.titles[found[1]] + _final_stop(found), text)
     text = _INITIALS.sub(_join_initials, text)
     text = _BETWEEN_NUMBERS.sub(f" {signs.symbols['×']} ", text)
     text = _NEGATIVE.sub(f" {signs.symbols['−']} ", text)
     text = _NUMBER_SIGN.sub(f"{signs.symbols['#']} ", text)
-    return _tidy(_symbols(language).sub(lambda found: f" {signs.symbols[found[0].strip()]} ", text))
+    return _tidy(patterns.symbols.sub(lambda found: f" {signs.symbols[found[0].strip()]} ", text))
 
 
 def _tidy(text: str) -> str:
@@ -58,40 +60,30 @@ def _tidy(text: str) -> str:
 # --- patterns that depend on the language ---
 
 
-@cache
-def _money(language: str) -> re.Pattern[str]:
-    signs = signs_of(language)
-    assert signs
-    marks = "|".join(sorted(map(re.escape, signs.money), key=len, reverse=True))
-    magnitude = rf"(?:\s(?P<magnitude>{'|'.join(signs.magnitudes)})\b)?"
-    after = rf"(?P<amount2>{_NUMBER})(?:\s(?P<magnitude2>{'|'.join(signs.magnitudes)}))?\s?(?P<mark2>{marks})"
-    return re.compile(rf"(?:US)?(?P<mark>{marks})\s?(?P<amount>{_NUMBER}){magnitude}|(?<![\d.,]){after}(?!\d)")
+class _Patterns:
+    def __init__(self, signs: Signs) -> None:
+        marks, magnitudes = _any_of(signs.money), "|".join(signs.magnitudes)
+        magnitude = rf"(?:\s(?P<magnitude>{magnitudes})\b)?"
+        after = rf"(?P<amount2>{_NUMBER})(?:\s(?P<magnitude2>{magnitudes}))?\s?(?P<mark2>{marks})"
+        self.money = re.compile(
+            rf"(?:US)?(?P<mark>{marks})\s?(?P<amount>{_NUMBER}){magnitude}|(?<![\d.,]){after}(?!\d)"
+        )
+        self.units = re.compile(rf"(?<![\w.,])({_NUMBER})\s?({_any_of(signs.units)})(?![\w/²³])")
+        # "No." alone is an answer.
+        self.titles = re.compile(rf"(?<![\w.])(?!No\.(?!\s?\d))({_any_of(signs.titles)})\.(?=\s?[\w(,;:]|$)")
+        plain = "".join(re.escape(symbol) for symbol in signs.symbols if symbol not in "./-_#<>~")
+        # Less and greater between things only; about before a number only.
+        self.symbols = re.compile(rf"[{plain}]|(?<=\s)[<>](?=\s)|~(?=\d)")
+
+
+def _any_of(names: Iterable[str]) -> str:
+    return "|".join(sorted(map(re.escape, names), key=len, reverse=True))
 
 
 @cache
-def _units(language: str) -> re.Pattern[str]:
+def _patterns(language: str) -> tuple[Signs, _Patterns] | None:
     signs = signs_of(language)
-    assert signs
-    names = "|".join(sorted(map(re.escape, signs.units), key=len, reverse=True))
-    return re.compile(rf"(?<![\w.,])({_NUMBER})\s?({names})(?![\w/²³])")
-
-
-@cache
-def _titles(language: str) -> re.Pattern[str]:
-    signs = signs_of(language)
-    assert signs
-    names = "|".join(sorted(map(re.escape, signs.titles), key=len, reverse=True))
-    # "No." alone is an answer.
-    return re.compile(rf"(?<![\w.])(?!No\.(?!\s?\d))({names})\.(?=\s?[\w(,;:]|$)")
-
-
-@cache
-def _symbols(language: str) -> re.Pattern[str]:
-    signs = signs_of(language)
-    assert signs
-    plain = "".join(re.escape(symbol) for symbol in signs.symbols if symbol not in "./-_#<>~")
-    # Less and greater between things only; about before a number only.
-    return re.compile(rf"[{plain}]|(?<=\s)[<>](?=\s)|~(?=\d)")
+    return (signs, _Patterns(signs)) if signs else None
 
 
 # --- readings ---

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from sentencex import segment
 
-from speech_server.text.function_words import FUNCTION_WORDS
 from speech_server.text.markup import plain
 from speech_server.text.reading import read_signs
+from speech_server.text.signs import signs_of
 
 LONGEST = 300  # letters of one piece: a model's 510 phonemes with room for long readings of numbers
 SHORTEST = 15  # letters: alone, shorter sentences come out rushed, so they join the next one
@@ -152,9 +152,10 @@ def _best_cut(sentence: str, wanted: float, longest: int) -> int:
 def _open_early(sentence: str, language: str) -> list[str]:
     """The sentence as [a few words, the rest]; whole when it is short or has no good place to cut."""
     words = sentence.split(" ")
-    functions = FUNCTION_WORDS.get(language[:2])
-    if functions is None or len(words) < 8:
+    signs = signs_of(language)
+    if signs is None or len(words) < 8:
         return [sentence]
+    functions = signs.function_words
     bare = [word.strip(_CLOSERS + ".,;:!?¡¿—–…“‘«([").lower() for word in words]
     candidates = []
     for count in range(3, min(7, len(words) - 2)):

@@ -1,12 +1,11 @@
-"""How signs are read in each language: the words of signs.json. Numbers themselves are left to espeak."""
+"""What is known of each language: the words of signs.json, by which signs are read. Numbers are left to espeak."""
 
 from __future__ import annotations
 
-import json
 from functools import cache
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 
 class Signs(BaseModel):
@@ -20,6 +19,7 @@ class Signs(BaseModel):
     full_hour: str  # after the hours of 10:00
     date: str  # of {year}, {month}, {day}
     months: tuple[str, ...]
+    function_words: frozenset[str]  # no spoken piece may end on one: articles, prepositions, pronouns, auxiliaries
     cents: str  # between money and its hundredths
     of: str  # between a magnitude and its money: 5 millones de euros
     magnitudes: tuple[str, ...]
@@ -29,14 +29,11 @@ class Signs(BaseModel):
     titles: dict[str, str]  # abbreviations, without their full stop
 
 
-@cache
 def signs_of(language: str) -> Signs | None:
     """`language` as en-us or fr; None where its signs are left to the engine's own reader."""
-    data = _read().get(language[:2])
-    return Signs(**data) if data else None
+    return _read().get(language[:2])
 
 
 @cache
-def _read() -> dict[str, dict[str, object]]:
-    read: dict[str, dict[str, object]] = json.loads(Path(__file__).with_name("signs.json").read_text("utf-8"))
-    return read
+def _read() -> dict[str, Signs]:
+    return TypeAdapter(dict[str, Signs]).validate_json(Path(__file__).with_name("signs.json").read_bytes())

@@ -88,25 +88,30 @@ def verbose(segments: Sequence[Segment], *, task: str, language: str, duration: 
 
 
 def verbose_segment(index: int, segment: Segment) -> dict[str, Any]:
-    speaker = {} if segment.speaker is None else {"speaker": segment.speaker}
     return {
         "id": index,
         "seek": math.floor(segment.start * 100),  # Whisper's frames of 10 ms
-        "start": number(segment.start, 3),
-        "end": number(segment.end, 3),
+        **_times(segment),
         "text": segment.text,
         "tokens": list(segment.tokens),
         "temperature": number(segment.temperature, 2),
         "avg_logprob": number(segment.avg_logprob, 6),
         "compression_ratio": number(segment.compression_ratio, 6),
         "no_speech_prob": number(segment.no_speech_prob, 6),
-        **speaker,
+        **_speaker(segment),
     }
 
 
 def word_entry(word: Word) -> dict[str, Any]:
-    speaker = {} if word.speaker is None else {"speaker": word.speaker}
-    return {"word": word.word.strip(), "start": number(word.start, 3), "end": number(word.end, 3), **speaker}
+    return {"word": word.word.strip(), **_times(word), **_speaker(word)}
+
+
+def _times(of: Word | Segment | SpeakerTurn) -> dict[str, float]:
+    return {"start": number(of.start, 3), "end": number(of.end, 3)}
+
+
+def _speaker(of: Word | Segment) -> dict[str, str]:
+    return {} if of.speaker is None else {"speaker": of.speaker}
 
 
 def diarized(segments: Sequence[Segment], *, duration: float) -> dict[str, Any]:
@@ -129,15 +134,14 @@ def streamed_segment(index: int, segment: Segment, *, words: bool) -> dict[str, 
     return {
         "type": "transcript.text.segment",
         "id": f"seg_{index:03}",
-        "start": number(segment.start, 3),
-        "end": number(segment.end, 3),
+        **_times(segment),
         "text": segment.text.strip(),
         **timed,
     }
 
 
 def turn_entry(turn: SpeakerTurn) -> dict[str, Any]:
-    return {"start": number(turn.start, 3), "end": number(turn.end, 3), "speaker": turn.speaker}
+    return {**_times(turn), "speaker": turn.speaker}
 
 
 def rttm(turns: Iterable[SpeakerTurn], name: str) -> str:

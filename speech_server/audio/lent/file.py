@@ -13,7 +13,7 @@ import socket
 from contextlib import suppress
 from typing import Any
 
-from speech_server.audio.lent.placed import Placed
+from speech_server.audio.lent.relay import Placed
 from speech_server.errors import InvalidRequest, LenderFailed
 
 BLOCK = 1 << 18  # bytes read at a time

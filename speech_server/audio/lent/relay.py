@@ -3,11 +3,10 @@ bytes) the other. First comes the file's size."""
 
 from __future__ import annotations
 
+import io
 import socket
 import struct
 from typing import BinaryIO
-
-from speech_server.audio.lent.placed import Placed
 
 _ORDER, _LENGTH = struct.Struct("!QQ"), struct.Struct("!Q")
 _MOST = 1 << 20  # bytes at a time
@@ -24,6 +23,26 @@ def answer(file: BinaryIO, size: int, asker: socket.socket) -> None:
             data = file.read(min(count, _MOST))
             stream.write(_LENGTH.pack(len(data)) + data)
             stream.flush()
+
+
+class Placed(io.RawIOBase):
+    """A file that is read by place. `size` is known; a reader moves `_at` on by what it read."""
+
+    size: int
+    _at = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        self._at = max(0, offset + (0, self._at, self.size)[whence])
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
 
 
 class Asking(Placed):

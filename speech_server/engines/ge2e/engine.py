@@ -9,9 +9,8 @@ import numpy as np
 from speech_server.domain import Embeddings, Likeness
 from speech_server.engines.interfaces import EngineArgs, VoiceSample
 from speech_server.engines.mel import HOP, mel_frames
-from speech_server.engines.onnx import StoppableSession
+from speech_server.engines.onnx import StoppableSession, network_in
 from speech_server.engines.queue.embedding import BatchedEncoder, Features
-from speech_server.errors import ModelBroken
 
 WINDOW = 160 * HOP  # samples, 1.6 s: what it was trained on
 BANDS = 40
@@ -41,7 +40,4 @@ class Ge2e(BatchedEncoder):
 
 
 def load(folder: Path, args: EngineArgs) -> Ge2e:
-    model = folder / FILE
-    if not model.is_file():
-        raise ModelBroken(f"no {FILE} in {folder}: pull the voice encoder again")
-    return Ge2e(model, args, name="ge2e")
+    return Ge2e(network_in(folder, FILE, "voice encoder"), args, name="ge2e")

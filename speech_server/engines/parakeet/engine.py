@@ -19,8 +19,15 @@ from speech_server.engines.cores import core_count
 from speech_server.engines.device import choose, onnxruntime_fault
 from speech_server.engines.interfaces import EngineArgs, Placement, TranscribeOptions
 from speech_server.engines.onnx import ON_CPU, opening, placement_of, providers_for, require_gpu, session_options
-from speech_server.engines.parakeet.files import FLOAT, FLOAT_WEIGHTS, INT8, VOCABULARY, choose_precision
-from speech_server.engines.parakeet.vocabulary import languages_of, parse_vocabulary
+from speech_server.engines.parakeet.files import (
+    FLOAT,
+    FLOAT_WEIGHTS,
+    INT8,
+    VOCABULARY,
+    choose_precision,
+    languages_of,
+    parse_vocabulary,
+)
 from speech_server.engines.parakeet.words import HeardToken, to_segments
 from speech_server.engines.queue.engine import QueuedEngine
 from speech_server.engines.queue.fair_queue import Work

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from speech_server.domain import Samples, Voice
-from speech_server.engines.asked import check_spoken
+from speech_server.engines.asked import check_spoken, unknown_voice
 from speech_server.engines.cores import core_count
 from speech_server.engines.device import prefer_cpu
 from speech_server.engines.interfaces import EngineArgs, SpeakOptions
@@ -18,7 +18,7 @@ from speech_server.engines.kokoro.voices import OPENAI_VOICES
 from speech_server.engines.onnx import StoppableSession, is_on_gpu, open_session, placement_of
 from speech_server.engines.queue.speaker import QueuedSpeaker, Reading
 from speech_server.engines.queue.turnstile import CORES
-from speech_server.errors import InvalidRequest, ModelBroken
+from speech_server.errors import ModelBroken
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -79,12 +79,7 @@ class PiperSpeaker(QueuedSpeaker):
         name = voice.strip().lower().rsplit("/", 1)[-1].removeprefix("piper-")
         if name in self._names or name in OPENAI_VOICES:
             return self._names.get(name, self._default)
-        raise InvalidRequest(
-            f"voice '{voice[:100]}' is not known: this model has {', '.join(list(self._speakers)[:200])}"
-            f" (OpenAI's names, as alloy, mean its default voice)",
-            param="voice",
-            code="unknown_voice",
-        )
+        raise unknown_voice(voice, self._speakers, "default")
 
     def _say(self, text: str, speaker: int, speed: float) -> Samples:
         from piper.config import SynthesisConfig

@@ -13,9 +13,9 @@ import numpy as np
 
 from speech_server.domain import RATE, Activity, Samples
 from speech_server.engines.interfaces import EngineArgs
+from speech_server.engines.onnx import network_in
 from speech_server.engines.queue.fair_queue import Work
 from speech_server.engines.queue.session import QueuedSession
-from speech_server.errors import ModelBroken
 
 FILE = "onnx/model.onnx"
 WINDOW = 10 * RATE  # samples, what it was trained on
@@ -52,7 +52,4 @@ async def _works(windows: AsyncIterator[Samples]) -> AsyncIterator[tuple[Samples
 
 
 def load(folder: Path, args: EngineArgs) -> PyannoteSegmenter:
-    model = folder / FILE
-    if not model.is_file():
-        raise ModelBroken(f"no {FILE} in {folder}: pull the segmentation model again")
-    return PyannoteSegmenter(model, args)
+    return PyannoteSegmenter(network_in(folder, FILE, "segmentation model"), args)

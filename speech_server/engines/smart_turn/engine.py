@@ -15,11 +15,10 @@ from speech_server.domain import RATE, Samples
 from speech_server.engines.cores import core_count
 from speech_server.engines.interfaces import EngineArgs
 from speech_server.engines.mel import log_mel
-from speech_server.engines.onnx import StoppableSession, open_session, opening, placement_of, require_names
+from speech_server.engines.onnx import StoppableSession, network_in, open_session, opening, placement_of, require_names
 from speech_server.engines.queue.engine import QueuedEngine
 from speech_server.engines.queue.fair_queue import Work
 from speech_server.engines.queue.turnstile import CORES
-from speech_server.errors import ModelBroken
 
 FILE = "smart-turn-v3.2-cpu.onnx"  # beside it in the repository: older ones, and float32 for a GPU
 WINDOW = 8 * RATE  # samples
@@ -66,7 +65,4 @@ def features(samples: Samples) -> NDArray[np.float32]:
 
 
 def load(folder: Path, args: EngineArgs) -> SmartTurn:
-    model = folder / FILE
-    if not model.is_file():
-        raise ModelBroken(f"no {FILE} in {folder}: pull the turn model again")
-    return SmartTurn(model, args)
+    return SmartTurn(network_in(folder, FILE, "turn model"), args)

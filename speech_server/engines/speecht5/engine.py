@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from speech_server.domain import Embeddings, Samples, Voice
-from speech_server.engines.asked import check_spoken
+from speech_server.engines.asked import check_spoken, unknown_voice
 from speech_server.engines.cores import core_count
 from speech_server.engines.device import prefer_cpu
 from speech_server.engines.interfaces import EngineArgs, SpeakOptions
@@ -20,7 +20,7 @@ from speech_server.engines.speecht5.characters import read_characters
 from speech_server.engines.speecht5.files import TOKENIZER, VARIANTS, networks_among
 from speech_server.engines.speecht5.networks import RATE, Networks
 from speech_server.engines.speecht5.voices import FOLDER, read_vector, voice_files, voices_of
-from speech_server.errors import InvalidRequest, ModelBroken
+from speech_server.errors import ModelBroken
 from speech_server.text.numbers import spell_numbers
 
 
@@ -77,12 +77,7 @@ class SpeechT5Speaker(QueuedSpeaker):
             return name
         if name.lower() in OPENAI_VOICES or name == "default":
             return next(iter(self.voices))
-        raise InvalidRequest(
-            f"voice '{name[:100]}' is not known: this model has {', '.join(list(self.voices)[:200])}"
-            f" (OpenAI's names, as alloy, mean its first voice)",
-            param="voice",
-            code="unknown_voice",
-        )
+        raise unknown_voice(name, self.voices, "first")
 
 
 def _vectors(folder: Path, args: EngineArgs, language: str) -> dict[Voice, Embeddings]:

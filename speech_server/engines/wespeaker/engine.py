@@ -12,9 +12,8 @@ from onnx_asr.preprocessors.numpy_preprocessor import KaldiPreprocessorNumpy
 
 from speech_server.domain import RATE, Embeddings, Likeness
 from speech_server.engines.interfaces import EngineArgs, VoiceSample
-from speech_server.engines.onnx import StoppableSession
+from speech_server.engines.onnx import StoppableSession, network_in
 from speech_server.engines.queue.embedding import BatchedEncoder, Features
-from speech_server.errors import ModelBroken
 
 FILE = "voxceleb_resnet34_LM.onnx"
 WINDOW = 3 * RATE // 2  # samples: what WeSpeaker's own recipe for VoxConverse looks at
@@ -50,7 +49,4 @@ class WeSpeaker(BatchedEncoder):
 
 
 def load(folder: Path, args: EngineArgs) -> WeSpeaker:
-    model = folder / FILE
-    if not model.is_file():
-        raise ModelBroken(f"no {FILE} in {folder}: pull the voice encoder again")
-    return WeSpeaker(model, args)
+    return WeSpeaker(network_in(folder, FILE, "voice encoder"), args)

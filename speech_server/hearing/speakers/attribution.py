@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import accumulate, groupby
 
 from speech_server.domain import Segment, SpeakerTurn, Word
+from speech_server.transcript.cues import SENTENCE_END
 
-_SENTENCE_END = re.compile(r"[.!?…。！？][\"'”’)\]]*$")
 _REACH = 0.6  # seconds a change may be moved: how far a word's time may be wrong
 _STEPS = (1, -1, 2, -2)  # words it may be moved by, in the order in which they are tried
 
@@ -60,11 +59,11 @@ def _settled(words: Sequence[Word], speakers: list[str | None]) -> list[str | No
     """A change of speaker within a sentence, and a sentence's end beside it: there it was."""
     settled = list(speakers)
     for at in range(1, len(words)):
-        if speakers[at] == speakers[at - 1] or _SENTENCE_END.search(words[at - 1].word):
+        if speakers[at] == speakers[at - 1] or SENTENCE_END.search(words[at - 1].word):
             continue
         for step in _STEPS:
             place = at + step
-            if not 0 < place < len(words) or not _SENTENCE_END.search(words[place - 1].word):
+            if not 0 < place < len(words) or not SENTENCE_END.search(words[place - 1].word):
                 continue
             moved = range(at, place) if step > 0 else range(place, at)
             # Beside a pause a word's outer time may be far out, its inner one is near.

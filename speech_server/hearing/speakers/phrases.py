@@ -104,23 +104,17 @@ def _levels(samples: Samples) -> Levels:
     return 10 * np.log10(np.convolve(power, _BLUR, "same")[:count] + 1e-10)
 
 
-def _loud(levels: Levels, noise: float) -> Iterator[tuple[int, int]]:
+def _loud(levels: Levels, noise: float) -> list[tuple[int, int]]:
     """Where it is loud enough, (first, after the last), with shorter pauses left in."""
     if len(levels) < _SHORTEST:
-        return
+        return []
     loud = float(np.quantile(levels, 0.9))
     is_loud = levels > min(max(loud - _DROP, noise + _OVER_NOISE), loud - _CLEAR)
-    run: tuple[int, int] | None = None
+    joined: list[tuple[int, int]] = []
     for first, length in runs(is_loud):
-        last = first + length
-        if run and first - run[1] < _PAUSE:
-            run = run[0], last
-            continue
-        if run and run[1] - run[0] >= _SHORTEST:
-            yield run
-        run = first, last
-    if run and run[1] - run[0] >= _SHORTEST:
-        yield run
+        is_near = joined and first - joined[-1][1] < _PAUSE
+        joined.append((joined.pop()[0] if is_near else first, first + length))
+    return [(first, last) for first, last in joined if last - first >= _SHORTEST]
 
 
 def starts_in(length: int, window: int) -> tuple[int, ...]:

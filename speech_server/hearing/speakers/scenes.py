@@ -17,7 +17,7 @@ from speech_server.domain import RATE, Activity, Count, Embeddings, Likeness, Sa
 from speech_server.hearing.clip import runs
 from speech_server.hearing.speakers.clusters import Groups
 from speech_server.hearing.speakers.everybody import VoicePart, everybody
-from speech_server.hearing.speakers.turns import Diarization, Passage, numbered
+from speech_server.hearing.speakers.turns import Diarization, Passage, connected, numbered
 
 _ALONE = RATE // 2  # samples of somebody alone, from which on what others speak into says no more of their voice
 _TOGETHER = RATE // 10  # samples that two speak at once, from which on they are two
@@ -122,7 +122,7 @@ def diarization(
         for person, columns in _cast(each, own).items()
         for start, end in each.passages_of(columns)
     ]
-    passages = [each for each in _joined(found) if each.end - each.start >= _SHORTEST]
+    passages = [each for each in connected(found) if each.end - each.start >= _SHORTEST]
     heard = all_of_them.heard
     seconds = np.zeros(len(heard), np.float32)
     for passage in passages:
@@ -142,17 +142,3 @@ def _cast(played: Played, alike: NDArray[np.float32]) -> dict[int, list[int]]:
     for person, column in zip(persons.tolist(), played.columns, strict=True):
         cast.setdefault(person, []).append(column)
     return cast
-
-
-def _joined(passages: Sequence[Passage]) -> list[Passage]:
-    """In order; what goes on in the next scene is one."""
-    joined: list[Passage] = []
-    last: dict[int, int] = {}  # of each person
-    for passage in sorted(passages, key=lambda each: (each.start, each.end)):
-        before = last.get(passage.person)
-        if before is not None and joined[before].end == passage.start:
-            joined[before] = Passage(joined[before].start, passage.end, passage.person)
-            continue
-        last[passage.person] = len(joined)
-        joined.append(passage)
-    return joined

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -66,7 +66,7 @@ def diarization(heard: Sequence[Voiced], likeness: Likeness, count: Count, met: 
         return NOBODY
     parts = [part for voiced in heard for part in _parts(voiced, likeness.scale)]
     all_of_them = everybody(parts, likeness, count, met)
-    passages = list(_path(heard, all_of_them.groups.centroids, likeness.scale))
+    passages = _path(heard, all_of_them.groups.centroids, likeness.scale)
     return numbered(passages, all_of_them.heard, all_of_them.met)
 
 
@@ -76,6 +76,20 @@ def numbered(passages: Sequence[Passage], groups: Groups, met: Sequence[int]) ->
     passages = [Passage(each.start, each.end, order.index(each.person)) for each in passages]
     voices = Groups(groups.sums[order], groups.seconds[order])
     return Diarization(passages, voices, [met.index(person) if person in met else None for person in order])
+
+
+def connected(passages: Iterable[Passage]) -> list[Passage]:
+    """In order; where one person goes on without a gap it is one."""
+    found: list[Passage] = []
+    last: dict[int, int] = {}  # of each person
+    for passage in sorted(passages, key=lambda each: (each.start, each.end)):
+        before = last.get(passage.person)
+        if before is not None and found[before].end == passage.start:
+            found[before] = Passage(found[before].start, passage.end, passage.person)
+            continue
+        last[passage.person] = len(found)
+        found.append(passage)
+    return found
 
 
 def _parts(voiced: Voiced, scale: float) -> Iterator[VoicePart]:
@@ -116,7 +130,7 @@ def _changes(voiced: Voiced, change: float) -> list[int]:
     return cuts
 
 
-def _path(heard: Sequence[Voiced], centroids: Embeddings, scale: float) -> Iterator[Passage]:
+def _path(heard: Sequence[Voiced], centroids: Embeddings, scale: float) -> list[Passage]:
     """The likeliest sequence of people over cells of a tenth of a second (Viterbi); changing costs, less at a pause."""
     cells = [cell for voiced in heard for cell in _cells(voiced, centroids)]
     at_pause, elsewhere = _SWITCH_AT_PAUSE * scale, _SWITCH * scale
@@ -134,16 +148,7 @@ def _path(heard: Sequence[Voiced], centroids: Embeddings, scale: float) -> Itera
     for at in range(len(cells) - 1, 0, -1):
         person = int(came[at, person])
         persons.append(person)
-    passage: Passage | None = None
-    for (start, end, _), person in zip(cells, reversed(persons), strict=True):
-        if passage and passage.person == person and passage.end == start:
-            passage = Passage(passage.start, end, person)
-            continue
-        if passage:
-            yield passage
-        passage = Passage(start, end, person)
-    if passage:
-        yield passage
+    return connected(Passage(start, end, who) for (start, end, _), who in zip(cells, reversed(persons), strict=True))
 
 
 def _cells(voiced: Voiced, centroids: Embeddings) -> Iterator[tuple[int, int, NDArray[np.float32]]]:

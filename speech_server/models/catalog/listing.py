@@ -13,7 +13,7 @@ from typing import Any
 from speech_server.domain import Voice
 from speech_server.engines.interfaces import EngineArgs
 from speech_server.engines.kokoro.voices import usable
-from speech_server.engines.parakeet.vocabulary import ENGLISH, EUROPEAN
+from speech_server.engines.parakeet.files import ENGLISH, EUROPEAN
 from speech_server.engines.speecht5.voices import ARCTIC, voices_of
 from speech_server.models.catalog.info import ModelInfo, owner, spoken
 

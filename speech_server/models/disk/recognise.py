@@ -10,12 +10,11 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, Field, StringConstraints, ValidationError
 
 from speech_server.domain import Voice
+from speech_server.engines.device import is_for_cuda
 from speech_server.engines.interfaces import EngineArgs
 from speech_server.engines.kokoro import files as kokoro
 from speech_server.engines.kokoro.voices import usable
-from speech_server.engines.onnx import is_for_cuda
-from speech_server.engines.parakeet.files import FLOAT, FLOAT_WEIGHTS, INT8, VOCABULARY
-from speech_server.engines.parakeet.vocabulary import languages_of, parse_vocabulary
+from speech_server.engines.parakeet.files import FLOAT, FLOAT_WEIGHTS, INT8, VOCABULARY, languages_of, parse_vocabulary
 from speech_server.engines.speecht5 import files as speecht5
 from speech_server.engines.speecht5.voices import FOLDER, voices_of
 from speech_server.errors import ModelBroken

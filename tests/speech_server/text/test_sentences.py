@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from speech_server.text.function_words import FUNCTION_WORDS
 from speech_server.text.sentences import (
     CLAUSE_PAUSE,
     LONGEST,
@@ -16,6 +15,7 @@ from speech_server.text.sentences import (
     cut,
     speakable,
 )
+from speech_server.text.signs import signs_of
 
 ORWELL = (
     "It was a bright cold day in April, and the clocks were striking thirteen. Winston Smith slipped quickly through "
@@ -62,9 +62,10 @@ def test_pauses_follow_what_a_piece_ends_with():
 )
 def test_the_first_piece_is_a_few_words_and_ends_on_a_content_word(language: str, text: str):
     first, *rest = texts(text, language, early=True)
-    words = first.split()
+    words, signs = first.split(), signs_of(language)
     assert 3 <= len(words) <= 6
-    assert words[-1].strip(",").lower() not in FUNCTION_WORDS[language[:2]]
+    assert signs
+    assert words[-1].strip(",").lower() not in signs.function_words
     assert " ".join([first, *rest]).split() == text.split()
 
 
