@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import base64
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
+from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -29,18 +30,17 @@ CHUNK_SECONDS = 0.2  # of audio per event
 AHEAD = 4  # pieces of audio made before they are due
 
 
-class DeliverAudio(Protocol):
-    """Where sound goes; it waits while the client is slow."""
-
-    async def audio(self, data: str, sentence: str, start_ms: float, end_ms: float) -> None: ...
+# Base64 audio, its sentence, and which milliseconds of all audio that sentence so far takes.
+DeliverAudio = Callable[[str, str, float, float], Awaitable[None]]
 
 
-class Deliver(DeliverAudio, Protocol):
-    """Where a reply goes; each waits while the client is slow."""
+@dataclass(frozen=True, slots=True)
+class Deliver:
+    """Where a reply goes; each waits while the client is slow. `call`: index, call id, name, arguments."""
 
-    async def text(self, delta: str) -> None: ...
-
-    async def call(self, index: int, call_id: str | None, name: str | None, arguments: str) -> None: ...
+    text: Callable[[str], Awaitable[None]]
+    call: Callable[[int, str | None, str | None, str], Awaitable[None]]
+    audio: DeliverAudio
 
 
 class End(NamedTuple):
@@ -59,16 +59,21 @@ async def answer(work: Generate, model: LanguageModel, loader: Loader, deliver: 
     """Raises SpeechError. Closing or cancelling it stops the language model and the synthesis."""
     if work.voice is None:
         return await _read(work, model, deliver, _unheard)
-    return await read_aloud(partial(_read, work, model, deliver), partial(_speak, work.voice, loader, deliver, lead))
+    return await read_aloud(
+        partial(_read, work, model, deliver), partial(_speak, work.voice, loader, deliver.audio, lead)
+    )
 
 
-async def pronounce(work: Pronounce, loader: Loader, deliver: DeliverAudio) -> None:
+async def pronounce(work: Pronounce, loader: Loader, deliver: Callable[[str], Awaitable[None]]) -> None:
     """Raises SpeechError. All of it as soon as it is made: nobody interrupts an interpreter."""
 
     async def read(say: Say) -> None:
         await say(work.text)
 
-    await read_aloud(read, partial(_speak, work.voice, loader, deliver, math.inf))
+    async def audio(data: str, _sentence: str, _start_ms: float, _end_ms: float) -> None:
+        await deliver(data)
+
+    await read_aloud(read, partial(_speak, work.voice, loader, audio, math.inf))
 
 
 async def _unheard(_text: str) -> None:
@@ -162,7 +167,7 @@ async def _send(sounds: asyncio.Queue[Sound | None], deliver: DeliverAudio, pace
             seconds = sound.seconds * len(piece) / len(sound.data)
             await asyncio.sleep(pace.wait(seconds, clock()))
             sent_ms += seconds * 1000
-            await deliver.audio(base64.b64encode(piece).decode(), sound.sentence, start_ms, sent_ms)
+            await deliver(base64.b64encode(piece).decode(), sound.sentence, start_ms, sent_ms)
 
 
 class Pace:

@@ -7,6 +7,7 @@ import base64
 import json
 import logging
 from collections import deque
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
@@ -18,10 +19,9 @@ from speech_server.realtime.live.ear import Ear
 from speech_server.realtime.live.judging import TURN_MODEL, has_finished
 from speech_server.realtime.live.media import Media
 from speech_server.realtime.live.queues import SEND_BEHIND, Bounded
-from speech_server.realtime.live.speaking import answer, pronounce
+from speech_server.realtime.live.speaking import Deliver, answer, pronounce
 from speech_server.realtime.live.transcribing import carry_out, translate
 from speech_server.realtime.protocol.config import SessionConfig
-from speech_server.realtime.protocol.events import ProtocolError
 from speech_server.realtime.protocol.outputs import (
     Generate,
     Hush,
@@ -29,11 +29,10 @@ from speech_server.realtime.protocol.outputs import (
     ListenFor,
     Play,
     Pronounce,
-    StopGenerating,
-    StopJudging,
-    StopTranscribing,
+    Stop,
     Transcribe,
     TranscribeUpload,
+    Transcription,
     Translate,
     Work,
 )
@@ -145,17 +144,14 @@ class Crew:
                 self._working[work.response_id] = self._tasks.create_task(self._generate(work))
             case JudgePause():
                 self._working[work.pause] = self._tasks.create_task(self._judge(work))
-            case StopJudging():
-                self._stop(work.pause)
             case Pronounce():
                 self._to_pronounce.append(work)
                 if not self._pronouncing:
                     self._pronouncing = True
                     self._tasks.create_task(self._pronounce())
-            case StopTranscribing():
-                self._stop(work.job)
-            case StopGenerating():
-                self._stop(work.response_id)
+            case Stop():
+                if (task := self._working.pop(work.work, None)) is not None:
+                    task.cancel()
             case ListenFor() if self._media is None:  # a call's comes as its track brings it
                 self._ear.listen_for(work.format)
             case Play() if self._media is not None:
@@ -163,11 +159,7 @@ class Crew:
             case Hush() if self._media is not None:
                 self._media.hush()
 
-    def _stop(self, key: int | str) -> None:
-        if (task := self._working.pop(key, None)) is not None:
-            task.cancel()
-
-    async def _transcribe(self, work: Transcribe | Translate | TranscribeUpload) -> None:
+    async def _transcribe(self, work: Transcription) -> None:
         try:
             if isinstance(work, Translate):
                 written = await translate(work, self._loader)
@@ -175,9 +167,6 @@ class Crew:
                 written = await carry_out(work, self._loader, max_seconds=self._settings.max_audio_seconds)
         except SpeechError as error:
             self._session.transcription_failed(work.job, describe(error))
-        except ProtocolError as error:
-            details = {"type": "invalid_request_error", "code": error.code, "message": error.message}
-            self._session.transcription_failed(work.job, {**details, "param": error.param})
         else:
             self._session.transcribed(work.job, written)
         self._working.pop(work.job, None)
@@ -199,7 +188,7 @@ class Crew:
         while self._to_pronounce:
             work = self._to_pronounce.popleft()
             try:
-                await pronounce(work, self._loader, Interpretation(work, self._session, self))
+                await pronounce(work, self._loader, self._handing(self._session.pronouncing, work))
             except SpeechError as error:
                 self._session.pronounced(describe(error))
             else:
@@ -211,8 +200,9 @@ class Crew:
         try:
             if self._model is None:
                 self._model = await self._stack.enter_async_context(open_language_model(self._settings))
-            delivery = Delivery(work.response_id, self._session, self)
-            end = await answer(work, self._model, self._loader, delivery, lead=self._settings.realtime_audio_lead)
+            told = (self._session.reply_text, self._session.reply_call, self._session.reply_audio)
+            deliver = Deliver(*(self._handing(tell, work.response_id) for tell in told))
+            end = await answer(work, self._model, self._loader, deliver, lead=self._settings.realtime_audio_lead)
         except SpeechError as error:
             self._session.reply_failed(work.response_id, describe(error))
         else:
@@ -220,43 +210,15 @@ class Crew:
         self._working.pop(work.response_id, None)
         self.flush()
 
+    def _handing(self, tell: Callable[..., None], of: str | Pronounce) -> Callable[..., Awaitable[None]]:
+        """Tells the session of a work's results piece by piece, as fast as the client takes them."""
 
-class Delivery:
-    """Hands a reply to the session piece by piece, as fast as the client takes it."""
+        async def hand(*piece: Any) -> None:
+            await self.outbox.room()
+            tell(of, *piece)
+            self.flush()
 
-    def __init__(self, response_id: str, session: Session, crew: Crew) -> None:
-        self._id = response_id
-        self._session = session
-        self._crew = crew
-
-    async def text(self, delta: str) -> None:
-        await self._crew.outbox.room()
-        self._session.reply_text(self._id, delta)
-        self._crew.flush()
-
-    async def call(self, index: int, call_id: str | None, name: str | None, arguments: str) -> None:
-        await self._crew.outbox.room()
-        self._session.reply_call(self._id, index, call_id, name, arguments)
-        self._crew.flush()
-
-    async def audio(self, data: str, sentence: str, start_ms: float, end_ms: float) -> None:
-        await self._crew.outbox.room()
-        self._session.reply_audio(self._id, data, sentence, start_ms, end_ms)
-        self._crew.flush()
-
-
-class Interpretation:
-    """Hands the sound of a translation to the session, as fast as the client takes it."""
-
-    def __init__(self, work: Pronounce, session: Session, crew: Crew) -> None:
-        self._work = work
-        self._session = session
-        self._crew = crew
-
-    async def audio(self, data: str, _sentence: str, _start_ms: float, _end_ms: float) -> None:
-        await self._crew.outbox.room()
-        self._session.pronouncing(self._work, data)
-        self._crew.flush()
+        return hand
 
 
 def describe(error: SpeechError) -> dict[str, Any]:

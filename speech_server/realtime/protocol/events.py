@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from speech_server.errors import InvalidRequest
 from speech_server.realtime.protocol.config import Audio, Modality, Reasoning, StoredPrompt, Tool, ToolChoice
 from speech_server.realtime.protocol.dialect import ga_patch
 from speech_server.realtime.protocol.items import Item, ItemReference
@@ -28,14 +29,11 @@ WITH_AUDIO = (
 )
 
 
-class ProtocolError(Exception):
+class ProtocolError(InvalidRequest):
     """Becomes an `error` event. `event_id` is the client's, when it sent one."""
 
     def __init__(self, message: str, *, code: str, param: str | None = None, event_id: str | None = None) -> None:
-        super().__init__(message)
-        self.message = message
-        self.code = code
-        self.param = param
+        super().__init__(message, param=param, code=code)
         self.event_id = event_id
 
 

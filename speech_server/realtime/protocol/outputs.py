@@ -84,8 +84,10 @@ class Written:
 
 
 @dataclass(frozen=True)
-class StopTranscribing:
-    job: int
+class Stop:
+    """Give up a transcription, the question about a pause, or a response: nobody waits for it any more."""
+
+    work: int | str
 
 
 @dataclass(frozen=True)
@@ -94,11 +96,6 @@ class JudgePause:
 
     pause: str
     samples: Samples  # of the turn, as far as a turn model looks back
-
-
-@dataclass(frozen=True)
-class StopJudging:
-    pause: str
 
 
 @dataclass(frozen=True)
@@ -141,19 +138,14 @@ class Hush:
 
 
 @dataclass(frozen=True)
-class StopGenerating:
-    response_id: str
-
-
-@dataclass(frozen=True)
 class ListenFor:
     """From the next append on, the audio comes in this format."""
 
     format: AudioFormat
 
 
-Transcription = Transcribe | Translate | TranscribeUpload | StopTranscribing
-Work = Transcription | JudgePause | StopJudging | Generate | Pronounce | Play | Hush | StopGenerating | ListenFor
+Transcription = Transcribe | Translate | TranscribeUpload
+Work = Transcription | JudgePause | Generate | Stop | Pronounce | Play | Hush | ListenFor
 
 
 def new_id(prefix: str) -> str:

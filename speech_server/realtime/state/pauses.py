@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from speech_server.domain import RATE
 from speech_server.realtime.protocol.config import Eagerness
-from speech_server.realtime.protocol.outputs import JudgePause, Outputs, StopJudging, new_id
+from speech_server.realtime.protocol.outputs import JudgePause, Outputs, Stop, new_id
 from speech_server.realtime.state.buffer import AudioBuffer
 from speech_server.realtime.state.turns import closing_samples
 
@@ -35,7 +35,7 @@ class Pauses:
     def end(self) -> None:
         """Speech goes on, or the turn is over: nobody waits for an answer."""
         if self._asked is not None:
-            self._out.do(StopJudging(self._asked))
+            self._out.do(Stop(self._asked))
         self._judged, self._asked = False, None
 
     def answered(self, pause: str) -> Eagerness | None:

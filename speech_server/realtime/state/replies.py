@@ -8,7 +8,7 @@ from typing import Any
 from speech_server.realtime.protocol.config import SessionConfig
 from speech_server.realtime.protocol.events import ProtocolError, ResponseParams
 from speech_server.realtime.protocol.items import ItemReference, Message, chat_messages
-from speech_server.realtime.protocol.outputs import Outputs, ReplyVoice, StopGenerating
+from speech_server.realtime.protocol.outputs import Outputs, ReplyVoice, Stop
 from speech_server.realtime.state.conversation import AnyItem, Conversation, check_size
 from speech_server.realtime.state.reply import Reason, Reply, heard_text
 
@@ -144,7 +144,7 @@ class Replies:
         reply = self._active
         if reply is None:
             return
-        self._out.do(StopGenerating(reply.id))
+        self._out.do(Stop(reply.id))
         reply.cut_to(reply.audio_ms)
         self.end("cancelled", {"type": "cancelled", "reason": reason}, None)
 

@@ -12,7 +12,7 @@ from speech_server.realtime.protocol.events import MAX_APPEND_BYTES, ProtocolErr
 from speech_server.realtime.protocol.items import Message, wire
 from speech_server.realtime.protocol.outputs import (
     Outputs,
-    StopTranscribing,
+    Stop,
     Transcribe,
     TranscribeUpload,
     Translate,
@@ -131,7 +131,7 @@ class Transcripts:
         """Speech went on: the piece is not final after all."""
         if piece.job in self._jobs:
             del self._jobs[piece.job]
-            self._out.do(StopTranscribing(piece.job))
+            self._out.do(Stop(piece.job))
         piece.job, piece.text, piece.spoken = None, None, None
 
     def drop(self, utterance: Utterance) -> None:
@@ -147,12 +147,12 @@ class Transcripts:
             for number, job in list(self._jobs.items()):
                 if job.utterance.item_id == item_id:
                     del self._jobs[number]
-                    self._out.do(StopTranscribing(number))
+                    self._out.do(Stop(number))
 
     def _stop_guess(self) -> None:
         if self._guess is not None:
             del self._jobs[self._guess]
-            self._out.do(StopTranscribing(self._guess))
+            self._out.do(Stop(self._guess))
             self._guess = None
 
     def _new_job(self, utterance: Utterance, piece: Stretch, *, final: bool) -> int:

@@ -17,7 +17,7 @@ from fastapi import APIRouter, Request, Response
 from speech_server.errors import Busy, CallsUnavailable, InvalidRequest, RequestTooLarge, SpeechError
 from speech_server.pools import importing
 from speech_server.realtime.protocol.config import SessionConfig
-from speech_server.realtime.protocol.events import ProtocolError, SessionUpdate
+from speech_server.realtime.protocol.events import SessionUpdate
 from speech_server.realtime.protocol.outputs import new_id
 from speech_server.realtime.protocol.updates import updated
 from speech_server.routes.bodies.form import read_form
@@ -66,7 +66,8 @@ async def begin(request: Request, speech: Speech) -> tuple[str, str]:
     if len(speech.sessions) >= speech.settings.realtime_max_sessions:
         raise Busy(f"{len(speech.sessions)} realtime sessions are open, no more are taken: try again later")
     config, secret = choose_session(request, speech, translates=False)
-    config = with_patch(config, patch)
+    if patch:
+        config = updated(config, SessionUpdate(type="session.update", session=patch))
     if secret:
         speech.secrets.spend(secret)
     call = calls.Call(speech.settings)
@@ -120,13 +121,6 @@ async def read_body(request: Request) -> tuple[str, dict[str, Any]]:
     if not isinstance(patch, dict):
         raise InvalidRequest("session is not a JSON object", param="session")
     return offer, patch
-
-
-def with_patch(config: SessionConfig, patch: dict[str, Any]) -> SessionConfig:
-    try:
-        return updated(config, SessionUpdate(type="session.update", session=patch)) if patch else config
-    except ProtocolError as error:
-        raise InvalidRequest(error.message, param=error.param, code=error.code) from None
 
 
 async def hold(call: Call, config: SessionConfig, speech: Speech, live: Any) -> None:

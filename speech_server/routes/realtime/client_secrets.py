@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse
 from speech_server.errors import InvalidRequest
 from speech_server.realtime.protocol.config import SessionConfig
 from speech_server.realtime.protocol.dialect import beta_session, ga_patch
-from speech_server.realtime.protocol.events import ProtocolError, invalid
+from speech_server.realtime.protocol.events import invalid
 from speech_server.realtime.protocol.outputs import new_id
 from speech_server.realtime.protocol.translation import TRANSLATION, check_settings
 from speech_server.routes.bodies.json_body import JsonRoute
@@ -72,15 +72,13 @@ def session_with(patch: Mapping[str, Any], default: SessionConfig = DEFAULT) -> 
         return default.updated(ga_patch(patch))
     except ValidationError as error:
         fault = invalid(error, None, "session")
-        raise InvalidRequest(fault.message, param=f"session.{fault.param}", code=fault.code) from None
+        fault.param = f"session.{fault.param}"
+        raise fault from None
 
 
 def translation_with(patch: Mapping[str, Any]) -> SessionConfig:
     """A translation with these settings. Raises InvalidRequest, naming the first that is wrong or that it has not."""
-    try:
-        check_settings(patch, {"type": "translation"})
-    except ProtocolError as error:
-        raise InvalidRequest(error.message, param=error.param, code=error.code) from None
+    check_settings(patch, {"type": "translation"})
     return session_with(patch, TRANSLATION)
 
 

@@ -19,8 +19,7 @@ from speech_server.realtime.protocol.outputs import (
     JudgePause,
     Play,
     Pronounce,
-    StopJudging,
-    StopTranscribing,
+    Stop,
     Transcribe,
     Translate,
     Work,
@@ -82,16 +81,15 @@ class Stage:
     def events(self) -> list[dict[str, Any]]:
         """Since the last call. Takes note of the work that was asked for, too."""
         for work in self.work():
-            if isinstance(work, StopTranscribing):
-                del self.working[work.job]
+            if isinstance(work, Stop):
+                self.working.pop(work.work, None)
+                self.asked = [asked for asked in self.asked if asked.pause != work.work]
             elif isinstance(work, Pronounce):
                 self.pronouncing.append(work)
             elif isinstance(work, Transcribe | Translate):
                 self.working[work.job] = work
             elif isinstance(work, JudgePause):
                 self.asked.append(work)
-            elif isinstance(work, StopJudging):
-                self.asked = [asked for asked in self.asked if asked.pause != work.pause]
             elif isinstance(work, Generate):
                 self.generating.append(work)
             elif isinstance(work, Play | Hush):
