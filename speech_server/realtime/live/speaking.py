@@ -19,8 +19,8 @@ from speech_server.domain import Samples
 from speech_server.engines.interfaces import Speaker, SpeakOptions
 from speech_server.language_model import LanguageModel
 from speech_server.realtime.live.ear import ear_threads
-from speech_server.realtime.protocol.config import AudioFormat
-from speech_server.realtime.protocol.outputs import Generate, Pronounce, ReplyVoice
+from speech_server.realtime.protocol.config import AudioFormat, AudioOutput
+from speech_server.realtime.protocol.outputs import Generate, Pronounce
 from speech_server.spoken_answer import Say, read_aloud
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def _usage(usage: dict[str, Any] | None) -> dict[str, Any] | None:
 
 
 async def _speak(
-    voice: ReplyVoice, loader: Loader, deliver: DeliverAudio, lead: float, sentences: AsyncIterator[str]
+    voice: AudioOutput, loader: Loader, deliver: DeliverAudio, lead: float, sentences: AsyncIterator[str]
 ) -> None:
     sounds: asyncio.Queue[Sound | None] = asyncio.Queue(AHEAD)
     async with loader.speaker(voice.model) as speaker, asyncio.TaskGroup() as tasks:
@@ -124,7 +124,7 @@ async def _speak(
 
 
 async def _synthesize(
-    speaker: Speaker, voice: ReplyVoice, sentences: AsyncIterator[str], sounds: asyncio.Queue[Sound | None]
+    speaker: Speaker, voice: AudioOutput, sentences: AsyncIterator[str], sounds: asyncio.Queue[Sound | None]
 ) -> None:
     resampler = Resampler(speaker.sample_rate, voice.format.rate)
 
@@ -135,7 +135,7 @@ async def _synthesize(
     last = ""
     async for sentence in sentences:
         begins = True
-        async for samples in speaker.speak(sentence, SpeakOptions(voice.name, voice.speed, early=not last)):
+        async for samples in speaker.speak(sentence, SpeakOptions(voice.voice, voice.speed, early=not last)):
             await put(sentence, begins, samples)
             begins, last = False, sentence
     if last:

@@ -9,14 +9,16 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, cast
 
+from speech_server.engines.interfaces import TurnModel
 from speech_server.errors import SpeechError
 from speech_server.language_model import LanguageModel, open_language_model
 from speech_server.models.catalog.info import SEGMENTATION, STT, TTS, TURNS, VOICES
 from speech_server.models.loader import ENCODER
+from speech_server.models.optional import optional_engine
 from speech_server.realtime.live.ear import Ear
-from speech_server.realtime.live.judging import TURN_MODEL, has_finished
 from speech_server.realtime.live.media import Media
 from speech_server.realtime.live.queues import SEND_BEHIND, Bounded
 from speech_server.realtime.live.speaking import Deliver, answer, pronounce
@@ -46,39 +48,41 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+TURN_MODEL = "smart-turn"  # an alias: DEFAULT_TURN_MODEL, or Silero, which hears silence and no more
+LIKELY = 0.5  # from this probability on a turn is over
 
-def needs_voice(config: SessionConfig, settings: Settings) -> bool:
+
+def needed(config: SessionConfig, settings: Settings) -> list[tuple[str, ModelTask]]:
+    """The models without which there is no such session; a translation has its translator beside them."""
+    models: list[tuple[str, ModelTask]] = []
+    if config.translator is None or config.audio.input.transcription is not None:
+        models.append((config.audio.input.spoken.model, STT))
+    if config.audio.input.spoken.names_speakers:
+        models.append((ENCODER, VOICES))
     says = config.type == "translation" or (config.type == "realtime" and settings.chat_completion_base_url)
-    return bool(says) and config.speaks
+    if says and config.speaks:
+        models.append((config.audio.output.model, TTS))
+    return models
 
 
+@dataclass
 class Crew:
     """Every task belongs to `tasks`, the session's group, and ends with it."""
 
-    def __init__(
-        self,
-        session: Session,
-        ear: Ear,
-        media: Media | None,
-        settings: Settings,
-        loader: Loader,
-        tasks: asyncio.TaskGroup,
-        stack: AsyncExitStack,
-    ) -> None:
-        self.outbox: Bounded[str] = Bounded(SEND_BEHIND)
-        self._session = session
-        self._ear = ear
-        self._media = media
-        self._settings = settings
-        self._loader = loader
-        self._tasks = tasks
-        self._stack = stack
-        self._model: LanguageModel | None = None
-        self._working: dict[int | str, asyncio.Task[None]] = {}  # by job or response
-        self._held: dict[tuple[str, ModelTask], asyncio.Task[None]] = {}
-        self._to_pronounce: deque[Pronounce] = deque()
-        self._pronouncing = False
-        self._flushed = asyncio.Event()
+    _session: Session
+    _ear: Ear
+    _media: Media | None
+    _settings: Settings
+    _loader: Loader
+    _tasks: asyncio.TaskGroup
+    _stack: AsyncExitStack
+    _model: LanguageModel | None = None
+    _pronouncing: bool = False
+    outbox: Bounded[str] = field(default_factory=lambda: Bounded(SEND_BEHIND))
+    _working: dict[int | str, asyncio.Task[None]] = field(default_factory=dict)  # by job, response or pause
+    _held: dict[tuple[str, ModelTask], asyncio.Task[None]] = field(default_factory=dict)
+    _to_pronounce: deque[Pronounce] = field(default_factory=deque)
+    _flushed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def flush(self) -> None:
         """Send what the session has to say, start and stop the work it wants done."""
@@ -103,19 +107,15 @@ class Crew:
     def hold_models(self) -> None:
         """Load what the session will need, and keep it in memory while it lasts: nobody waits for it later."""
         config = self._session.config
-        wanted: set[tuple[str, ModelTask]] = set()
-        if config.translator is None or config.audio.input.transcription is not None:
-            wanted.add((config.audio.input.spoken.model, STT))
+        wanted = set(needed(config, self._settings))
         if config.translator is not None:
             # `auto` may mean a quick model that does not translate.
             auto = self._loader.catalog.leaves_choice(config.translator)
             wanted.add((self._loader.catalog.best_of("whisper") if auto else config.translator, STT))
         if config.audio.input.spoken.names_speakers:
-            wanted |= {(ENCODER, VOICES), (SEGMENTER, SEGMENTATION)}
+            wanted.add((SEGMENTER, SEGMENTATION))
         if config.audio.input.eagerness:
             wanted.add((TURN_MODEL, TURNS))
-        if needs_voice(config, self._settings):
-            wanted.add((config.audio.output.model, TTS))
         for key in self._held.keys() - wanted:
             self._held.pop(key).cancel()
         for key in wanted - self._held.keys():
@@ -174,12 +174,12 @@ class Crew:
 
     async def _judge(self, work: JudgePause) -> None:
         try:
-            finished = await has_finished(work.samples, self._loader)
+            async with optional_engine(self._loader, TURN_MODEL, TURNS) as engine:
+                if engine:
+                    finished = await cast(TurnModel, engine).finished(work.samples)
+                    self._session.pause_judged(work.pause, finished >= LIKELY)
         except SpeechError as error:
             log.info("silence alone decides about a pause: %s", error.message)
-            finished = None
-        if finished is not None:
-            self._session.pause_judged(work.pause, finished)
         self._working.pop(work.pause, None)
         self.flush()
 

@@ -13,7 +13,6 @@ from pydantic import (
     ConfigDict,
     Field,
     StringConstraints,
-    field_validator,
     model_validator,
 )
 
@@ -72,7 +71,7 @@ AudioFormat = Annotated[PcmFormat | G711Format, Field(discriminator="type")]
 
 class TranscriptionSettings(Strict):
     model: Name = "whisper-1"
-    language: str | None = None
+    language: Annotated[str | None, AfterValidator(asked_language)] = None
     languages: tuple[str, ...] | None = None  # it is one of these
     prompt: str | None = None
     keywords: tuple[str, ...] | None = None  # become Whisper's hotwords
@@ -82,11 +81,6 @@ class TranscriptionSettings(Strict):
     def names_speakers(self) -> bool:
         """OpenAI asks for it by the model's name."""
         return self.model.endswith("-diarize")
-
-    @field_validator("language")
-    @classmethod
-    def _known_language(cls, value: str | None) -> str | None:
-        return asked_language(value)
 
     @model_validator(mode="after")
     def _known_languages(self) -> TranscriptionSettings:

@@ -30,13 +30,18 @@ class Part(BaseModel):
         return self.text if self.text is not None else self.transcript or ""
 
 
-class Message(BaseModel):
+class Kept(BaseModel):
+    """What all items have."""
+
     model_config = ConfigDict(extra="ignore")
 
-    type: Literal["message"] = "message"
     id: ItemId | None = None
     object: Literal["realtime.item"] = "realtime.item"
     status: Status = "completed"
+
+
+class Message(Kept):
+    type: Literal["message"] = "message"
     role: Literal["system", "user", "assistant"]
     content: list[Part]
 
@@ -65,25 +70,15 @@ class Message(BaseModel):
         return audio
 
 
-class FunctionCall(BaseModel):
-    model_config = ConfigDict(extra="ignore")
-
+class FunctionCall(Kept):
     type: Literal["function_call"]
-    id: ItemId | None = None
-    object: Literal["realtime.item"] = "realtime.item"
-    status: Status = "completed"
     call_id: str | None = None
     name: str
     arguments: str
 
 
-class FunctionCallOutput(BaseModel):
-    model_config = ConfigDict(extra="ignore")
-
+class FunctionCallOutput(Kept):
     type: Literal["function_call_output"]
-    id: ItemId | None = None
-    object: Literal["realtime.item"] = "realtime.item"
-    status: Status = "completed"
     call_id: str
     output: str
 

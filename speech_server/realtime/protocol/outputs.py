@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from speech_server.domain import Person, Samples, Segment, TokenLogprob
-from speech_server.realtime.protocol.config import AudioFormat, TranscriptionSettings
+from speech_server.realtime.protocol.config import AudioFormat, AudioOutput, TranscriptionSettings
 from speech_server.realtime.protocol.events import ProtocolError
 
 
@@ -104,15 +104,7 @@ class Generate:
 
     response_id: str
     body: dict[str, Any]  # of the chat completion
-    voice: ReplyVoice | None
-
-
-@dataclass(frozen=True)
-class ReplyVoice:
-    model: str
-    name: str
-    speed: float
-    format: AudioFormat
+    voice: AudioOutput | None
 
 
 @dataclass(frozen=True)
@@ -120,7 +112,7 @@ class Pronounce:
     """Speak a translation's next words, after those before; answer with Session.pronouncing, then .pronounced."""
 
     text: str
-    voice: ReplyVoice
+    voice: AudioOutput
     elapsed_ms: int
 
 

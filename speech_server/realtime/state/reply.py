@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from speech_server.realtime.protocol.config import AudioOutput
 from speech_server.realtime.protocol.items import FunctionCall, Message, Part, wire
-from speech_server.realtime.protocol.outputs import Generate, Outputs, ReplyVoice, new_id
+from speech_server.realtime.protocol.outputs import Generate, Outputs, new_id
 from speech_server.realtime.state.conversation import Conversation
 
 Reason = Literal["turn_detected", "client_cancelled"]
@@ -28,7 +29,7 @@ class Reply:
     out: Outputs
     conversation: Conversation
     body: dict[str, Any]
-    voice: ReplyVoice | None
+    voice: AudioOutput | None
     kept: bool
     metadata: dict[str, str] | None
     id: str = field(default_factory=lambda: new_id("resp"))
@@ -64,7 +65,7 @@ class Reply:
         }
         if self.voice:
             described["audio"] = {
-                "output": {"voice": self.voice.name, "format": self.voice.format.model_dump(exclude_none=True)}
+                "output": {"voice": self.voice.voice, "format": self.voice.format.model_dump(exclude_none=True)}
             }
         return described
 

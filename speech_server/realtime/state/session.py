@@ -53,14 +53,12 @@ class Session:
         self._conversation = Conversation()
         self._clock = clock
         self._idle = Idle(clock)
-        self._replies = Replies(
-            config, self._out, self._conversation, max_sessions=max_sessions, on_end=self._on_reply_end
-        )
+        self._replies = Replies(config, self._out, self._conversation, max_sessions, self._on_reply_end)
         self._playback = Playback(self._out, clock, self._replies, here=plays)
-        self._transcripts = Transcripts(config.audio.input, self._out, clock, self._on_text)
-        self._transcripts.logprobs = config.shows_logprobs
         self._translation = Translation(config, self._out) if config.translator else None
-        self._transcripts.translation = self._translation
+        self._transcripts = Transcripts(
+            config.audio.input, self._out, clock, self._on_text, config.shows_logprobs, self._translation
+        )
         self._closing = self.closed = False
         self._listener = Listener(
             config.audio.input,

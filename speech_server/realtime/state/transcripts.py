@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from speech_server.domain import RATE, Samples
@@ -26,6 +26,7 @@ from speech_server.transcript.formats import languages, logprob_entries
 
 # Characters of base64 that may wait for their text in one session: one message of OpenAI's largest size.
 MAX_WAITING_AUDIO = MAX_APPEND_BYTES * 4 // 3 + 4
+NOTHING = Written("", 0.0)
 
 
 @dataclass(frozen=True)
@@ -45,28 +46,23 @@ class Hearing:
     started: float
 
 
+@dataclass
 class Transcripts:
-    """`on_text` is told each message whose text has become known, or, with False, cannot."""
+    """`_on_text` is told each message whose text has become known, or, with False, cannot. `logprobs`: whether they are
+    shown; `translation`: in whose English the texts are."""
 
-    def __init__(
-        self,
-        settings: AudioInput,
-        outputs: Outputs,
-        clock: Callable[[], float],
-        on_text: Callable[[Message, bool], None],
-    ) -> None:
-        self.settings = settings
-        self.logprobs = False  # whether they are shown
-        self.translation: Translation | None = None  # in whose English the texts are
-        self._out = outputs
-        self._clock = clock
-        self._on_text = on_text
-        self._jobs: dict[int, Hearing] = {}
-        self._last_job = 0
-        self._guess: int | None = None
-        self._next_guess = 0.0
-        self._waiting: dict[str, Waiting] = {}  # committed, text not known yet
-        self._people = People()
+    settings: AudioInput
+    _out: Outputs
+    _clock: Callable[[], float]
+    _on_text: Callable[[Message, bool], None]
+    logprobs: bool
+    translation: Translation | None
+    _jobs: dict[int, Hearing] = field(default_factory=dict)
+    _last_job: int = 0
+    _guess: int | None = None
+    _next_guess: float = 0.0
+    _waiting: dict[str, Waiting] = field(default_factory=dict)  # committed, text not known yet
+    _people: People = field(default_factory=People)
 
     @property
     def _shown(self) -> bool:
@@ -90,7 +86,7 @@ class Transcripts:
         """Start the final transcription of a piece; guesses at it are over."""
         self._stop_guess()
         if not piece.voiced:
-            piece.job, piece.text = 0, ""
+            piece.job, piece.written = 0, NOTHING
             return
         piece.job = self._new_job(utterance, piece, final=True)
         self._transcribe(piece.job, samples, utterance.said_before(piece), final=True)
@@ -132,7 +128,7 @@ class Transcripts:
         if piece.job in self._jobs:
             del self._jobs[piece.job]
             self._out.do(Stop(piece.job))
-        piece.job, piece.text, piece.spoken = None, None, None
+        piece.job = piece.written = None
 
     def drop(self, utterance: Utterance) -> None:
         self._stop_guess()
@@ -174,12 +170,7 @@ class Transcripts:
         if job is None:
             return  # stopped meanwhile
         if job.final:
-            job.piece.language, job.piece.logprobs, job.piece.spoken = (
-                written.language,
-                written.logprobs,
-                written.spoken,
-            )
-            job.piece.text, job.piece.source = written.text, written.source
+            job.piece.written = written
             self._settle(job.utterance, written.seconds)
             return
         self._guess = None
@@ -196,7 +187,7 @@ class Transcripts:
         if not job.final:
             self._guess = None
             return  # the final transcription reports what is wrong
-        job.piece.text = ""
+        job.piece.written = NOTHING
         job.utterance.error = error
         self._settle(job.utterance)
 
@@ -226,13 +217,14 @@ class Transcripts:
             usage = {"type": "duration", "seconds": round(seconds, 3)}
             shown = {"languages": languages(utterance.language)}
             if self.logprobs:
-                shown["logprobs"] = logprob_entries(entry for piece in utterance.pieces for entry in piece.logprobs)
+                written = (piece.written for piece in utterance.pieces if piece.written)
+                shown["logprobs"] = logprob_entries(entry for piece in written for entry in piece.logprobs)
             self._out.emit(f"{kind}.completed", **place, transcript=text, usage=usage, **shown)
 
     def _tell_speakers(self, utterance: Utterance, place: dict[str, Any]) -> None:
         """Who said what, in seconds of the item's audio."""
         for piece in utterance.pieces:
-            if (spoken := piece.spoken) is None:
+            if piece.written is None or (spoken := piece.written.spoken) is None:
                 continue
             names = self._people.named(spoken)
             begin = (piece.start - utterance.start) / RATE
@@ -251,12 +243,12 @@ class Transcripts:
         """What the deltas still lack of every piece whose text is settled, in order."""
         committed = utterance.item_id in self._waiting
         for piece in utterance.pieces:
-            if piece.text is None or (piece is utterance.open and not committed):
+            if piece.written is None or (piece is utterance.open and not committed):
                 return  # an open piece's text is thrown away when speech goes on
             if not piece.told:
                 piece.told = True
-                self._delta(utterance, piece, piece.deltas.finish(piece.text))
-                self._source_delta(utterance, piece, piece.source_deltas.finish(piece.source))
+                self._delta(utterance, piece, piece.deltas.finish(piece.written.text))
+                self._source_delta(utterance, piece, piece.source_deltas.finish(piece.written.source))
 
     def _source_delta(self, utterance: Utterance, piece: Stretch, text: str) -> None:
         if self.translation is not None and self.settings.transcription is not None:

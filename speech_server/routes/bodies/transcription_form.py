@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, model_validator
 
 from speech_server.domain import Clip, VadOptions
 from speech_server.engines.interfaces import TranscribeOptions
@@ -31,7 +31,9 @@ class TranscriptionForm(SpeakerFields):
     """Fields beside `file`. A field left empty counts as not sent."""
 
     model: str = Field(min_length=1, description="Id or alias of a speech recognition model.")
-    language: str | None = Field(None, description="Language of the audio: a code or an English name.")
+    language: Annotated[str | None, AfterValidator(asked_language)] = Field(
+        None, description="Language of the audio: a code or an English name."
+    )
     languages: Annotated[list[str], BeforeValidator(as_list)] = Field(
         [], description="Send as languages[]: the language is one of these; which one is found out."
     )
@@ -72,11 +74,6 @@ class TranscriptionForm(SpeakerFields):
     clip_offset: Annotated[float, Second] = Field(
         0.0, description="The second of the recording at which the file begins, where the file is a part of it."
     )
-
-    @field_validator("language")
-    @classmethod
-    def known_language(cls, value: str | None) -> str | None:
-        return asked_language(value)
 
     @model_validator(mode="after")
     def checked_languages(self) -> TranscriptionForm:
