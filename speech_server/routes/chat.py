@@ -17,6 +17,8 @@ from speech_server.routes.bodies.json_body import JsonRoute
 from speech_server.routes.state import Speech, SpeechDep
 from speech_server.routes.streaming import begin, sse_stream, unless_gone
 
+DONE = b"data: [DONE]\n\n"
+
 router = APIRouter(tags=["voice chat"], route_class=JsonRoute)
 
 
@@ -25,7 +27,7 @@ async def create_chat_completion(request: Request, speech: SpeechDep, chat: Chat
     """Audio in messages is transcribed, the rest goes to the language model of CHAT_COMPLETION_BASE_URL, and with
     `modalities` of `["text", "audio"]` its answer is spoken; streamed, sentence by sentence."""
     if chat.stream:
-        return await begin(request, done_at_the_end(sse_stream(chunks(speech, chat))), "text/event-stream")
+        return await begin(request, sse_stream(chunks(speech, chat), last=DONE), "text/event-stream")
     return JSONResponse(await unless_gone(request.receive, whole_answer(speech, chat)))
 
 
@@ -49,10 +51,3 @@ async def chunks(speech: Speech, request: ChatRequest) -> AsyncGenerator[dict[st
     ):
         async for event in events:
             yield event
-
-
-async def done_at_the_end(events: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
-    async with aclosing(events):
-        async for event in events:
-            yield event
-    yield b"data: [DONE]\n\n"

@@ -93,8 +93,10 @@ def sse(event: Mapping[str, Any]) -> bytes:
     return b"data: " + orjson.dumps(event) + b"\n\n"
 
 
-async def sse_stream(events: AsyncGenerator[Mapping[str, Any], None]) -> AsyncGenerator[bytes, None]:
-    """Events as server-sent events; a failure after the first one becomes an `error` event."""
+async def sse_stream(
+    events: AsyncGenerator[Mapping[str, Any], None], *, last: bytes = b""
+) -> AsyncGenerator[bytes, None]:
+    """Events as server-sent events, then `last`; a failure after the first one becomes an `error` event."""
     begun = False
     try:
         async for event in events:
@@ -106,3 +108,5 @@ async def sse_stream(events: AsyncGenerator[Mapping[str, Any], None]) -> AsyncGe
         yield sse({"type": "error", **describe(error)})
     finally:
         await events.aclose()
+    if last:
+        yield last

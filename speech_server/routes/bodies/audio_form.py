@@ -36,6 +36,7 @@ class Sent(Generic[Fields]):
 
     form: Fields
     upload: Upload
+    request_id: str
 
 
 def sent_as(kind: type[Fields], task: Task) -> Callable[[Request, Speech], AsyncIterator[Sent[Fields]]]:
@@ -44,7 +45,7 @@ def sent_as(kind: type[Fields], task: Task) -> Callable[[Request, Speech], Async
     async def read(request: Request, speech: SpeechDep) -> AsyncIterator[Sent[Fields]]:
         warm_up()
         async with read_form(request, AUDIO, model_check(speech, task)) as form:
-            yield Sent(parse_form(kind, form), require_audio(form))
+            yield Sent(parse_form(kind, form), require_audio(form), request.state.request_id)
 
     return read
 

@@ -14,16 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, Request, Response
 
-from speech_server.errors import Busy, CallsUnavailable, InvalidRequest, RequestTooLarge, SpeechError
+from speech_server.errors import CallsUnavailable, InvalidRequest, RequestTooLarge, SpeechError
 from speech_server.pools import importing
 from speech_server.realtime.protocol.config import SessionConfig
-from speech_server.realtime.protocol.events import SessionUpdate
 from speech_server.realtime.protocol.outputs import new_id
-from speech_server.realtime.protocol.updates import updated
 from speech_server.routes.bodies.form import read_form
 from speech_server.routes.bodies.json_body import parse_json
 from speech_server.routes.border.envelope import describe
-from speech_server.routes.realtime.sessions import choose_session
+from speech_server.routes.realtime.sessions import admit
 from speech_server.routes.state import Speech, SpeechDep
 
 if TYPE_CHECKING:
@@ -63,13 +61,7 @@ async def begin(request: Request, speech: Speech) -> tuple[str, str]:
     calls = await open_library(speech)
     live = await importing.run(importlib.import_module, "speech_server.realtime.live.run")
     offer, patch = await read_body(request)
-    if len(speech.sessions) >= speech.settings.realtime_max_sessions:
-        raise Busy(f"{len(speech.sessions)} realtime sessions are open, no more are taken: try again later")
-    config, secret = choose_session(request, speech, translates=False)
-    if patch:
-        config = updated(config, SessionUpdate(type="session.update", session=patch))
-    if secret:
-        speech.secrets.spend(secret)
+    config = admit(request, speech, patch=patch)
     call = calls.Call(speech.settings)
     speech.sessions.add(call)
     try:

@@ -88,6 +88,11 @@ def issue(speech: Speech, config: SessionConfig, seconds: int, *, single_use: bo
     return {"value": value, "expires_at": expires_at}
 
 
+def issue_ga(speech: Speech, config: SessionConfig, request: SecretRequest) -> JSONResponse:
+    secret = issue(speech, config, request.expires_after.seconds, single_use=request.single_use)
+    return JSONResponse({**secret, "session": config.describe(new_id("sess"), NOT_BEGUN)})
+
+
 def issue_beta(speech: Speech, request: BetaSecretRequest, kind: Literal["realtime", "transcription"]) -> JSONResponse:
     config = session_with({**(request.model_extra or {}), "type": kind})
     secret = issue(speech, config, request.seconds, single_use=False)
@@ -103,16 +108,13 @@ async def create_client_secret(speech: SpeechDep, request: SecretRequest) -> JSO
             "Translations have an address of their own: POST /v1/realtime/translations/client_secrets",
             param="session.type",
         )
-    secret = issue(speech, config, request.expires_after.seconds, single_use=request.single_use)
-    return JSONResponse({**secret, "session": config.describe(new_id("sess"), NOT_BEGUN)})
+    return issue_ga(speech, config, request)
 
 
 @router.post("/v1/realtime/translations/client_secrets", response_class=JSONResponse)
 async def create_translation_secret(speech: SpeechDep, request: SecretRequest) -> JSONResponse:
     """The same for translations."""
-    config = translation_with(request.session)
-    secret = issue(speech, config, request.expires_after.seconds, single_use=request.single_use)
-    return JSONResponse({**secret, "session": config.describe(new_id("sess"), NOT_BEGUN)})
+    return issue_ga(speech, translation_with(request.session), request)
 
 
 @router.post("/v1/realtime/sessions", response_class=JSONResponse)

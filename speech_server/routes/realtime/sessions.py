@@ -8,6 +8,8 @@ from __future__ import annotations
 import asyncio
 import importlib
 import logging
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Literal
 
 from fastapi import APIRouter, WebSocket
@@ -18,6 +20,8 @@ from starlette.websockets import WebSocketDisconnect
 from speech_server.errors import Busy, InvalidRequest, SecretRefused, SpeechError
 from speech_server.pools import importing
 from speech_server.realtime.protocol.config import SessionConfig
+from speech_server.realtime.protocol.events import SessionUpdate
+from speech_server.realtime.protocol.updates import updated
 from speech_server.routes.border.auth import presented_secret
 from speech_server.routes.border.client_secrets import ClientSecret
 from speech_server.routes.border.envelope import describe, error_reply
@@ -25,6 +29,7 @@ from speech_server.routes.realtime.client_secrets import session_with, translati
 from speech_server.routes.state import Speech, SpeechDep
 
 CLOSE_SECONDS = 1.0
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 log = logging.getLogger(__name__)
 router = APIRouter(tags=["realtime"])
@@ -84,10 +89,26 @@ def read_query(connection: HTTPConnection) -> RealtimeQuery:
         raise InvalidRequest(f"{name}: {fault['msg']}", param=name) from None
 
 
+def admit(
+    connection: HTTPConnection, speech: Speech, *, translates: bool = False, patch: Mapping[str, Any] = NOTHING
+) -> SessionConfig:
+    """What the session begins with: the settings a client secret was made for, or the query, and `patch`.
+
+    Raises SpeechError; Busy where no more sessions are taken. A secret for one use is used.
+    """
+    if len(speech.sessions) >= speech.settings.realtime_max_sessions:
+        raise Busy(f"{len(speech.sessions)} realtime sessions are open, no more are taken: try again later")
+    config, secret = choose_session(connection, speech, translates=translates)
+    if patch:
+        config = updated(config, SessionUpdate(type="session.update", session=dict(patch)))
+    if secret:
+        speech.secrets.spend(secret)
+    return config
+
+
 def choose_session(
     connection: HTTPConnection, speech: Speech, *, translates: bool
 ) -> tuple[SessionConfig, ClientSecret | None]:
-    """What the session begins with: the settings a client secret was made for, or the query. Raises SpeechError."""
     query = read_query(connection)
     value = presented_secret(connection.scope, speech.settings.api_key)
     if value is None:
@@ -142,11 +163,7 @@ async def serve(websocket: WebSocket, speech: Speech, *, translates: bool) -> No
     live = await importing.run(importlib.import_module, "speech_server.realtime.live.run")
     settings = speech.settings
     try:
-        if len(speech.sessions) >= settings.realtime_max_sessions:
-            raise Busy(f"{len(speech.sessions)} realtime sessions are open, no more are taken: try again later")
-        config, secret = choose_session(websocket, speech, translates=translates)
-        if secret:
-            speech.secrets.spend(secret)
+        config = admit(websocket, speech, translates=translates)
     except SpeechError as error:
         await websocket.send_denial_response(error_reply(error))
         return
