@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
 import orjson
@@ -18,7 +18,7 @@ from speech_server.routes.border.envelope import describe
 Result = TypeVar("Result")
 
 
-async def unless_gone(receive: Receive, work: Coroutine[Any, Any, Result]) -> Result:
+async def unless_gone(receive: Receive, work: Awaitable[Result]) -> Result:
     """The result of `work`, which is cancelled when the client disconnects. The request's body must have been read."""
     task = asyncio.ensure_future(work)
     watch = asyncio.ensure_future(until_gone(receive))
@@ -50,12 +50,8 @@ async def begin(
 
     `length` tells the bytes of the whole from the first chunk, where that can be known.
     """
-
-    async def first() -> bytes:
-        return await anext(chunks, b"")
-
     try:
-        beginning = await unless_gone(request.receive, first())
+        beginning = await unless_gone(request.receive, anext(chunks, b""))
         return StreamedReply(beginning, chunks, media_type, length(beginning))
     except BaseException:
         await chunks.aclose()

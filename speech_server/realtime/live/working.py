@@ -37,6 +37,7 @@ from speech_server.realtime.protocol.outputs import (
     Transcription,
     Translate,
     Work,
+    describe,
 )
 from speech_server.realtime.state.session import Session
 from speech_server.settings import Settings
@@ -219,7 +220,3 @@ class Crew:
             self.flush()
 
         return hand
-
-
-def describe(error: SpeechError) -> dict[str, Any]:
-    return {"type": error.type, "code": error.code, "message": error.message, "param": error.param}

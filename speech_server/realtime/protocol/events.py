@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from speech_server.errors import InvalidRequest
 from speech_server.realtime.protocol.config import Audio, Modality, Reasoning, StoredPrompt, Tool, ToolChoice
@@ -110,9 +110,14 @@ class ResponseParams(BaseModel):
     prompt: StoredPrompt = None
 
 
+def _in_ga(response: object) -> dict[str, Any]:
+    """null: as if it were not there."""
+    return ga_patch(response) if isinstance(response, dict) else {}
+
+
 class ResponseCreate(ClientEvent):
     type: Literal["response.create"]
-    response: ResponseParams = ResponseParams()
+    response: Annotated[ResponseParams, BeforeValidator(_in_ga)] = ResponseParams()
 
 
 class ResponseCancel(ClientEvent):
@@ -164,10 +169,6 @@ def parse_client_event(text: str | bytes) -> AnyClientEvent:
         raise ProtocolError(
             f"The message is larger than {LARGEST // 2**20} MiB", code="event_too_large", event_id=event_id
         )
-    if data["type"] == "response.create" and isinstance(data.get("response"), dict):
-        data["response"] = ga_patch(data["response"])
-    elif data["type"] == "response.create":
-        data.pop("response", None)  # null: as if it were not there
     try:
         return _ADAPTER.validate_python(data)
     except ValidationError as error:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from speech_server.domain import Person, Samples, Segment, TokenLogprob
+from speech_server.errors import SpeechError
 from speech_server.realtime.protocol.config import AudioFormat, AudioOutput, TranscriptionSettings
 from speech_server.realtime.protocol.events import ProtocolError
 
@@ -144,6 +145,10 @@ def new_id(prefix: str) -> str:
     return f"{prefix}_{secrets.token_hex(10)}"
 
 
+def describe(error: SpeechError) -> dict[str, Any]:
+    return {"type": error.type, "code": error.code, "message": error.message, "param": error.param}
+
+
 @dataclass
 class Outputs:
     events: list[dict[str, Any]] = field(default_factory=list)
@@ -153,8 +158,7 @@ class Outputs:
         self.events.append({"type": kind, "event_id": new_id("event"), **fields})
 
     def refuse(self, error: ProtocolError) -> None:
-        details = {"code": error.code, "param": error.param, "event_id": error.event_id}
-        self.emit("error", error={"type": "invalid_request_error", "message": error.message, **details})
+        self.emit("error", error={**describe(error), "event_id": error.event_id})
 
     def do(self, work: Work) -> None:
         self.work.append(work)

@@ -54,7 +54,7 @@ class Session:
         self._clock = clock
         self._idle = Idle(clock)
         self._replies = Replies(config, self._out, self._conversation, max_sessions, self._on_reply_end)
-        self._playback = Playback(self._out, clock, self._replies, here=plays)
+        self._playback = Playback(self._out, clock, self._replies, plays)
         self._translation = Translation(config, self._out) if config.translator else None
         self._transcripts = Transcripts(
             config.audio.input, self._out, clock, self._on_text, config.shows_logprobs, self._translation
@@ -65,8 +65,8 @@ class Session:
             self._out,
             self._conversation,
             self._transcripts,
-            longest_turn=longest_turn,
-            on_speech=self._on_speech,
+            longest_turn,
+            self._on_speech,
         )
         self._out.emit("session.created", session=self._describe())
 
@@ -75,11 +75,10 @@ class Session:
     def take_events(self) -> list[dict[str, Any]]:
         """The events for the client since the last call, in the protocol the client speaks."""
         taken, self._out.events = self._out.events, []
-        if self._translation is not None:
-            return [event for event in map(translation_event, taken) if event is not None]
-        if not self._beta:
+        if self._translation is None and not self._beta:
             return taken
-        return [event for event in map(beta_event, taken) if event is not None]
+        known = translation_event if self._translation else beta_event
+        return [event for event in map(known, taken) if event is not None]
 
     def take_work(self) -> list[Work]:
         taken, self._out.work = self._out.work, []

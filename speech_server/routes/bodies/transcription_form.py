@@ -76,27 +76,15 @@ class TranscriptionForm(SpeakerFields):
     )
 
     @model_validator(mode="after")
-    def checked_languages(self) -> TranscriptionForm:
+    def checked(self) -> TranscriptionForm:
         asked_languages(self.languages, self.language)
-        return self
-
-    @model_validator(mode="after")
-    def checked_include(self) -> TranscriptionForm:
         if self.include and self.response_format != "json" and not self.stream:
             raise ValueError("include[]=logprobs shows in response_format=json, and in a stream: ask for one of them")
-        return self
-
-    @model_validator(mode="after")
-    def checked_clip(self) -> TranscriptionForm:
         clip = self.clip
         if clip.start < clip.offset:
             raise ValueError(f"clip_start is {clip.start:g} and the file begins at second {clip.offset:g}: clip_offset")
         if clip.end is not None and clip.end - clip.start <= 2 * clip.zone:
             raise ValueError("clip_end must be more than twice clip_zone after clip_start, and after it in any case")
-        return self
-
-    @model_validator(mode="after")
-    def checked_diarization(self) -> TranscriptionForm:
         if self.says_who and not self.names_speakers:
             raise ValueError("who speaks is only told with diarize=true or response_format=diarized_json")
         return self

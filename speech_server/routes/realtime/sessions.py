@@ -8,8 +8,6 @@ from __future__ import annotations
 import asyncio
 import importlib
 import logging
-from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Any, Literal
 
 from fastapi import APIRouter, WebSocket
@@ -29,7 +27,6 @@ from speech_server.routes.realtime.client_secrets import session_with, translati
 from speech_server.routes.state import Speech, SpeechDep
 
 CLOSE_SECONDS = 1.0
-NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 log = logging.getLogger(__name__)
 router = APIRouter(tags=["realtime"])
@@ -56,20 +53,25 @@ class RealtimeQuery(BaseModel):
 
     def session(self) -> dict[str, Any]:
         """As an update of the default session."""
-        transcribes = self.intent == "transcription"
-        model = self.transcription_model or (self.model if transcribes else None)
-        transcription = {"model": model, "language": self.language}
-        listening = {"transcription": {key: value for key, value in transcription.items() if value}}
-        audio = {"input": listening, "output": {"model": self.speech_model} if self.speech_model else {}}
-        kind = "transcription" if transcribes else "realtime"
-        return {"type": kind, "model": None if transcribes else self.model or None, "audio": audio}
+        if self.intent == "transcription":
+            return {
+                "type": "transcription",
+                "model": None,
+                "audio": self._audio(self.transcription_model or self.model),
+            }
+        return {"type": "realtime", "model": self.model or None, "audio": self._audio(self.transcription_model)}
 
     def translation(self) -> dict[str, Any]:
         """As an update of a translation's: `model` translates, a transcription model shows the words it is of."""
-        asked = {"model": self.transcription_model, "language": self.language}
-        source = {key: value for key, value in asked.items() if value}
+        audio = self._audio(self.transcription_model)
+        audio["input"]["transcription"] = audio["input"]["transcription"] or None
+        return {"model": self.model or None, "audio": audio}
+
+    def _audio(self, model: str | None) -> dict[str, Any]:
+        asked = {"model": model, "language": self.language}
+        transcription = {key: value for key, value in asked.items() if value}
         output = {"model": self.speech_model} if self.speech_model else {}
-        return {"model": self.model or None, "audio": {"input": {"transcription": source or None}, "output": output}}
+        return {"input": {"transcription": transcription}, "output": output}
 
 
 async def hang_up(websocket: WebSocket, code: int, reason: str) -> None:
@@ -90,7 +92,7 @@ def read_query(connection: HTTPConnection) -> RealtimeQuery:
 
 
 def admit(
-    connection: HTTPConnection, speech: Speech, *, translates: bool = False, patch: Mapping[str, Any] = NOTHING
+    connection: HTTPConnection, speech: Speech, *, translates: bool = False, patch: dict[str, Any] | None = None
 ) -> SessionConfig:
     """What the session begins with: the settings a client secret was made for, or the query, and `patch`.
 
@@ -100,7 +102,7 @@ def admit(
         raise Busy(f"{len(speech.sessions)} realtime sessions are open, no more are taken: try again later")
     config, secret = choose_session(connection, speech, translates=translates)
     if patch:
-        config = updated(config, SessionUpdate(type="session.update", session=dict(patch)))
+        config = updated(config, SessionUpdate(type="session.update", session=patch))
     if secret:
         speech.secrets.spend(secret)
     return config
