@@ -17,11 +17,7 @@ _OURS = frozenset(
 NullIsEmpty = BeforeValidator(lambda value: {} if value is None else value)
 
 
-class Lenient(BaseModel):
-    model_config = ConfigDict(extra="ignore", frozen=True)
-
-
-class TranscriptionExtras(Lenient):
+class TranscriptionExtras(BaseModel, frozen=True):
     """transcription_extra_body: what /v1/audio/transcriptions takes beside the file."""
 
     language: Annotated[str | None, AfterValidator(asked_language)] = None
@@ -30,7 +26,7 @@ class TranscriptionExtras(Lenient):
     temperature: float = Field(0.0, ge=0, le=1)
 
 
-class SpeechExtras(Lenient):
+class SpeechExtras(BaseModel, frozen=True):
     """speech_extra_body: what /v1/audio/speech takes beside the text."""
 
     speed: float = Field(1.0, ge=0.25, le=4.0)
@@ -38,7 +34,7 @@ class SpeechExtras(Lenient):
     sample_rate: int | None = Field(None, ge=8_000, le=48_000)
 
 
-class SpokenFormat(Lenient):
+class SpokenFormat(BaseModel, frozen=True):
     voice: Annotated[str, BeforeValidator(voice_id)] = "alloy"
     format: Literal["wav", "mp3", "flac", "opus", "aac", "pcm16", "pcm"] = "wav"
 

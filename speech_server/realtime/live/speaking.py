@@ -170,12 +170,12 @@ async def _send(sounds: asyncio.Queue[Sound | None], deliver: DeliverAudio, pace
             await deliver(base64.b64encode(piece).decode(), sound.sentence, start_ms, sent_ms)
 
 
+@dataclass
 class Pace:
     """Audio sent too early cannot be taken back when the person interrupts. `lead` seconds of it may be under way."""
 
-    def __init__(self, lead: float) -> None:
-        self._lead = lead
-        self._played_until: float | None = None
+    _lead: float
+    _played_until: float | None = None
 
     def wait(self, seconds: float, now: float) -> float:
         """How long to wait at `now` before `seconds` more of audio are sent; counts them as sent."""

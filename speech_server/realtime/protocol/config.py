@@ -10,7 +10,6 @@ from pydantic import (
     AfterValidator,
     BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     StringConstraints,
     model_validator,
@@ -47,10 +46,8 @@ EAGERNESS = {
 }
 
 
-class Strict(BaseModel):
+class Strict(BaseModel, extra="forbid", frozen=True):
     """Unknown fields are an error that names them: a misspelled setting is never silently ignored."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class PcmFormat(Strict):
@@ -161,10 +158,8 @@ class Audio(Strict):
     output: AudioOutput = AudioOutput()
 
 
-class Tool(BaseModel):
+class Tool(BaseModel, frozen=True):
     """A function the language model may call; passed through."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True)
 
     type: Literal["function"] = "function"
     name: Name

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, BeforeValidator, Field, TypeAdapter, ValidationError
 
 from speech_server.errors import InvalidRequest
 from speech_server.realtime.protocol.config import Audio, Modality, Reasoning, StoredPrompt, Tool, ToolChoice
@@ -37,9 +37,7 @@ class ProtocolError(InvalidRequest):
         self.event_id = event_id
 
 
-class ClientEvent(BaseModel):
-    model_config = ConfigDict(extra="ignore", frozen=True)
-
+class ClientEvent(BaseModel, frozen=True):
     event_id: Annotated[str, Field(max_length=512)] | None = None
 
 
@@ -90,10 +88,8 @@ class ItemDelete(ClientEvent):
     item_id: str
 
 
-class ResponseParams(BaseModel):
+class ResponseParams(BaseModel, frozen=True):
     """What one response does differently from the session."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True)
 
     conversation: Literal["auto", "none"] = "auto"
     instructions: str | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 
 Status = Literal["in_progress", "completed", "incomplete"]
 ItemId = Annotated[str, Field(min_length=1, max_length=64)]
@@ -15,8 +15,6 @@ _OLD_NAMES = {"text": "output_text", "audio": "output_audio"}
 
 class Part(BaseModel):
     """One piece of a message's content. `audio` is base64 in the session's input format, on its way in only."""
-
-    model_config = ConfigDict(extra="ignore")
 
     type: Literal["input_text", "input_audio", "input_image", "output_text", "output_audio"]
     text: str | None = None
@@ -32,8 +30,6 @@ class Part(BaseModel):
 
 class Kept(BaseModel):
     """What all items have."""
-
-    model_config = ConfigDict(extra="ignore")
 
     id: ItemId | None = None
     object: Literal["realtime.item"] = "realtime.item"

@@ -38,15 +38,13 @@ router = APIRouter(tags=["realtime"])
 @router.post("/v1/realtime/calls", status_code=201, response_class=Response)
 async def create_call(request: Request, speech: SpeechDep) -> Response:
     """OpenAI's: the offer in a form's `sdp`, beside it the `session`; or the offer alone. Answers with an SDP."""
-    call_id, answer = await begin(request, speech)
-    return Response(answer, 201, {"Location": f"/v1/realtime/calls/{call_id}"}, SDP)
+    return await begin(request, speech, 201)
 
 
 @router.post("/v1/realtime", response_class=Response)
 async def create_session(request: Request, speech: SpeechDep) -> Response:
     """Speaches', and OpenAI's beta: the offer alone; `model` and the like in the query."""
-    call_id, answer = await begin(request, speech)
-    return Response(answer, 200, {"Location": f"/v1/realtime/calls/{call_id}"}, SDP)
+    return await begin(request, speech, 200)
 
 
 @router.post("/v1/realtime/calls/{call_id}/hangup", response_class=Response)
@@ -56,8 +54,8 @@ async def hang_up(speech: SpeechDep, call_id: str) -> Response:
     return Response()
 
 
-async def begin(request: Request, speech: Speech) -> tuple[str, str]:
-    """The id of the new call, and the answer to its offer."""
+async def begin(request: Request, speech: Speech, status: int) -> Response:
+    """The answer to the offer, and where the new call is."""
     calls = await open_library(speech)
     live = await importing.run(importlib.import_module, "speech_server.realtime.live.run")
     offer, patch = await read_body(request)
@@ -72,7 +70,7 @@ async def begin(request: Request, speech: Speech) -> tuple[str, str]:
         raise
     call_id = new_id("rtc")
     speech.calls.hold(call_id, hold(call, config, speech, live))
-    return call_id, answer
+    return Response(answer, status, {"Location": f"/v1/realtime/calls/{call_id}"}, SDP)
 
 
 async def open_library(speech: Speech) -> Any:

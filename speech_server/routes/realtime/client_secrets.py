@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.responses import JSONResponse
 
 from speech_server.errors import InvalidRequest
-from speech_server.realtime.protocol.config import SessionConfig
+from speech_server.realtime.protocol.config import SessionConfig, Strict
 from speech_server.realtime.protocol.dialect import beta_session, ga_patch
 from speech_server.realtime.protocol.events import invalid
 from speech_server.realtime.protocol.outputs import new_id
@@ -24,17 +24,13 @@ DEFAULT = SessionConfig()
 NOT_BEGUN = 0  # when a session ends that nobody has opened
 
 
-class ExpiresAfter(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
+class ExpiresAfter(Strict):
     anchor: Literal["created_at"] = "created_at"
     seconds: int = Field(600, ge=10, le=7200, description="Seconds in which sessions can be opened with it.")
 
 
-class SecretRequest(BaseModel):
+class SecretRequest(Strict):
     model_config = ConfigDict(
-        extra="forbid",
-        frozen=True,
         json_schema_extra={
             "examples": [{"expires_after": {"anchor": "created_at", "seconds": 600}, "session": {"type": "realtime"}}]
         },
@@ -45,19 +41,15 @@ class SecretRequest(BaseModel):
     single_use: bool = Field(False, description="Opens one session only.")
 
 
-class BetaExpiry(BaseModel):
+class BetaExpiry(Strict):
     """`expires_after` in one beta route, `expires_at` in the other."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     expires_after: ExpiresAfter = ExpiresAfter()
     expires_at: ExpiresAfter | None = None
 
 
-class BetaSecretRequest(BaseModel):
+class BetaSecretRequest(BaseModel, extra="allow", frozen=True):
     """The session's settings stand beside `client_secret`."""
-
-    model_config = ConfigDict(extra="allow", frozen=True)
 
     client_secret: BetaExpiry = BetaExpiry()
 

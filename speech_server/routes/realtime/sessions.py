@@ -8,10 +8,11 @@ from __future__ import annotations
 import asyncio
 import importlib
 import logging
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from fastapi import APIRouter, WebSocket
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic import BaseModel, ValidationError, field_validator
 from starlette.requests import HTTPConnection
 from starlette.websockets import WebSocketDisconnect
 
@@ -32,10 +33,8 @@ log = logging.getLogger(__name__)
 router = APIRouter(tags=["realtime"])
 
 
-class RealtimeQuery(BaseModel):
+class RealtimeQuery(BaseModel, frozen=True):
     """`model` is the language model of a conversation, and the transcription model where that is the intent."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True)
 
     model: str | None = None
     intent: Literal["conversation", "transcription"] = "conversation"
@@ -125,13 +124,12 @@ def choose_session(
     return config, secret
 
 
+@dataclass
 class ClientSocket:
     """What a session sees of the WebSocket."""
 
+    _websocket: WebSocket
     media = None
-
-    def __init__(self, websocket: WebSocket) -> None:
-        self._websocket = websocket
 
     async def receive(self) -> str | bytes | None:
         message = await self._websocket.receive()
