@@ -27,6 +27,7 @@ from speech_server.realtime.protocol.events import (
     SessionUpdate,
 )
 from speech_server.realtime.protocol.events import parse_client_event as parse
+from speech_server.realtime.protocol.updates import updated
 from speech_server.realtime.state.session import Session
 from speech_server.settings import Settings
 
@@ -191,7 +192,7 @@ class Live:
 
     async def _would_work(self, event: SessionUpdate) -> bool:
         try:
-            return await self._check(self._session.updated(event), event.event_id)
+            return await self._check(updated(self._session.config, event), event.event_id)
         except ProtocolError:
             return True  # the session refuses it in its own words
 

@@ -23,12 +23,13 @@ REMEMBERED = 32  # replies whose audio can still be truncated
 
 @dataclass
 class Replies:
-    """`_on_end` is told how each response ended."""
+    """`_sessions`: how many the server has open, of `_max_sessions`; `_on_end` is told how each response ended."""
 
     config: SessionConfig
     _out: Outputs
     _conversation: Conversation
     _max_sessions: int
+    _sessions: Callable[[], int]
     _on_end: Callable[[str], None]
     _active: Reply | None = None
     _started: bool = False
@@ -44,10 +45,8 @@ class Replies:
 
     # --- beginning ---
 
-    def create(self, params: ResponseParams, *, sessions: int, silence: bool = False) -> None:
-        """Raises ProtocolError when one is under way. `sessions`: how many the server has open; `silence`: what is to
-        be answered is that nobody says anything.
-        """
+    def create(self, params: ResponseParams, *, silence: bool = False) -> None:
+        """Raises ProtocolError when one is under way. `silence`: it answers that nobody says anything."""
         if self._active is not None:
             raise ProtocolError(
                 f"The response {self._active.id} is still under way: cancel it or wait for response.done",
@@ -64,7 +63,7 @@ class Replies:
         )  # fmt: skip
         self._active, self._last_id = reply, reply.id
         self._out.emit("response.created", response=reply.describe("in_progress"))
-        limit = {"name": "requests", "limit": self._max_sessions, "remaining": self._max_sessions - sessions}
+        limit = {"name": "requests", "limit": self._max_sessions, "remaining": self._max_sessions - self._sessions()}
         self._out.emit("rate_limits.updated", rate_limits=[limit | {"reset_seconds": 0.0}])
 
     def _read_from(self, given: Sequence[AnyItem | ItemReference]) -> list[AnyItem]:

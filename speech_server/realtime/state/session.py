@@ -46,14 +46,13 @@ class Session:
     ) -> None:
         self.config = config
         self._beta = beta
-        self._sessions = sessions
         self._id = new_id("sess")
         self._expires_at = int(clock() + lifetime)
         self._out = Outputs()
         self._conversation = Conversation()
         self._clock = clock
         self._idle = Idle(clock)
-        self._replies = Replies(config, self._out, self._conversation, max_sessions, self._on_reply_end)
+        self._replies = Replies(config, self._out, self._conversation, max_sessions, sessions, self._on_reply_end)
         self._playback = Playback(self._out, clock, self._replies, plays)
         self._translation = Translation(config, self._out) if config.translator else None
         self._transcripts = Transcripts(
@@ -122,7 +121,7 @@ class Session:
         self._listener.time_out(self._idle.position)
         vad = self.config.audio.input.vad
         if vad is not None and vad.create_response:
-            self._replies.create(events.ResponseParams(), sessions=self._sessions(), silence=True)
+            self._replies.create(events.ResponseParams(), silence=True)
         self._proceed()
 
     def refuse(self, error: ProtocolError) -> None:
@@ -219,7 +218,7 @@ class Session:
         answers = self.config.type == "realtime" and vad is not None and vad.create_response
         idle = not self._replies.active and not self._listener.speaking
         if answers and idle and understood and message.words:
-            self._replies.create(events.ResponseParams(), sessions=self._sessions())
+            self._replies.create(events.ResponseParams())
         elif idle:
             self._idle.go_on(self._listener.heard)
 
@@ -251,19 +250,15 @@ class Session:
                 self._transcripts.forget(event.item_id)
                 self._out.emit("conversation.item.deleted", item_id=event.item_id)
             case events.ResponseCreate():
-                self._replies.create(event.response, sessions=self._sessions())
+                self._replies.create(event.response)
             case events.ResponseCancel():
                 self._playback.cancel(event.response_id)
             case events.OutputClear():
                 self._playback.clear()
 
-    def updated(self, event: events.SessionUpdate) -> SessionConfig:
-        """What the session would become, for who must ask whether it can be. Raises ProtocolError."""
-        return updated(self.config, event)
-
     def _update(self, event: events.SessionUpdate) -> None:
         self._beta = self._beta or event.type.startswith("transcription_session") or is_beta_session(event.session)
-        before, self.config = self.config, self.updated(event)
+        before, self.config = self.config, updated(self.config, event)
         config = self.config
         self._replies.config = config
         self._transcripts.logprobs = config.shows_logprobs

@@ -72,23 +72,23 @@ class FormPart:
     size: int = 0
 
 
-@dataclass
 class FormReader:
     """Callbacks of the parser on one side, a loop over the request's chunks on the other."""
 
-    _file_fields: frozenset[str]
-    _check: Check
-    form: Form = field(default_factory=lambda: Form([], {}))
-    files: list[SpooledTemporaryFile[bytes]] = field(default_factory=list)
-    _checked: int = 0  # of the fields
-    _parts: int = 0
-    _part: FormPart = field(default_factory=FormPart)
-    _header: tuple[bytearray, bytearray] = field(default_factory=lambda: (bytearray(), bytearray()))
-    _complete: bool = False
-    _unwritten: list[tuple[SpooledTemporaryFile[bytes], bytes]] = field(default_factory=list)
-    _unwritten_bytes: int = 0
-    _writing: Future[None] | None = None
-    _text: int = 0
+    def __init__(self, file_fields: frozenset[str], check: Check) -> None:
+        self.form = Form([], {})
+        self.files: list[SpooledTemporaryFile[bytes]] = []
+        self._file_fields = file_fields
+        self._check = check
+        self._checked = 0  # of the fields
+        self._parts = 0
+        self._part = FormPart()
+        self._header = (bytearray(), bytearray())
+        self._complete = False
+        self._unwritten: list[tuple[SpooledTemporaryFile[bytes], bytes]] = []
+        self._unwritten_bytes = 0
+        self._writing: Future[None] | None = None
+        self._text = 0
 
     async def read(self, request: Request, boundary: bytes) -> None:
         try:

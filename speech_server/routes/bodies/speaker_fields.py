@@ -18,7 +18,7 @@ from speech_server.domain import (
 )
 from speech_server.engines.interfaces import VoiceDetector, VoiceEncoder
 from speech_server.errors import InvalidRequest, RequestTooLarge
-from speech_server.routes.bodies.fields import as_list
+from speech_server.routes.bodies.audio_form import as_list
 from speech_server.speakers.naming import KnownVoice
 from speech_server.speakers.voice_print import embedding_of
 from speech_server.speakers.voices import ExpectedSpeakers

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, model_va
 
 from speech_server.domain import Clip, VadOptions
 from speech_server.engines.interfaces import TranscribeOptions
-from speech_server.routes.bodies.fields import as_list, from_json
+from speech_server.routes.bodies.audio_form import as_list, from_json
 from speech_server.routes.bodies.speaker_fields import SpeakerFields
 from speech_server.transcript.formats import TEXTS
 from speech_server.transcript.languages import asked_language, asked_languages

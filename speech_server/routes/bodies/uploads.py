@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
@@ -59,12 +58,12 @@ def closes(scope: Scope) -> bool:
     return bool(scope["http_version"] == "1.0") or "close" in Headers(scope=scope).get("connection", "").lower()
 
 
-@dataclass
 class SharedMemory:
     """What all bodies together may take of it."""
 
-    megabytes: int
-    taken: int = 0
+    def __init__(self, megabytes: int) -> None:
+        self.megabytes = megabytes
+        self.taken = 0
 
     def take(self, size: int) -> None:
         if self.taken + size > self.megabytes * 1_000_000:
@@ -72,29 +71,25 @@ class SharedMemory:
         self.taken += size
 
 
-@dataclass(frozen=True)
 class Limit:
-    setting: str
-    megabytes: int
-    memory: SharedMemory | None = None
-
-    @property
-    def bytes(self) -> int:
-        return self.megabytes * 1_000_000
+    def __init__(self, setting: str, megabytes: int, memory: SharedMemory | None = None) -> None:
+        self.bytes = megabytes * 1_000_000
+        self.memory = memory
+        self._text = f"The request body is larger than {megabytes} MB ({setting})"
 
     def too_large(self) -> RequestTooLarge:
-        return RequestTooLarge(f"The request body is larger than {self.megabytes} MB ({self.setting})")
+        return RequestTooLarge(self._text)
 
 
-@dataclass
 class Body:
     """One request's body as it comes in."""
 
-    _receive: Receive
-    _limit: Limit
-    _size: int = 0
-    _held: int = 0
-    _complete: bool = False
+    def __init__(self, receive: Receive, limit: Limit) -> None:
+        self._receive = receive
+        self._limit = limit
+        self._size = 0
+        self._held = 0
+        self._complete = False
 
     async def receive(self) -> Message:
         message = await self._receive()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from speech_server.errors import Overloaded
@@ -11,13 +9,13 @@ from speech_server.routes.border.envelope import error_reply
 from speech_server.routes.border.observe import POLLED
 
 
-@dataclass
 class Crowd:
     """A WebSocket counts as long as it is open."""
 
-    app: ASGIApp
-    most: int
-    inside: int = 0
+    def __init__(self, app: ASGIApp, most: int) -> None:
+        self.app = app
+        self.most = most
+        self.inside = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket") or scope["path"] in POLLED:
