@@ -10,7 +10,8 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, cast
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from speech_server.engines.interfaces import TurnModel
 from speech_server.errors import SpeechError
@@ -19,7 +20,6 @@ from speech_server.models.catalog.info import SEGMENTATION, STT, TTS, TURNS, VOI
 from speech_server.models.loader import ENCODER
 from speech_server.models.optional import optional_engine
 from speech_server.realtime.live.ear import Ear
-from speech_server.realtime.live.media import Media
 from speech_server.realtime.live.queues import SEND_BEHIND, Bounded
 from speech_server.realtime.live.speaking import Deliver, answer, pronounce
 from speech_server.realtime.live.transcribing import carry_out, translate
@@ -46,11 +46,14 @@ from speech_server.speakers.who_speaks import SEGMENTER
 if TYPE_CHECKING:
     from speech_server.models.catalog.info import Task as ModelTask
     from speech_server.models.loader import Loader
+    from speech_server.realtime.live.track import SpokenTrack
 
 log = logging.getLogger(__name__)
 
 TURN_MODEL = "smart-turn"  # an alias: DEFAULT_TURN_MODEL, or Silero, which hears silence and no more
 LIKELY = 0.5  # from this probability on a turn is over
+
+W = TypeVar("W", int, str)
 
 
 def needed(config: SessionConfig, settings: Settings) -> list[tuple[str, ModelTask]]:
@@ -72,7 +75,7 @@ class Crew:
 
     _session: Session
     _ear: Ear
-    _media: Media | None
+    _media: SpokenTrack | None
     _settings: Settings
     _loader: Loader
     _tasks: asyncio.TaskGroup
@@ -140,11 +143,11 @@ class Crew:
     def _start(self, work: Work) -> None:
         match work:
             case Transcribe() | Translate() | TranscribeUpload():
-                self._working[work.job] = self._tasks.create_task(self._transcribe(work))
+                self._begin(work.job, partial(self._transcribe, work), self._session.transcription_failed)
             case Generate():
-                self._working[work.response_id] = self._tasks.create_task(self._generate(work))
+                self._begin(work.response_id, partial(self._generate, work), self._session.reply_failed)
             case JudgePause():
-                self._working[work.pause] = self._tasks.create_task(self._judge(work))
+                self._begin(work.pause, partial(self._judge, work), self._not_judged)
             case Pronounce():
                 self._to_pronounce.append(work)
                 if not self._pronouncing:
@@ -160,29 +163,32 @@ class Crew:
             case Hush() if self._media is not None:
                 self._media.hush()
 
+    def _begin(self, key: W, do: Callable[[], Awaitable[None]], failed: Callable[[W, dict[str, Any]], None]) -> None:
+        async def work() -> None:
+            try:
+                await do()
+            except SpeechError as error:
+                failed(key, describe(error))
+            self._working.pop(key, None)
+            self.flush()
+
+        self._working[key] = self._tasks.create_task(work())
+
     async def _transcribe(self, work: Transcription) -> None:
-        try:
-            if isinstance(work, Translate):
-                written = await translate(work, self._loader)
-            else:
-                written = await carry_out(work, self._loader, max_seconds=self._settings.max_audio_seconds)
-        except SpeechError as error:
-            self._session.transcription_failed(work.job, describe(error))
+        if isinstance(work, Translate):
+            written = await translate(work, self._loader)
         else:
-            self._session.transcribed(work.job, written)
-        self._working.pop(work.job, None)
-        self.flush()
+            written = await carry_out(work, self._loader, max_seconds=self._settings.max_audio_seconds)
+        self._session.transcribed(work.job, written)
 
     async def _judge(self, work: JudgePause) -> None:
-        try:
-            async with optional_engine(self._loader, TURN_MODEL, TURNS) as engine:
-                if engine:
-                    finished = await cast(TurnModel, engine).finished(work.samples)
-                    self._session.pause_judged(work.pause, finished >= LIKELY)
-        except SpeechError as error:
-            log.info("silence alone decides about a pause: %s", error.message)
-        self._working.pop(work.pause, None)
-        self.flush()
+        async with optional_engine(self._loader, TURN_MODEL, TURNS) as engine:
+            if engine:
+                finished = await cast(TurnModel, engine).finished(work.samples)
+                self._session.pause_judged(work.pause, finished >= LIKELY)
+
+    def _not_judged(self, _pause: str, error: dict[str, Any]) -> None:
+        log.info("silence alone decides about a pause: %s", error["message"])
 
     async def _pronounce(self) -> None:
         """One after another: an interpreter has one voice."""
@@ -198,18 +204,12 @@ class Crew:
         self._pronouncing = False
 
     async def _generate(self, work: Generate) -> None:
-        try:
-            if self._model is None:
-                self._model = await self._stack.enter_async_context(open_language_model(self._settings))
-            told = (self._session.reply_text, self._session.reply_call, self._session.reply_audio)
-            deliver = Deliver(*(self._handing(tell, work.response_id) for tell in told))
-            end = await answer(work, self._model, self._loader, deliver, lead=self._settings.realtime_audio_lead)
-        except SpeechError as error:
-            self._session.reply_failed(work.response_id, describe(error))
-        else:
-            self._session.reply_done(work.response_id, end.finish_reason, end.usage)
-        self._working.pop(work.response_id, None)
-        self.flush()
+        if self._model is None:
+            self._model = await self._stack.enter_async_context(open_language_model(self._settings))
+        told = (self._session.reply_text, self._session.reply_call, self._session.reply_audio)
+        deliver = Deliver(*(self._handing(tell, work.response_id) for tell in told))
+        end = await answer(work, self._model, self._loader, deliver, lead=self._settings.realtime_audio_lead)
+        self._session.reply_done(work.response_id, end.finish_reason, end.usage)
 
     def _handing(self, tell: Callable[..., None], of: str | Pronounce) -> Callable[..., Awaitable[None]]:
         """Tells the session of a work's results piece by piece, as fast as the client takes them."""

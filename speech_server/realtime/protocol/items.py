@@ -86,17 +86,16 @@ class ItemReference(BaseModel):
     id: ItemId
 
 
-Item = Annotated[Message | FunctionCall | FunctionCallOutput, Field(discriminator="type")]
+AnyItem = Message | FunctionCall | FunctionCallOutput
+Item = Annotated[AnyItem, Field(discriminator="type")]
 
 
-def wire(item: Message | FunctionCall | FunctionCallOutput) -> dict[str, Any]:
+def wire(item: AnyItem) -> dict[str, Any]:
     """The item as events carry it: without the audio, which is not kept."""
     return item.model_dump(exclude_none=True, exclude={"content": {"__all__": {"audio"}}})
 
 
-def chat_messages(
-    items: Sequence[Message | FunctionCall | FunctionCallOutput], instructions: str
-) -> list[dict[str, Any]]:
+def chat_messages(items: Sequence[AnyItem], instructions: str) -> list[dict[str, Any]]:
     """The conversation as a chat completion's `messages`."""
     messages: list[dict[str, Any]] = [{"role": "system", "content": instructions}] if instructions else []
     for item in items:

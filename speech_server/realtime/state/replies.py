@@ -8,9 +8,9 @@ from typing import Any
 
 from speech_server.realtime.protocol.config import AudioOutput, SessionConfig
 from speech_server.realtime.protocol.events import ProtocolError, ResponseParams
-from speech_server.realtime.protocol.items import ItemReference, Message, chat_messages
+from speech_server.realtime.protocol.items import AnyItem, ItemReference, Message, chat_messages
 from speech_server.realtime.protocol.outputs import Outputs, Stop
-from speech_server.realtime.state.conversation import AnyItem, Conversation, check_size
+from speech_server.realtime.state.conversation import Conversation, check_size
 from speech_server.realtime.state.reply import Reason, Reply, heard_text
 
 SILENCE = "(silence)"

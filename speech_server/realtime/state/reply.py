@@ -152,13 +152,15 @@ class Reply:
 
     def _add(self, item: Message | FunctionCall) -> None:
         self._output.append(item)
-        self.out.emit(
-            "response.output_item.added", response_id=self.id, output_index=len(self._output) - 1, item=wire(item)
-        )
         if self.kept:
-            previous = self.conversation.add(item)
-            self._before[item.id] = previous
-            self.out.emit("conversation.item.added", previous_item_id=previous, item=wire(item))
+            self._before[item.id] = self.conversation.add(item)
+        self._tell("added", item)
+
+    def _tell(self, what: Literal["added", "done"], item: Message | FunctionCall) -> None:
+        place = {"response_id": self.id, "output_index": self._output.index(item)}
+        self.out.emit(f"response.output_item.{what}", **place, item=wire(item))
+        if self.kept:
+            self.out.emit(f"conversation.item.{what}", previous_item_id=self._before.get(item.id), item=wire(item))
 
     def _close_message(self, message: Message, complete: bool) -> None:
         place = self._place(message)
@@ -180,11 +182,7 @@ class Reply:
 
     def _close(self, item: Message | FunctionCall, complete: bool) -> None:
         item.status = "completed" if complete else "incomplete"
-        self.out.emit(
-            "response.output_item.done", response_id=self.id, output_index=self._output.index(item), item=wire(item)
-        )
-        if self.kept:
-            self.out.emit("conversation.item.done", previous_item_id=self._before.get(item.id), item=wire(item))
+        self._tell("done", item)
 
     def _part(self, message: Message) -> dict[str, Any]:
         return {"type": "audio" if self.voice else "text", self._said: message.words}

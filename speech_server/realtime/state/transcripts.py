@@ -27,6 +27,7 @@ from speech_server.transcript.formats import languages, logprob_entries
 # Characters of base64 that may wait for their text in one session: one message of OpenAI's largest size.
 MAX_WAITING_AUDIO = MAX_APPEND_BYTES * 4 // 3 + 4
 NOTHING = Written("", 0.0)
+TRANSCRIPTION = "conversation.item.input_audio_transcription"  # how its events' names begin
 
 
 @dataclass(frozen=True)
@@ -208,10 +209,9 @@ class Transcripts:
         self._on_text(message, utterance.error is None)
 
     def _report(self, utterance: Utterance, text: str, seconds: float) -> None:
-        kind = "conversation.item.input_audio_transcription"
         place = {"item_id": utterance.item_id, "content_index": utterance.part}
         if utterance.error is not None:
-            self._out.emit(f"{kind}.failed", **place, error=utterance.error)
+            self._out.emit(f"{TRANSCRIPTION}.failed", **place, error=utterance.error)
         else:
             self._tell_speakers(utterance, place)
             usage = {"type": "duration", "seconds": round(seconds, 3)}
@@ -219,7 +219,7 @@ class Transcripts:
             if self.logprobs:
                 written = (piece.written for piece in utterance.pieces if piece.written)
                 shown["logprobs"] = logprob_entries(entry for piece in written for entry in piece.logprobs)
-            self._out.emit(f"{kind}.completed", **place, transcript=text, usage=usage, **shown)
+            self._out.emit(f"{TRANSCRIPTION}.completed", **place, transcript=text, usage=usage, **shown)
 
     def _tell_speakers(self, utterance: Utterance, place: dict[str, Any]) -> None:
         """Who said what, in seconds of the item's audio."""
@@ -230,7 +230,7 @@ class Transcripts:
             begin = (piece.start - utterance.start) / RATE
             for segment in spoken.segments:
                 self._out.emit(
-                    "conversation.item.input_audio_transcription.segment",
+                    f"{TRANSCRIPTION}.segment",
                     **place,
                     id=new_id("seg"),
                     text=segment.text.strip(),
@@ -262,9 +262,5 @@ class Transcripts:
             text = text.lstrip()
         if text and self.settings.transcription is not None:
             utterance.begun = True
-            self._out.emit(
-                "conversation.item.input_audio_transcription.delta",
-                item_id=utterance.item_id,
-                content_index=utterance.part,
-                delta=text,
-            )
+            place = {"item_id": utterance.item_id, "content_index": utterance.part}
+            self._out.emit(f"{TRANSCRIPTION}.delta", **place, delta=text)
