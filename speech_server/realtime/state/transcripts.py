@@ -80,8 +80,7 @@ class Transcripts:
         return self._shown and self._guess is None and self._clock() >= self._next_guess
 
     def guess(self, utterance: Utterance, samples: Samples) -> None:
-        self._guess = self._new_job(utterance, utterance.open, final=False)
-        self._transcribe(self._guess, samples, utterance.said_before(utterance.open), final=False)
+        self._guess = self._transcribe(utterance, utterance.open, samples, final=False)
 
     def finish(self, utterance: Utterance, piece: Stretch, samples: Samples) -> None:
         """Start the final transcription of a piece; guesses at it are over."""
@@ -89,16 +88,17 @@ class Transcripts:
         if not piece.voiced:
             piece.job, piece.written = 0, NOTHING
             return
-        piece.job = self._new_job(utterance, piece, final=True)
-        self._transcribe(piece.job, samples, utterance.said_before(piece), final=True)
+        piece.job = self._transcribe(utterance, piece, samples, final=True)
 
-    def _transcribe(self, job: int, samples: Samples, before: str, *, final: bool) -> None:
+    def _transcribe(self, utterance: Utterance, piece: Stretch, samples: Samples, *, final: bool) -> int:
+        job, before = self._new_job(utterance, piece, final=final), utterance.said_before(piece)
         if self.translation is not None:
             self._out.do(Translate(job, samples, self.translation.model, self.settings.transcription, final))
         elif final:
             self._out.do(Transcribe(job, samples, self.settings.spoken, True, self.logprobs, self._people.met, before))
         else:
             self._out.do(Transcribe(job, samples, self.settings.spoken, False, before=before))
+        return job
 
     def check_room(self, audio: Sequence[str]) -> None:
         """Raises ProtocolError for more audio than may wait."""
