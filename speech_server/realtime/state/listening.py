@@ -56,7 +56,7 @@ class Listener:
     _free_from: int = 0  # where it ended: its words belong to no other
 
     def __post_init__(self, settings: AudioInput) -> None:
-        self._pauses = Pauses(self._out)
+        self._pauses = Pauses(self._out, settings.eagerness)
         self._detect(settings)
 
     def _detect(self, settings: AudioInput) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from speech_server.domain import RATE
 from speech_server.realtime.protocol.config import Eagerness
 from speech_server.realtime.protocol.outputs import JudgePause, Outputs, Stop, new_id
@@ -11,14 +13,14 @@ from speech_server.realtime.state.turns import closing_samples
 LOOK_BACK = 8 * RATE  # samples: what Smart Turn hears
 
 
+@dataclass
 class Pauses:
     """`eagerness` None: nobody is asked."""
 
-    def __init__(self, outputs: Outputs) -> None:
-        self._out = outputs
-        self.eagerness: Eagerness | None = None
-        self._judged = False  # the present one: asked about, answered or not
-        self._asked: str | None = None  # the question that is not answered
+    _out: Outputs
+    eagerness: Eagerness | None
+    _judged: bool = False  # the present one: asked about, answered or not
+    _asked: str | None = None  # the question that is not answered
 
     def go_on(self, audio: AudioBuffer, turn: int, silent_since: int, position: int) -> None:
         """There has been silence up to `position`, in a turn that began at `turn`."""

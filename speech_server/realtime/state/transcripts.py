@@ -126,9 +126,7 @@ class Transcripts:
 
     def reopen(self, piece: Stretch) -> None:
         """Speech went on: the piece is not final after all."""
-        if piece.job in self._jobs:
-            del self._jobs[piece.job]
-            self._out.do(Stop(piece.job))
+        self._stop(piece.job)
         piece.job = piece.written = None
 
     def drop(self, utterance: Utterance) -> None:
@@ -141,16 +139,16 @@ class Transcripts:
     def forget(self, item_id: str) -> None:
         """The item is deleted: nobody waits for its text any more."""
         if self._waiting.pop(item_id, None):
-            for number, job in list(self._jobs.items()):
-                if job.utterance.item_id == item_id:
-                    del self._jobs[number]
-                    self._out.do(Stop(number))
+            for number in [number for number, job in self._jobs.items() if job.utterance.item_id == item_id]:
+                self._stop(number)
 
     def _stop_guess(self) -> None:
-        if self._guess is not None:
-            del self._jobs[self._guess]
-            self._out.do(Stop(self._guess))
-            self._guess = None
+        self._stop(self._guess)
+        self._guess = None
+
+    def _stop(self, number: int | None) -> None:
+        if number is not None and self._jobs.pop(number, None) is not None:
+            self._out.do(Stop(number))
 
     def _new_job(self, utterance: Utterance, piece: Stretch, *, final: bool) -> int:
         self._last_job += 1

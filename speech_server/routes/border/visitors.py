@@ -37,10 +37,7 @@ class Visitors:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         refusal = self.refusal(scope) if scope["type"] in ("http", "websocket") else None
-        if refusal is None:
-            await self.app(scope, receive, send)
-        else:
-            await error_reply(refusal)(scope, receive, send)
+        await (error_reply(refusal) if refusal else self.app)(scope, receive, send)
 
     def refusal(self, scope: Scope) -> HostRefused | OriginRefused | None:
         if "*" in self.hosts or scope["path"] in POLLED:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import logging
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -74,11 +75,9 @@ class RealtimeQuery(BaseModel, frozen=True):
 
 
 async def hang_up(websocket: WebSocket, code: int, reason: str) -> None:
-    try:
+    with suppress(TimeoutError):  # a client that reads nothing does not read this either
         async with asyncio.timeout(CLOSE_SECONDS):
             await websocket.close(code, reason)
-    except TimeoutError:
-        return  # a client that reads nothing does not read this either
 
 
 def read_query(connection: HTTPConnection) -> RealtimeQuery:
@@ -139,10 +138,8 @@ class ClientSocket:
         return text if text is not None else bytes(message.get("bytes") or b"")
 
     async def send(self, text: str) -> None:
-        try:
+        with suppress(WebSocketDisconnect):  # the next receive says so
             await self._websocket.send_text(text)
-        except WebSocketDisconnect:
-            return  # the next receive says so
 
 
 @router.websocket("/v1/realtime")
