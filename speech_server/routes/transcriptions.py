@@ -50,29 +50,29 @@ async def read_job(request: Request, speech: SpeechDep) -> AsyncIterator[Sent[Tr
             yield Sent(fields, upload, request.state.request_id)
 
 
-Job = Annotated[Sent[TranscriptionForm], Depends(read_job)]
+Order = Annotated[Sent[TranscriptionForm], Depends(read_job)]
 
 
 @router.post("/v1/audio/transcriptions")
-async def create_transcription(request: Request, speech: SpeechDep, job: Job) -> Response:
+async def create_transcription(request: Request, speech: SpeechDep, job: Order) -> Response:
     """Transcribes audio, or the sound of a video, into its own language."""
     return await answer(request, speech, job, "transcribe")
 
 
 @router.post("/v1/audio/translations")
-async def create_translation(request: Request, speech: SpeechDep, job: Job) -> Response:
+async def create_translation(request: Request, speech: SpeechDep, job: Order) -> Response:
     """Translates speech in any language into English text."""
     return await answer(request, speech, job, "translate")
 
 
-async def answer(request: Request, speech: Speech, job: Job, task: Task) -> Response:
+async def answer(request: Request, speech: Speech, job: Order, task: Task) -> Response:
     if job.form.stream:
         return await begin(request, sse_stream(events(speech, job, task)), "text/event-stream")
     return await unless_gone(request.receive, whole(speech, job, task))
 
 
 @asynccontextmanager
-async def transcribing(speech: Speech, job: Job, task: Task) -> AsyncIterator[Transcription]:
+async def transcribing(speech: Speech, job: Order, task: Task) -> AsyncIterator[Transcription]:
     """The transcription in work; all its work stops when the block is left."""
     vad = job.form.vad()
     async with AsyncExitStack() as stack:
@@ -96,7 +96,7 @@ async def transcribing(speech: Speech, job: Job, task: Task) -> AsyncIterator[Tr
         yield transcription
 
 
-async def whole(speech: Speech, job: Job, task: Task) -> Response:
+async def whole(speech: Speech, job: Order, task: Task) -> Response:
     async with transcribing(speech, job, task) as transcription:
         segments = [segment async for segment in transcription]
         who = await transcription.who_spoke()
@@ -132,7 +132,7 @@ def render(
     return JSONResponse(body)
 
 
-async def events(speech: Speech, job: Job, task: Task) -> AsyncGenerator[dict[str, Any], None]:
+async def events(speech: Speech, job: Order, task: Task) -> AsyncGenerator[dict[str, Any], None]:
     """A delta for each segment as soon as it is final, then the whole text: exactly the deltas joined.
 
     With verbose_json its times follow each delta, as a segment of their own. Who spoke is known when all have been

@@ -31,7 +31,7 @@ from speech_server.realtime.protocol.outputs import (
     ListenFor,
     Play,
     Pronounce,
-    Stop,
+    StopWork,
     Transcribe,
     TranscribeUpload,
     Transcription,
@@ -153,7 +153,7 @@ class Crew:
                 if not self._pronouncing:
                     self._pronouncing = True
                     self._tasks.create_task(self._pronounce())
-            case Stop():
+            case StopWork():
                 if (task := self._working.pop(work.work, None)) is not None:
                     task.cancel()
             case ListenFor() if self._media is None:  # a call's comes as its track brings it

@@ -85,7 +85,7 @@ class Written:
 
 
 @dataclass(frozen=True)
-class Stop:
+class StopWork:
     """Give up a transcription, the question about a pause, or a response: nobody waits for it any more."""
 
     work: int | str
@@ -138,7 +138,7 @@ class ListenFor:
 
 
 Transcription = Transcribe | Translate | TranscribeUpload
-Work = Transcription | JudgePause | Generate | Stop | Pronounce | Play | Hush | ListenFor
+Work = Transcription | JudgePause | Generate | StopWork | Pronounce | Play | Hush | ListenFor
 
 
 def new_id(prefix: str) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from speech_server.domain import RATE
 from speech_server.realtime.protocol.config import Eagerness
-from speech_server.realtime.protocol.outputs import JudgePause, Outputs, Stop, new_id
+from speech_server.realtime.protocol.outputs import JudgePause, Outputs, StopWork, new_id
 from speech_server.realtime.state.buffer import AudioBuffer
 from speech_server.realtime.state.turns import closing_samples
 
@@ -37,7 +37,7 @@ class Pauses:
     def end(self) -> None:
         """Speech goes on, or the turn is over: nobody waits for an answer."""
         if self._asked is not None:
-            self._out.do(Stop(self._asked))
+            self._out.do(StopWork(self._asked))
         self._judged, self._asked = False, None
 
     def answered(self, pause: str) -> Eagerness | None:

@@ -9,7 +9,7 @@ from typing import Any
 from speech_server.realtime.protocol.config import AudioOutput, SessionConfig
 from speech_server.realtime.protocol.events import ProtocolError, ResponseParams
 from speech_server.realtime.protocol.items import AnyItem, ItemReference, Message, chat_messages
-from speech_server.realtime.protocol.outputs import Outputs, Stop
+from speech_server.realtime.protocol.outputs import Outputs, StopWork
 from speech_server.realtime.state.conversation import Conversation, check_size
 from speech_server.realtime.state.reply import Reason, Reply, heard_text
 
@@ -131,11 +131,11 @@ class Replies:
     # --- the client's commands ---
 
     def cancel(self, reason: Reason) -> None:
-        """Stop what is under way, if anything is; the conversation keeps what was sent of it."""
+        """StopWork what is under way, if anything is; the conversation keeps what was sent of it."""
         reply = self._active
         if reply is None:
             return
-        self._out.do(Stop(reply.id))
+        self._out.do(StopWork(reply.id))
         reply.cut_to(reply.audio_ms)
         self.end("cancelled", {"type": "cancelled", "reason": reason}, None)
 

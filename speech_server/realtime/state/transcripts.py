@@ -12,7 +12,7 @@ from speech_server.realtime.protocol.events import MAX_APPEND_BYTES, ProtocolErr
 from speech_server.realtime.protocol.items import Message, wire
 from speech_server.realtime.protocol.outputs import (
     Outputs,
-    Stop,
+    StopWork,
     Transcribe,
     TranscribeUpload,
     Translate,
@@ -148,7 +148,7 @@ class Transcripts:
 
     def _stop(self, number: int | None) -> None:
         if number is not None and self._jobs.pop(number, None) is not None:
-            self._out.do(Stop(number))
+            self._out.do(StopWork(number))
 
     def _new_job(self, utterance: Utterance, piece: Stretch, *, final: bool) -> int:
         self._last_job += 1

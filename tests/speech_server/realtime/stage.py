@@ -19,7 +19,7 @@ from speech_server.realtime.protocol.outputs import (
     JudgePause,
     Play,
     Pronounce,
-    Stop,
+    StopWork,
     Transcribe,
     Translate,
     Work,
@@ -81,7 +81,7 @@ class Stage:
     def events(self) -> list[dict[str, Any]]:
         """Since the last call. Takes note of the work that was asked for, too."""
         for work in self.work():
-            if isinstance(work, Stop):
+            if isinstance(work, StopWork):
                 self.working.pop(work.work, None)
                 self.asked = [asked for asked in self.asked if asked.pause != work.work]
             elif isinstance(work, Pronounce):
