@@ -131,7 +131,7 @@ class Replies:
     # --- the client's commands ---
 
     def cancel(self, reason: Reason) -> None:
-        """StopWork what is under way, if anything is; the conversation keeps what was sent of it."""
+        """Stop what is under way, if anything is; the conversation keeps what was sent of it."""
         reply = self._active
         if reply is None:
             return
