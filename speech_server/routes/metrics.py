@@ -79,10 +79,7 @@ class Residents(Collector):
 
 
 def by_model(
-    kind: type[GaugeMetricFamily | CounterMetricFamily],
-    name: str,
-    text: str,
-    rows: Iterable[tuple[LoadedModel, float]],
+    kind: type[GaugeMetricFamily | CounterMetricFamily], name: str, text: str, rows: Iterable[tuple[LoadedModel, float]]
 ) -> Metric:
     family = kind(f"speech_{name}", text, labels=["model"])
     for model, value in rows:

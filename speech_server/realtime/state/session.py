@@ -60,12 +60,7 @@ class Session:
         )
         self._closing = self.closed = False
         self._listener = Listener(
-            config.audio.input,
-            self._out,
-            self._conversation,
-            self._transcripts,
-            longest_turn,
-            self._on_speech,
+            config.audio.input, self._out, self._conversation, self._transcripts, longest_turn, self._on_speech
         )
         self._out.emit("session.created", session=self._describe())
 
