@@ -81,8 +81,9 @@ class Stage:
     def events(self) -> list[dict[str, Any]]:
         """Since the last call. Takes note of the work that was asked for, too."""
         for work in self.work():
-            if isinstance(work, StopWork):
-                self.working.pop(work.work, None)
+            if isinstance(work, StopWork) and isinstance(work.work, int):
+                del self.working[work.work]
+            elif isinstance(work, StopWork):
                 self.asked = [asked for asked in self.asked if asked.pause != work.work]
             elif isinstance(work, Pronounce):
                 self.pronouncing.append(work)
