@@ -37,11 +37,9 @@ from speech_server.pools import importing
 from speech_server.routes import (
     chat,
     health,
-    memory,
     metrics,
     models,
     openapi,
-    progress,
     speech,
     transcriptions,
     vad,
@@ -62,7 +60,7 @@ from speech_server.settings import Settings, get_settings
 log = logging.getLogger(__name__)
 
 ROUTES = (
-    health, metrics, models, memory, transcriptions, progress, speech, vad, voices, chat, sessions, calls,
+    health, metrics, models, transcriptions, speech, vad, voices, chat, sessions, calls,
     client_secrets,
 )  # fmt: skip
 PRELOAD_RETRY = 2.0  # seconds

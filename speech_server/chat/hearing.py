@@ -6,7 +6,7 @@ import asyncio
 import io
 from collections.abc import Mapping
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from speech_server.chat.answers import Answers
@@ -84,18 +84,16 @@ async def _transcribe_all(
             await asyncio.gather(*tasks, return_exceptions=True)
 
 
+@dataclass
 class _Hearing:
     """The clips of one request: a few at once, and all of them together no longer than one recording may be."""
 
-    def __init__(
-        self, transcriber: Transcriber, detector: VoiceDetector, options: TranscribeOptions, max_seconds: float
-    ) -> None:
-        self._transcriber = transcriber
-        self._detector = detector
-        self._options = options
-        self._max_seconds = max_seconds
-        self._places = asyncio.Semaphore(AT_ONCE)
-        self._seconds: dict[str, float] = {}  # heard so far, by clip
+    _transcriber: Transcriber
+    _detector: VoiceDetector
+    _options: TranscribeOptions
+    _max_seconds: float
+    _places: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE))
+    _seconds: dict[str, float] = field(default_factory=dict)  # heard so far, by clip
 
     async def transcribe(self, clip: InputAudio) -> str:
         try:

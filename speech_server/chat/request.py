@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from speech_server.domain import voice_id
 from speech_server.transcript.languages import asked_language
@@ -14,26 +14,19 @@ _OURS = frozenset(
     ("modalities", "audio", "transcription_model", "speech_model", "transcription_extra_body", "speech_extra_body")
 )
 
-
-class Lenient(BaseModel):
-    model_config = ConfigDict(extra="ignore", frozen=True)
+NullIsEmpty = BeforeValidator(lambda value: {} if value is None else value)
 
 
-class TranscriptionExtras(Lenient):
+class TranscriptionExtras(BaseModel, frozen=True):
     """transcription_extra_body: what /v1/audio/transcriptions takes beside the file."""
 
-    language: str | None = None
+    language: Annotated[str | None, AfterValidator(asked_language)] = None
     prompt: str | None = None
     hotwords: str | None = None
     temperature: float = Field(0.0, ge=0, le=1)
 
-    @field_validator("language")
-    @classmethod
-    def _known_language(cls, value: str | None) -> str | None:
-        return asked_language(value)
 
-
-class SpeechExtras(Lenient):
+class SpeechExtras(BaseModel, frozen=True):
     """speech_extra_body: what /v1/audio/speech takes beside the text."""
 
     speed: float = Field(1.0, ge=0.25, le=4.0)
@@ -41,7 +34,7 @@ class SpeechExtras(Lenient):
     sample_rate: int | None = Field(None, ge=8_000, le=48_000)
 
 
-class SpokenFormat(Lenient):
+class SpokenFormat(BaseModel, frozen=True):
     voice: Annotated[str, BeforeValidator(voice_id)] = "alloy"
     format: Literal["wav", "mp3", "flac", "opus", "aac", "pcm16", "pcm"] = "wav"
 
@@ -74,13 +67,10 @@ class ChatRequest(BaseModel):
     audio: SpokenFormat | None = Field(None, description="Voice and format of a spoken answer; a stream is pcm16.")
     transcription_model: str = Field("whisper-1", description="What transcribes the audio in messages.")
     speech_model: str = Field("tts-1", description="What speaks the answer.")
-    transcription_extra_body: TranscriptionExtras = Field(TranscriptionExtras(), description="E.g. language, prompt.")
-    speech_extra_body: SpeechExtras = Field(SpeechExtras(), description="E.g. speed.")
-
-    @field_validator("transcription_extra_body", "speech_extra_body", mode="before")
-    @classmethod
-    def _none_is_empty(cls, value: Any) -> Any:
-        return {} if value is None else value
+    transcription_extra_body: Annotated[TranscriptionExtras, NullIsEmpty] = Field(
+        TranscriptionExtras(), description="E.g. language, prompt."
+    )
+    speech_extra_body: Annotated[SpeechExtras, NullIsEmpty] = Field(SpeechExtras(), description="E.g. speed.")
 
     @property
     def speaks(self) -> bool:

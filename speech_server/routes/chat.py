@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
 from types import ModuleType
 from typing import Any
 
@@ -17,6 +17,8 @@ from speech_server.routes.bodies.json_body import JsonRoute
 from speech_server.routes.state import Speech, SpeechDep
 from speech_server.routes.streaming import begin, sse_stream, unless_gone
 
+DONE = b"data: [DONE]\n\n"
+
 router = APIRouter(tags=["voice chat"], route_class=JsonRoute)
 
 
@@ -25,34 +27,26 @@ async def create_chat_completion(request: Request, speech: SpeechDep, chat: Chat
     """Audio in messages is transcribed, the rest goes to the language model of CHAT_COMPLETION_BASE_URL, and with
     `modalities` of `["text", "audio"]` its answer is spoken; streamed, sentence by sentence."""
     if chat.stream:
-        return await begin(request, done_at_the_end(sse_stream(chunks(speech, chat))), "text/event-stream")
+        return await begin(request, sse_stream(chunks(speech, chat), last=DONE), "text/event-stream")
     return JSONResponse(await unless_gone(request.receive, whole_answer(speech, chat)))
 
 
-async def load_answering() -> ModuleType:
-    """Only now, and in a thread: it takes numpy and httpx, which nobody else should wait for."""
-    return await importing.run(importlib.import_module, "speech_server.chat.answering")
+@asynccontextmanager
+async def opened(speech: Speech, request: ChatRequest) -> AsyncIterator[tuple[ModuleType, Any]]:
+    """What answers, and the chat to be answered."""
+    # Only now, and in a thread: it takes numpy and httpx, which nobody else should wait for.
+    answering = await importing.run(importlib.import_module, "speech_server.chat.answering")
+    async with answering.open_chat(request, speech.settings, speech.loader, speech.answers) as chat:
+        yield answering, chat
 
 
 async def whole_answer(speech: Speech, request: ChatRequest) -> dict[str, Any]:
-    answering = await load_answering()
-    async with answering.open_chat(request, speech.settings, speech.loader, speech.answers) as chat:
+    async with opened(speech, request) as (answering, chat):
         completion: dict[str, Any] = await answering.whole(chat)
         return completion
 
 
 async def chunks(speech: Speech, request: ChatRequest) -> AsyncGenerator[dict[str, Any], None]:
-    answering = await load_answering()
-    async with (
-        answering.open_chat(request, speech.settings, speech.loader, speech.answers) as chat,
-        aclosing(answering.stream(chat)) as events,
-    ):
+    async with opened(speech, request) as (answering, chat), aclosing(answering.stream(chat)) as events:
         async for event in events:
             yield event
-
-
-async def done_at_the_end(events: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
-    async with aclosing(events):
-        async for event in events:
-            yield event
-    yield b"data: [DONE]\n\n"

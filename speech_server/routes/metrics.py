@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING
 
 from fastapi import APIRouter, Request, Response
@@ -64,6 +65,7 @@ class Residents(Collector):
 
     def collect(self) -> Iterator[Metric]:
         models = self._loaded()
+        gauge, counter = partial(by_model, GaugeMetricFamily), partial(by_model, CounterMetricFamily)
         queues = [(model, model.queue) for model in models if model.queue]
         yield GaugeMetricFamily("speech_models_loaded", "Models in memory.", value=len(models))
         yield gauge("model_memory_bytes", "Memory a model takes.", ((m, m.memory_bytes) for m in models))
@@ -76,17 +78,10 @@ class Residents(Collector):
         yield counter("busy_seconds", "Time workers were busy.", ((m, q.busy_seconds) for m, q in queues))
 
 
-def gauge(name: str, text: str, rows: Iterable[tuple[Resident, float]]) -> Metric:
-    return filled(GaugeMetricFamily(f"speech_{name}", text, labels=["model"]), rows)
-
-
-def counter(name: str, text: str, rows: Iterable[tuple[Resident, float]]) -> Metric:
-    return filled(CounterMetricFamily(f"speech_{name}", text, labels=["model"]), rows)
-
-
-def filled(
-    family: GaugeMetricFamily | CounterMetricFamily, rows: Iterable[tuple[Resident, float]]
-) -> GaugeMetricFamily | CounterMetricFamily:
+def by_model(
+    kind: type[GaugeMetricFamily | CounterMetricFamily], name: str, text: str, rows: Iterable[tuple[Resident, float]]
+) -> Metric:
+    family = kind(f"speech_{name}", text, labels=["model"])
     for model, value in rows:
         family.add_metric([model.info.id], value)
     return family

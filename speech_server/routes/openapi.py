@@ -42,20 +42,13 @@ SOUND = {
         for kind in sorted({*CONTENT_TYPES.values(), "text/event-stream"})
     },
 }
+STRING, NULLABLE = {"type": "string"}, {"type": ["string", "null"]}
+OF_ERROR = {"message": STRING, "type": STRING, "param": NULLABLE, "code": NULLABLE}
 ERROR = {
     "type": "object",
     "required": ["error", "detail"],
     "properties": {
-        "error": {
-            "type": "object",
-            "required": ["message", "type", "param", "code"],
-            "properties": {
-                "message": {"type": "string"},
-                "type": {"type": "string"},
-                "param": {"type": ["string", "null"]},
-                "code": {"type": ["string", "null"]},
-            },
-        },
+        "error": {"type": "object", "required": list(OF_ERROR), "properties": OF_ERROR},
         "detail": {"description": "The message; for 422 the list of faults.", "type": ["string", "array"]},
     },
 }

@@ -9,7 +9,7 @@ from contextlib import aclosing
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Request, Response
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from speech_server.domain import Voice, voice_id
 from speech_server.engines.interfaces import SpeakOptions
@@ -26,18 +26,6 @@ NO_VOICE = ("", "default", "unused")  # OpenVINO Model Server's clients have to 
 router = APIRouter(tags=["text to speech"], route_class=JsonRoute)
 
 
-def well_formed(text: str) -> str:
-    """JSON can carry half a surrogate pair, which no encoding can."""
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise ValueError(f"character {error.start} is half of a surrogate pair") from error
-    return text
-
-
-Text = Annotated[str, AfterValidator(well_formed)]
-
-
 class SpeechRequest(BaseModel):
     model_config = ConfigDict(
         frozen=True,
@@ -46,9 +34,9 @@ class SpeechRequest(BaseModel):
         },
     )
 
-    model: Text = Field(min_length=1, description="Id or alias of a text-to-speech model.")
-    input: Text = Field(description="The text to speak.")
-    voice: Annotated[Text, BeforeValidator(voice_id)] = Field(
+    model: str = Field(min_length=1, description="Id or alias of a text-to-speech model.")
+    input: str = Field(description="The text to speak.")
+    voice: Annotated[str, BeforeValidator(voice_id)] = Field(
         "", description="A voice of the model, one of OpenAI's names, or a blend such as af_heart(2)+af_sky(1)."
     )
     response_format: Literal["mp3", "wav", "flac", "opus", "aac", "pcm"] = Field(
@@ -59,7 +47,7 @@ class SpeechRequest(BaseModel):
         None, description="`audio` or `sse`. Without it a wav comes whole, with its true sizes; all else is streamed."
     )
     sample_rate: int | None = Field(None, ge=8000, le=48000, description="In Hz; by default the model's own.")
-    language: Text | None = Field(None, description="Language of the text where it is not the voice's own.")
+    language: str | None = Field(None, description="Language of the text where it is not the voice's own.")
     instructions: str | None = Field(None, description="Accepted and ignored.")
 
     @property

@@ -28,19 +28,18 @@ class Running:
     """The transcriptions in work. Clients choose the request ids, so two may run under one."""
 
     def __init__(self) -> None:
-        self._works: dict[object, tuple[str, Transcription]] = {}
+        self._works: list[tuple[str, Transcription]] = []
 
     @contextmanager
     def entered(self, request_id: str, work: Transcription) -> Iterator[None]:
-        key = object()
-        self._works[key] = (request_id, work)
+        self._works.append((request_id, work))
         try:
             yield
         finally:
-            del self._works[key]
+            self._works.remove((request_id, work))
 
     def find(self, request_id: str) -> list[Transcription]:
-        return [work for sent, work in self._works.values() if sent == request_id]
+        return [work for sent, work in self._works if sent == request_id]
 
 
 class Calls:

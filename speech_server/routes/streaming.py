@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
 import orjson
@@ -18,7 +18,7 @@ from speech_server.routes.border.envelope import describe
 Result = TypeVar("Result")
 
 
-async def unless_gone(receive: Receive, work: Coroutine[Any, Any, Result]) -> Result:
+async def unless_gone(receive: Receive, work: Awaitable[Result]) -> Result:
     """The result of `work`, which is cancelled when the client disconnects. The request's body must have been read."""
     task = asyncio.ensure_future(work)
     watch = asyncio.ensure_future(until_gone(receive))
@@ -50,12 +50,8 @@ async def begin(
 
     `length` tells the bytes of the whole from the first chunk, where that can be known.
     """
-
-    async def first() -> bytes:
-        return await anext(chunks, b"")
-
     try:
-        beginning = await unless_gone(request.receive, first())
+        beginning = await unless_gone(request.receive, anext(chunks, b""))
         return StreamedReply(beginning, chunks, media_type, length(beginning))
     except BaseException:
         await chunks.aclose()
@@ -93,8 +89,10 @@ def sse(event: Mapping[str, Any]) -> bytes:
     return b"data: " + orjson.dumps(event) + b"\n\n"
 
 
-async def sse_stream(events: AsyncGenerator[Mapping[str, Any], None]) -> AsyncGenerator[bytes, None]:
-    """Events as server-sent events; a failure after the first one becomes an `error` event."""
+async def sse_stream(
+    events: AsyncGenerator[Mapping[str, Any], None], *, last: bytes = b""
+) -> AsyncGenerator[bytes, None]:
+    """Events as server-sent events, then `last`; a failure after the first one becomes an `error` event."""
     begun = False
     try:
         async for event in events:
@@ -106,3 +104,5 @@ async def sse_stream(events: AsyncGenerator[Mapping[str, Any], None]) -> AsyncGe
         yield sse({"type": "error", **describe(error)})
     finally:
         await events.aclose()
+    if last:
+        yield last

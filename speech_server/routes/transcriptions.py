@@ -1,11 +1,13 @@
-"""POST /v1/audio/transcriptions and /translations: speech to text, whole or as it is heard."""
+"""POST /v1/audio/transcriptions and /translations: speech to text, whole or as it is heard.
+
+GET /api/progress/{request_id}: how far one in work is.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Request, Response
@@ -13,12 +15,13 @@ from starlette.responses import JSONResponse
 
 from speech_server.decoding import warm_up
 from speech_server.domain import Segment
+from speech_server.errors import NotFound, RequestIdNotUnique
 from speech_server.hearing.speakers.attribution import attributed
 from speech_server.models.catalog.info import STT
 from speech_server.models.transcribers import transcriber
 from speech_server.pools import Pool
-from speech_server.routes.bodies.audio_form import AUDIO, audio_of, is_pcm, model_check, parse_form
-from speech_server.routes.bodies.form import Upload, read_form
+from speech_server.routes.bodies.audio_form import AUDIO, Sent, audio_of, is_pcm, model_check, parse_form
+from speech_server.routes.bodies.form import read_form
 from speech_server.routes.bodies.speaker_fields import expected_speakers
 from speech_server.routes.bodies.transcription_form import TranscriptionForm
 from speech_server.routes.state import Speech, SpeechDep
@@ -38,35 +41,26 @@ router = APIRouter(tags=["speech to text"])
 Task = Literal["transcribe", "translate"]
 
 
-@dataclass(frozen=True)
-class Order:
-    """One checked request."""
-
-    form: TranscriptionForm
-    upload: Upload
-    request_id: str
-
-
-async def read_job(request: Request, speech: SpeechDep) -> AsyncIterator[Order]:
+async def read_job(request: Request, speech: SpeechDep) -> AsyncIterator[Sent[TranscriptionForm]]:
     warm_up()
     async with read_form(request, AUDIO, model_check(speech, STT)) as form:
         model = speech.catalog.only or (DEFAULT_MODEL if getattr(request.state, "one_model", False) else None)
         fields = parse_form(TranscriptionForm, form, {"model": model} if model else {})
         async with audio_of(form, speech) as upload:
-            yield Order(fields, upload, request.state.request_id)
+            yield Sent(fields, upload, request.state.request_id)
 
 
-JobDep = Annotated[Order, Depends(read_job)]
+Order = Annotated[Sent[TranscriptionForm], Depends(read_job)]
 
 
 @router.post("/v1/audio/transcriptions")
-async def create_transcription(request: Request, speech: SpeechDep, job: JobDep) -> Response:
+async def create_transcription(request: Request, speech: SpeechDep, job: Order) -> Response:
     """Transcribes audio, or the sound of a video, into its own language."""
     return await answer(request, speech, job, "transcribe")
 
 
 @router.post("/v1/audio/translations")
-async def create_translation(request: Request, speech: SpeechDep, job: JobDep) -> Response:
+async def create_translation(request: Request, speech: SpeechDep, job: Order) -> Response:
     """Translates speech in any language into English text."""
     return await answer(request, speech, job, "translate")
 
@@ -169,3 +163,14 @@ async def events(speech: Speech, job: Order, task: Task) -> AsyncGenerator[dict[
         done["languages"] = formats.languages(transcription.language)
     done["usage"] = formats.usage(transcription.duration)
     yield {**done, "logprobs": tokens if job.form.include else None}
+
+
+@router.get("/api/progress/{request_id}")
+async def get_progress(request_id: str, speech: SpeechDep) -> dict[str, Any]:
+    """Seconds of audio finished, and all there are (null while unknown), of the request sent with this X-Request-ID."""
+    found = speech.running.find(request_id)
+    if not found:
+        raise NotFound(f"No transcription with request id '{request_id}' is running")
+    if len(found) > 1:
+        raise RequestIdNotUnique(f"{len(found)} transcriptions run under request id '{request_id}': send another each")
+    return {"seconds_done": round(found[0].done, 2), "seconds": found[0].duration}

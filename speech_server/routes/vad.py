@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from speech_server.domain import RATE, SpeechSpan, VadOptions
 from speech_server.models.catalog.info import VAD
@@ -19,10 +19,8 @@ LONGEST_MS = 3_600_000
 router = APIRouter(tags=["voice activity"])
 
 
-class VadForm(BaseModel):
+class VadForm(BaseModel, frozen=True):
     """Fields beside `file`; the names are Silero's, the defaults Speaches'."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True)
 
     model: str = Field("silero_vad_v5", description="Any silero_vad name.")
     threshold: float = Field(0.75, ge=0, le=1, description="Probability above which a frame is speech.")

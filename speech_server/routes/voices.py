@@ -7,7 +7,7 @@ from pathlib import PurePath
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 from starlette.responses import JSONResponse
 
 from speech_server.models.catalog.info import VOICES
@@ -32,10 +32,8 @@ class DiarizationForm(SpeakerFields):
     speaker_embeddings: bool = Field(False, description="With json: what each voice is like.")
 
 
-class EmbeddingForm(BaseModel):
+class EmbeddingForm(BaseModel, frozen=True):
     """Fields beside `file`."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True)
 
     model: str = Field(ENCODER, min_length=1, description="Id or alias of a voice encoder.")
 

@@ -21,8 +21,7 @@ from aiortc.sdp import SessionDescription
 from speech_server.errors import CallFailed, InvalidRequest
 from speech_server.realtime.live.media import Message, TrackAudio
 from speech_server.realtime.live.queues import READ_AHEAD, Bounded
-from speech_server.realtime.live.track import HEARD, SpokenTrack, heard
-from speech_server.realtime.protocol.config import AudioFormat
+from speech_server.realtime.live.track import SpokenTrack, heard
 from speech_server.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -65,17 +64,14 @@ def read_offer(sdp: str) -> RTCSessionDescription:
 
 
 class Call:
-    """A session sees it as its socket, and as its media."""
-
-    format: AudioFormat = HEARD
+    """A session sees it as its socket."""
 
     def __init__(self, settings: Settings) -> None:
         listen_on(settings.uvicorn_host)
         servers = [RTCIceServer(**server.model_dump()) for server in settings.realtime_ice_servers]
-        self.media = self
         self._limit = settings.realtime_call_timeout
         self._peer = RTCPeerConnection(RTCConfiguration(iceServers=servers))
-        self._track = SpokenTrack()
+        self.media = SpokenTrack()
         self._channel: RTCDataChannel | None = None
         self._inbox: Bounded[Message | tuple[()]] = Bounded(READ_AHEAD)
         self._ready, self._drained = asyncio.Event(), asyncio.Event()
@@ -93,7 +89,7 @@ class Call:
         try:
             async with asyncio.timeout(self._limit):
                 await self._peer.setRemoteDescription(offer)
-                self._peer.addTrack(self._track)
+                self._peer.addTrack(self.media)
                 await self._peer.setLocalDescription(await self._peer.createAnswer())
         except (*_UNREADABLE, *_REFUSED) as error:
             log.info("an offer was refused: %r", error)
@@ -170,17 +166,11 @@ class Call:
                 channel.send(text)
             return
 
-    def play(self, data: bytes, audio_format: AudioFormat) -> None:
-        self._track.play(data, audio_format)
-
-    def hush(self) -> None:
-        self._track.hush()
-
     async def close(self) -> None:
         self._over = True
         if self._listening is not None:
             self._listening.cancel()
-        self._track.stop()
+        self.media.stop()
         with suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_SECONDS):
                 await self._peer.close()

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from speech_server.realtime.protocol.config import AudioFormat
+if TYPE_CHECKING:
+    from speech_server.realtime.live.track import SpokenTrack
 
 
 @dataclass(frozen=True, slots=True)
 class TrackAudio:
-    """What the microphone gives, in `Media.format`."""
+    """What the microphone gives, in the format of `Socket.media`."""
 
     pcm: bytes
 
@@ -21,25 +22,11 @@ class TrackAudio:
 Message = str | bytes | TrackAudio
 
 
-class Media(Protocol):
-    """The sound of a call, both ways."""
-
-    format: AudioFormat
-
-    def play(self, data: bytes, audio_format: AudioFormat) -> None:
-        """After what came before, in real time."""
-        ...
-
-    def hush(self) -> None:
-        """Forget what is not played yet."""
-        ...
-
-
 class Socket(Protocol):
     """`media`: None where sound comes and goes inside the messages."""
 
     @property
-    def media(self) -> Media | None: ...
+    def media(self) -> SpokenTrack | None: ...
 
     async def receive(self) -> Message | None:
         """The client's next message; None once it has gone."""

@@ -7,17 +7,16 @@ import json
 import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
 from speech_server.engines.interfaces import TranscribeOptions
 from speech_server.errors import SpeechError
-from speech_server.models.catalog.info import STT, TTS, VOICES
-from speech_server.models.loader import ENCODER
 from speech_server.models.transcribers import choose
 from speech_server.realtime.live.ear import Ear, ear_threads
 from speech_server.realtime.live.media import Message, Socket, TrackAudio
 from speech_server.realtime.live.queues import READ_AHEAD, Bounded
-from speech_server.realtime.live.working import Crew, needs_voice
+from speech_server.realtime.live.working import Crew, needed
 from speech_server.realtime.protocol.config import SessionConfig
 from speech_server.realtime.protocol.events import (
     AnyClientEvent,
@@ -28,6 +27,7 @@ from speech_server.realtime.protocol.events import (
     SessionUpdate,
 )
 from speech_server.realtime.protocol.events import parse_client_event as parse
+from speech_server.realtime.protocol.updates import updated
 from speech_server.realtime.state.session import Session
 from speech_server.settings import Settings
 
@@ -89,17 +89,15 @@ async def run_session(
     return over.code
 
 
+@dataclass
 class Live:
-    def __init__(
-        self, session: Session, ear: Ear, crew: Crew, socket: Socket, settings: Settings, loader: Loader
-    ) -> None:
-        self._session = session
-        self._ear = ear
-        self._crew = crew
-        self._socket = socket
-        self._settings = settings
-        self._loader = loader
-        self._inbox: Bounded[Message] = Bounded(READ_AHEAD)
+    _session: Session
+    _ear: Ear
+    _crew: Crew
+    _socket: Socket
+    _settings: Settings
+    _loader: Loader
+    _inbox: Bounded[Message] = field(default_factory=lambda: Bounded(READ_AHEAD))
 
     def start(self, tasks: asyncio.TaskGroup) -> None:
         for part in (self._read(), self._obey(), self._write(), self._watch(), self._limit()):
@@ -194,7 +192,7 @@ class Live:
 
     async def _would_work(self, event: SessionUpdate) -> bool:
         try:
-            return await self._check(self._session.updated(event), event.event_id)
+            return await self._check(updated(self._session.config, event), event.event_id)
         except ProtocolError:
             return True  # the session refuses it in its own words
 
@@ -203,12 +201,8 @@ class Live:
         try:
             if config.translator is not None:
                 await choose(self._loader, config.translator, TranscribeOptions(task="translate"))
-            if config.translator is None or config.audio.input.transcription is not None:
-                await self._loader.require(config.audio.input.spoken.model, STT)
-            if config.audio.input.spoken.names_speakers:
-                await self._loader.require(ENCODER, VOICES)
-            if needs_voice(config, self._settings):
-                await self._loader.require(config.audio.output.model, TTS)
+            for name, task in needed(config, self._settings):
+                await self._loader.require(name, task)
         except SpeechError as error:
             code = error.code or error.type
             self._session.refuse(ProtocolError(error.message, code=code, param="session", event_id=event_id))

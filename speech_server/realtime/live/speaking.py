@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import base64
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
+from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -18,8 +19,8 @@ from speech_server.domain import Samples
 from speech_server.engines.interfaces import Speaker, SpeakOptions
 from speech_server.language_model import LanguageModel
 from speech_server.realtime.live.ear import ear_threads
-from speech_server.realtime.protocol.config import AudioFormat
-from speech_server.realtime.protocol.outputs import Generate, Pronounce, ReplyVoice
+from speech_server.realtime.protocol.config import AudioFormat, AudioOutput
+from speech_server.realtime.protocol.outputs import Generate, Pronounce
 from speech_server.spoken_answer import Say, read_aloud
 
 if TYPE_CHECKING:
@@ -29,18 +30,17 @@ CHUNK_SECONDS = 0.2  # of audio per event
 AHEAD = 4  # pieces of audio made before they are due
 
 
-class DeliverAudio(Protocol):
-    """Where sound goes; it waits while the client is slow."""
-
-    async def audio(self, data: str, sentence: str, start_ms: float, end_ms: float) -> None: ...
+# Base64 audio, its sentence, and which milliseconds of all audio that sentence so far takes.
+DeliverAudio = Callable[[str, str, float, float], Awaitable[None]]
 
 
-class Deliver(DeliverAudio, Protocol):
-    """Where a reply goes; each waits while the client is slow."""
+@dataclass(frozen=True, slots=True)
+class Deliver:
+    """Where a reply goes; each waits while the client is slow. `call`: index, call id, name, arguments."""
 
-    async def text(self, delta: str) -> None: ...
-
-    async def call(self, index: int, call_id: str | None, name: str | None, arguments: str) -> None: ...
+    text: Callable[[str], Awaitable[None]]
+    call: Callable[[int, str | None, str | None, str], Awaitable[None]]
+    audio: DeliverAudio
 
 
 class End(NamedTuple):
@@ -59,16 +59,21 @@ async def answer(work: Generate, model: LanguageModel, loader: Loader, deliver: 
     """Raises SpeechError. Closing or cancelling it stops the language model and the synthesis."""
     if work.voice is None:
         return await _read(work, model, deliver, _unheard)
-    return await read_aloud(partial(_read, work, model, deliver), partial(_speak, work.voice, loader, deliver, lead))
+    return await read_aloud(
+        partial(_read, work, model, deliver), partial(_speak, work.voice, loader, deliver.audio, lead)
+    )
 
 
-async def pronounce(work: Pronounce, loader: Loader, deliver: DeliverAudio) -> None:
+async def pronounce(work: Pronounce, loader: Loader, deliver: Callable[[str], Awaitable[None]]) -> None:
     """Raises SpeechError. All of it as soon as it is made: nobody interrupts an interpreter."""
 
     async def read(say: Say) -> None:
         await say(work.text)
 
-    await read_aloud(read, partial(_speak, work.voice, loader, deliver, math.inf))
+    async def audio(data: str, _sentence: str, _start_ms: float, _end_ms: float) -> None:
+        await deliver(data)
+
+    await read_aloud(read, partial(_speak, work.voice, loader, audio, math.inf))
 
 
 async def _unheard(_text: str) -> None:
@@ -110,7 +115,7 @@ def _usage(usage: dict[str, Any] | None) -> dict[str, Any] | None:
 
 
 async def _speak(
-    voice: ReplyVoice, loader: Loader, deliver: DeliverAudio, lead: float, sentences: AsyncIterator[str]
+    voice: AudioOutput, loader: Loader, deliver: DeliverAudio, lead: float, sentences: AsyncIterator[str]
 ) -> None:
     sounds: asyncio.Queue[Sound | None] = asyncio.Queue(AHEAD)
     async with loader.speaker(voice.model) as speaker, asyncio.TaskGroup() as tasks:
@@ -119,7 +124,7 @@ async def _speak(
 
 
 async def _synthesize(
-    speaker: Speaker, voice: ReplyVoice, sentences: AsyncIterator[str], sounds: asyncio.Queue[Sound | None]
+    speaker: Speaker, voice: AudioOutput, sentences: AsyncIterator[str], sounds: asyncio.Queue[Sound | None]
 ) -> None:
     resampler = Resampler(speaker.sample_rate, voice.format.rate)
 
@@ -130,7 +135,7 @@ async def _synthesize(
     last = ""
     async for sentence in sentences:
         begins = True
-        async for samples in speaker.speak(sentence, SpeakOptions(voice.name, voice.speed, early=not last)):
+        async for samples in speaker.speak(sentence, SpeakOptions(voice.voice, voice.speed, early=not last)):
             await put(sentence, begins, samples)
             begins, last = False, sentence
     if last:
@@ -162,15 +167,15 @@ async def _send(sounds: asyncio.Queue[Sound | None], deliver: DeliverAudio, pace
             seconds = sound.seconds * len(piece) / len(sound.data)
             await asyncio.sleep(pace.wait(seconds, clock()))
             sent_ms += seconds * 1000
-            await deliver.audio(base64.b64encode(piece).decode(), sound.sentence, start_ms, sent_ms)
+            await deliver(base64.b64encode(piece).decode(), sound.sentence, start_ms, sent_ms)
 
 
+@dataclass
 class Pace:
     """Audio sent too early cannot be taken back when the person interrupts. `lead` seconds of it may be under way."""
 
-    def __init__(self, lead: float) -> None:
-        self._lead = lead
-        self._played_until: float | None = None
+    _lead: float
+    _played_until: float | None = None
 
     def wait(self, seconds: float, now: float) -> float:
         """How long to wait at `now` before `seconds` more of audio are sent; counts them as sent."""

@@ -24,9 +24,10 @@ LATEST = 0.2
 
 
 class SpokenTrack(MediaStreamTrack):
-    """Silence, but for what `play` was given."""
+    """Silence, but for what `play` was given. `format` is that of what comes in."""
 
     kind = "audio"
+    format: AudioFormat = HEARD
 
     def __init__(self) -> None:
         super().__init__()
@@ -37,12 +38,14 @@ class SpokenTrack(MediaStreamTrack):
         self._position = 0
 
     def play(self, data: bytes, audio_format: AudioFormat) -> None:
+        """After what came before, in real time."""
         if audio_format != self._format:
             self._format = audio_format
             self._resampler = Resampler(audio_format.rate, RATE)
         self._unplayed.append(self._resampler.feed(decode(data, audio_format)[0]))
 
     def hush(self) -> None:
+        """Forget what is not played yet."""
         self._unplayed.clear()
         self._format = None  # nor what the resampler still holds
 

@@ -100,11 +100,13 @@ async def translate(work: Translate, loader: Loader) -> Written:
     """Its English and, where they are to be shown, its own words: heard side by side. Raises as `carry_out`."""
     source = work.source
     spoken = _careful(_asked(source or TranscriptionSettings()), final=work.final)
+    # What the speaker's language is called upon for, a prompt and words to expect, would pull the English back.
+    in_english = replace(spoken, task="translate", prompt=None, hotwords=None)
     failed: SpeechError | None = None
     with _load.counted(final=work.final):
         try:
             async with asyncio.TaskGroup() as both:
-                english = both.create_task(_hear(work.samples, work.model, _in_english(spoken), loader))
+                english = both.create_task(_hear(work.samples, work.model, in_english, loader))
                 own = both.create_task(_hear(work.samples, source.model, spoken, loader)) if source else None
         except* SpeechError as errors:
             failed = cast(SpeechError, errors.exceptions[0])
@@ -116,11 +118,6 @@ async def translate(work: Translate, loader: Loader) -> Written:
 async def _hear(samples: Samples, model: str, options: TranscribeOptions, loader: Loader) -> Written:
     async with transcriber(loader, model, options) as engine:
         return await _transcribe_piece(samples, engine, options)
-
-
-def _in_english(options: TranscribeOptions) -> TranscribeOptions:
-    """What the speaker's language is called upon for, a prompt and words to expect, would pull the English back."""
-    return replace(options, task="translate", prompt=None, hotwords=None)
 
 
 async def _transcribe_blocks(

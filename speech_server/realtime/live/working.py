@@ -7,21 +7,23 @@ import base64
 import json
 import logging
 from collections import deque
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from speech_server.engines.interfaces import TurnModel
 from speech_server.errors import SpeechError
 from speech_server.language_model import LanguageModel, open_language_model
 from speech_server.models.catalog.info import SEGMENTATION, STT, TTS, TURNS, VOICES
 from speech_server.models.loader import ENCODER
+from speech_server.models.optional import optional_engine
 from speech_server.realtime.live.ear import Ear
-from speech_server.realtime.live.judging import TURN_MODEL, has_finished
-from speech_server.realtime.live.media import Media
 from speech_server.realtime.live.queues import SEND_BEHIND, Bounded
-from speech_server.realtime.live.speaking import answer, pronounce
+from speech_server.realtime.live.speaking import Deliver, answer, pronounce
 from speech_server.realtime.live.transcribing import carry_out, translate
 from speech_server.realtime.protocol.config import SessionConfig
-from speech_server.realtime.protocol.events import ProtocolError
 from speech_server.realtime.protocol.outputs import (
     Generate,
     Hush,
@@ -29,13 +31,13 @@ from speech_server.realtime.protocol.outputs import (
     ListenFor,
     Play,
     Pronounce,
-    StopGenerating,
-    StopJudging,
-    StopTranscribing,
+    StopWork,
     Transcribe,
     TranscribeUpload,
+    Transcription,
     Translate,
     Work,
+    describe,
 )
 from speech_server.realtime.state.session import Session
 from speech_server.settings import Settings
@@ -44,42 +46,47 @@ from speech_server.speakers.who_speaks import SEGMENTER
 if TYPE_CHECKING:
     from speech_server.models.catalog.info import Task as ModelTask
     from speech_server.models.loader import Loader
+    from speech_server.realtime.live.track import SpokenTrack
 
 log = logging.getLogger(__name__)
 
+TURN_MODEL = "smart-turn"  # an alias: DEFAULT_TURN_MODEL, or Silero, which hears silence and no more
+LIKELY = 0.5  # from this probability on a turn is over
 
-def needs_voice(config: SessionConfig, settings: Settings) -> bool:
+W = TypeVar("W", int, str)
+
+
+def needed(config: SessionConfig, settings: Settings) -> list[tuple[str, ModelTask]]:
+    """The models without which there is no such session; a translation has its translator beside them."""
+    models: list[tuple[str, ModelTask]] = []
+    if config.translator is None or config.audio.input.transcription is not None:
+        models.append((config.audio.input.spoken.model, STT))
+    if config.audio.input.spoken.names_speakers:
+        models.append((ENCODER, VOICES))
     says = config.type == "translation" or (config.type == "realtime" and settings.chat_completion_base_url)
-    return bool(says) and config.speaks
+    if says and config.speaks:
+        models.append((config.audio.output.model, TTS))
+    return models
 
 
+@dataclass
 class Crew:
     """Every task belongs to `tasks`, the session's group, and ends with it."""
 
-    def __init__(
-        self,
-        session: Session,
-        ear: Ear,
-        media: Media | None,
-        settings: Settings,
-        loader: Loader,
-        tasks: asyncio.TaskGroup,
-        stack: AsyncExitStack,
-    ) -> None:
-        self.outbox: Bounded[str] = Bounded(SEND_BEHIND)
-        self._session = session
-        self._ear = ear
-        self._media = media
-        self._settings = settings
-        self._loader = loader
-        self._tasks = tasks
-        self._stack = stack
-        self._model: LanguageModel | None = None
-        self._working: dict[int | str, asyncio.Task[None]] = {}  # by job or response
-        self._held: dict[tuple[str, ModelTask], asyncio.Task[None]] = {}
-        self._to_pronounce: deque[Pronounce] = deque()
-        self._pronouncing = False
-        self._flushed = asyncio.Event()
+    _session: Session
+    _ear: Ear
+    _media: SpokenTrack | None
+    _settings: Settings
+    _loader: Loader
+    _tasks: asyncio.TaskGroup
+    _stack: AsyncExitStack
+    _model: LanguageModel | None = None
+    _pronouncing: bool = False
+    outbox: Bounded[str] = field(default_factory=lambda: Bounded(SEND_BEHIND))
+    _working: dict[int | str, asyncio.Task[None]] = field(default_factory=dict)  # by job, response or pause
+    _held: dict[tuple[str, ModelTask], asyncio.Task[None]] = field(default_factory=dict)
+    _to_pronounce: deque[Pronounce] = field(default_factory=deque)
+    _flushed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def flush(self) -> None:
         """Send what the session has to say, start and stop the work it wants done."""
@@ -104,19 +111,15 @@ class Crew:
     def hold_models(self) -> None:
         """Load what the session will need, and keep it in memory while it lasts: nobody waits for it later."""
         config = self._session.config
-        wanted: set[tuple[str, ModelTask]] = set()
-        if config.translator is None or config.audio.input.transcription is not None:
-            wanted.add((config.audio.input.spoken.model, STT))
+        wanted = set(needed(config, self._settings))
         if config.translator is not None:
             # `auto` may mean a quick model that does not translate.
             auto = self._loader.catalog.leaves_choice(config.translator)
             wanted.add((self._loader.catalog.best_of("whisper") if auto else config.translator, STT))
         if config.audio.input.spoken.names_speakers:
-            wanted |= {(ENCODER, VOICES), (SEGMENTER, SEGMENTATION)}
+            wanted.add((SEGMENTER, SEGMENTATION))
         if config.audio.input.eagerness:
             wanted.add((TURN_MODEL, TURNS))
-        if needs_voice(config, self._settings):
-            wanted.add((config.audio.output.model, TTS))
         for key in self._held.keys() - wanted:
             self._held.pop(key).cancel()
         for key in wanted - self._held.keys():
@@ -140,22 +143,19 @@ class Crew:
     def _start(self, work: Work) -> None:
         match work:
             case Transcribe() | Translate() | TranscribeUpload():
-                self._working[work.job] = self._tasks.create_task(self._transcribe(work))
+                self._begin(work.job, partial(self._transcribe, work), self._session.transcription_failed)
             case Generate():
-                self._working[work.response_id] = self._tasks.create_task(self._generate(work))
+                self._begin(work.response_id, partial(self._generate, work), self._session.reply_failed)
             case JudgePause():
-                self._working[work.pause] = self._tasks.create_task(self._judge(work))
-            case StopJudging():
-                self._stop(work.pause)
+                self._begin(work.pause, partial(self._judge, work), self._not_judged)
             case Pronounce():
                 self._to_pronounce.append(work)
                 if not self._pronouncing:
                     self._pronouncing = True
                     self._tasks.create_task(self._pronounce())
-            case StopTranscribing():
-                self._stop(work.job)
-            case StopGenerating():
-                self._stop(work.response_id)
+            case StopWork():
+                if (task := self._working.pop(work.work, None)) is not None:
+                    task.cancel()
             case ListenFor() if self._media is None:  # a call's comes as its track brings it
                 self._ear.listen_for(work.format)
             case Play() if self._media is not None:
@@ -163,43 +163,39 @@ class Crew:
             case Hush() if self._media is not None:
                 self._media.hush()
 
-    def _stop(self, key: int | str) -> None:
-        if (task := self._working.pop(key, None)) is not None:
-            task.cancel()
+    def _begin(self, key: W, do: Callable[[], Awaitable[None]], failed: Callable[[W, dict[str, Any]], None]) -> None:
+        async def work() -> None:
+            try:
+                await do()
+            except SpeechError as error:
+                failed(key, describe(error))
+            self._working.pop(key, None)
+            self.flush()
 
-    async def _transcribe(self, work: Transcribe | Translate | TranscribeUpload) -> None:
-        try:
-            if isinstance(work, Translate):
-                written = await translate(work, self._loader)
-            else:
-                written = await carry_out(work, self._loader, max_seconds=self._settings.max_audio_seconds)
-        except SpeechError as error:
-            self._session.transcription_failed(work.job, describe(error))
-        except ProtocolError as error:
-            details = {"type": "invalid_request_error", "code": error.code, "message": error.message}
-            self._session.transcription_failed(work.job, {**details, "param": error.param})
+        self._working[key] = self._tasks.create_task(work())
+
+    async def _transcribe(self, work: Transcription) -> None:
+        if isinstance(work, Translate):
+            written = await translate(work, self._loader)
         else:
-            self._session.transcribed(work.job, written)
-        self._working.pop(work.job, None)
-        self.flush()
+            written = await carry_out(work, self._loader, max_seconds=self._settings.max_audio_seconds)
+        self._session.transcribed(work.job, written)
 
     async def _judge(self, work: JudgePause) -> None:
-        try:
-            finished = await has_finished(work.samples, self._loader)
-        except SpeechError as error:
-            log.info("silence alone decides about a pause: %s", error.message)
-            finished = None
-        if finished is not None:
-            self._session.pause_judged(work.pause, finished)
-        self._working.pop(work.pause, None)
-        self.flush()
+        async with optional_engine(self._loader, TURN_MODEL, TURNS) as engine:
+            if engine:
+                finished = await cast(TurnModel, engine).finished(work.samples)
+                self._session.pause_judged(work.pause, finished >= LIKELY)
+
+    def _not_judged(self, _pause: str, error: dict[str, Any]) -> None:
+        log.info("silence alone decides about a pause: %s", error["message"])
 
     async def _pronounce(self) -> None:
         """One after another: an interpreter has one voice."""
         while self._to_pronounce:
             work = self._to_pronounce.popleft()
             try:
-                await pronounce(work, self._loader, Interpretation(work, self._session, self))
+                await pronounce(work, self._loader, self._handing(self._session.pronouncing, work))
             except SpeechError as error:
                 self._session.pronounced(describe(error))
             else:
@@ -208,56 +204,19 @@ class Crew:
         self._pronouncing = False
 
     async def _generate(self, work: Generate) -> None:
-        try:
-            if self._model is None:
-                self._model = await self._stack.enter_async_context(open_language_model(self._settings))
-            delivery = Delivery(work.response_id, self._session, self)
-            end = await answer(work, self._model, self._loader, delivery, lead=self._settings.realtime_audio_lead)
-        except SpeechError as error:
-            self._session.reply_failed(work.response_id, describe(error))
-        else:
-            self._session.reply_done(work.response_id, end.finish_reason, end.usage)
-        self._working.pop(work.response_id, None)
-        self.flush()
+        if self._model is None:
+            self._model = await self._stack.enter_async_context(open_language_model(self._settings))
+        told = (self._session.reply_text, self._session.reply_call, self._session.reply_audio)
+        deliver = Deliver(*(self._handing(tell, work.response_id) for tell in told))
+        end = await answer(work, self._model, self._loader, deliver, lead=self._settings.realtime_audio_lead)
+        self._session.reply_done(work.response_id, end.finish_reason, end.usage)
 
+    def _handing(self, tell: Callable[..., None], of: str | Pronounce) -> Callable[..., Awaitable[None]]:
+        """Tells the session of a work's results piece by piece, as fast as the client takes them."""
 
-class Delivery:
-    """Hands a reply to the session piece by piece, as fast as the client takes it."""
+        async def hand(*piece: Any) -> None:
+            await self.outbox.room()
+            tell(of, *piece)
+            self.flush()
 
-    def __init__(self, response_id: str, session: Session, crew: Crew) -> None:
-        self._id = response_id
-        self._session = session
-        self._crew = crew
-
-    async def text(self, delta: str) -> None:
-        await self._crew.outbox.room()
-        self._session.reply_text(self._id, delta)
-        self._crew.flush()
-
-    async def call(self, index: int, call_id: str | None, name: str | None, arguments: str) -> None:
-        await self._crew.outbox.room()
-        self._session.reply_call(self._id, index, call_id, name, arguments)
-        self._crew.flush()
-
-    async def audio(self, data: str, sentence: str, start_ms: float, end_ms: float) -> None:
-        await self._crew.outbox.room()
-        self._session.reply_audio(self._id, data, sentence, start_ms, end_ms)
-        self._crew.flush()
-
-
-class Interpretation:
-    """Hands the sound of a translation to the session, as fast as the client takes it."""
-
-    def __init__(self, work: Pronounce, session: Session, crew: Crew) -> None:
-        self._work = work
-        self._session = session
-        self._crew = crew
-
-    async def audio(self, data: str, _sentence: str, _start_ms: float, _end_ms: float) -> None:
-        await self._crew.outbox.room()
-        self._session.pronouncing(self._work, data)
-        self._crew.flush()
-
-
-def describe(error: SpeechError) -> dict[str, Any]:
-    return {"type": error.type, "code": error.code, "message": error.message, "param": error.param}
+        return hand

@@ -10,10 +10,8 @@ from pydantic import (
     AfterValidator,
     BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     StringConstraints,
-    field_validator,
     model_validator,
 )
 
@@ -48,10 +46,8 @@ EAGERNESS = {
 }
 
 
-class Strict(BaseModel):
+class Strict(BaseModel, extra="forbid", frozen=True):
     """Unknown fields are an error that names them: a misspelled setting is never silently ignored."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class PcmFormat(Strict):
@@ -72,7 +68,7 @@ AudioFormat = Annotated[PcmFormat | G711Format, Field(discriminator="type")]
 
 class TranscriptionSettings(Strict):
     model: Name = "whisper-1"
-    language: str | None = None
+    language: Annotated[str | None, AfterValidator(asked_language)] = None
     languages: tuple[str, ...] | None = None  # it is one of these
     prompt: str | None = None
     keywords: tuple[str, ...] | None = None  # become Whisper's hotwords
@@ -82,11 +78,6 @@ class TranscriptionSettings(Strict):
     def names_speakers(self) -> bool:
         """OpenAI asks for it by the model's name."""
         return self.model.endswith("-diarize")
-
-    @field_validator("language")
-    @classmethod
-    def _known_language(cls, value: str | None) -> str | None:
-        return asked_language(value)
 
     @model_validator(mode="after")
     def _known_languages(self) -> TranscriptionSettings:
@@ -167,10 +158,8 @@ class Audio(Strict):
     output: AudioOutput = AudioOutput()
 
 
-class Tool(BaseModel):
+class Tool(BaseModel, frozen=True):
     """A function the language model may call; passed through."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True)
 
     type: Literal["function"] = "function"
     name: Name

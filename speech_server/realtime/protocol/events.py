@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, BeforeValidator, Field, TypeAdapter, ValidationError
 
+from speech_server.errors import InvalidRequest
 from speech_server.realtime.protocol.config import Audio, Modality, Reasoning, StoredPrompt, Tool, ToolChoice
 from speech_server.realtime.protocol.dialect import ga_patch
 from speech_server.realtime.protocol.items import Item, ItemReference
@@ -28,20 +29,15 @@ WITH_AUDIO = (
 )
 
 
-class ProtocolError(Exception):
+class ProtocolError(InvalidRequest):
     """Becomes an `error` event. `event_id` is the client's, when it sent one."""
 
     def __init__(self, message: str, *, code: str, param: str | None = None, event_id: str | None = None) -> None:
-        super().__init__(message)
-        self.message = message
-        self.code = code
-        self.param = param
+        super().__init__(message, param=param, code=code)
         self.event_id = event_id
 
 
-class ClientEvent(BaseModel):
-    model_config = ConfigDict(extra="ignore", frozen=True)
-
+class ClientEvent(BaseModel, frozen=True):
     event_id: Annotated[str, Field(max_length=512)] | None = None
 
 
@@ -92,10 +88,8 @@ class ItemDelete(ClientEvent):
     item_id: str
 
 
-class ResponseParams(BaseModel):
+class ResponseParams(BaseModel, frozen=True):
     """What one response does differently from the session."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True)
 
     conversation: Literal["auto", "none"] = "auto"
     instructions: str | None = None
@@ -112,9 +106,14 @@ class ResponseParams(BaseModel):
     prompt: StoredPrompt = None
 
 
+def _in_ga(response: object) -> dict[str, Any]:
+    """null: as if it were not there."""
+    return ga_patch(response) if isinstance(response, dict) else {}
+
+
 class ResponseCreate(ClientEvent):
     type: Literal["response.create"]
-    response: ResponseParams = ResponseParams()
+    response: Annotated[ResponseParams, BeforeValidator(_in_ga)] = ResponseParams()
 
 
 class ResponseCancel(ClientEvent):
@@ -166,10 +165,6 @@ def parse_client_event(text: str | bytes) -> AnyClientEvent:
         raise ProtocolError(
             f"The message is larger than {LARGEST // 2**20} MiB", code="event_too_large", event_id=event_id
         )
-    if data["type"] == "response.create" and isinstance(data.get("response"), dict):
-        data["response"] = ga_patch(data["response"])
-    elif data["type"] == "response.create":
-        data.pop("response", None)  # null: as if it were not there
     try:
         return _ADAPTER.validate_python(data)
     except ValidationError as error:

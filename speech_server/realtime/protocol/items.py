@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 
 Status = Literal["in_progress", "completed", "incomplete"]
 ItemId = Annotated[str, Field(min_length=1, max_length=64)]
@@ -15,8 +15,6 @@ _OLD_NAMES = {"text": "output_text", "audio": "output_audio"}
 
 class Part(BaseModel):
     """One piece of a message's content. `audio` is base64 in the session's input format, on its way in only."""
-
-    model_config = ConfigDict(extra="ignore")
 
     type: Literal["input_text", "input_audio", "input_image", "output_text", "output_audio"]
     text: str | None = None
@@ -30,13 +28,16 @@ class Part(BaseModel):
         return self.text if self.text is not None else self.transcript or ""
 
 
-class Message(BaseModel):
-    model_config = ConfigDict(extra="ignore")
+class Kept(BaseModel):
+    """What all items have."""
 
-    type: Literal["message"] = "message"
     id: ItemId | None = None
     object: Literal["realtime.item"] = "realtime.item"
     status: Status = "completed"
+
+
+class Message(Kept):
+    type: Literal["message"] = "message"
     role: Literal["system", "user", "assistant"]
     content: list[Part]
 
@@ -65,25 +66,15 @@ class Message(BaseModel):
         return audio
 
 
-class FunctionCall(BaseModel):
-    model_config = ConfigDict(extra="ignore")
-
+class FunctionCall(Kept):
     type: Literal["function_call"]
-    id: ItemId | None = None
-    object: Literal["realtime.item"] = "realtime.item"
-    status: Status = "completed"
     call_id: str | None = None
     name: str
     arguments: str
 
 
-class FunctionCallOutput(BaseModel):
-    model_config = ConfigDict(extra="ignore")
-
+class FunctionCallOutput(Kept):
     type: Literal["function_call_output"]
-    id: ItemId | None = None
-    object: Literal["realtime.item"] = "realtime.item"
-    status: Status = "completed"
     call_id: str
     output: str
 
@@ -95,17 +86,16 @@ class ItemReference(BaseModel):
     id: ItemId
 
 
-Item = Annotated[Message | FunctionCall | FunctionCallOutput, Field(discriminator="type")]
+AnyItem = Message | FunctionCall | FunctionCallOutput
+Item = Annotated[AnyItem, Field(discriminator="type")]
 
 
-def wire(item: Message | FunctionCall | FunctionCallOutput) -> dict[str, Any]:
+def wire(item: AnyItem) -> dict[str, Any]:
     """The item as events carry it: without the audio, which is not kept."""
     return item.model_dump(exclude_none=True, exclude={"content": {"__all__": {"audio"}}})
 
 
-def chat_messages(
-    items: Sequence[Message | FunctionCall | FunctionCallOutput], instructions: str
-) -> list[dict[str, Any]]:
+def chat_messages(items: Sequence[AnyItem], instructions: str) -> list[dict[str, Any]]:
     """The conversation as a chat completion's `messages`."""
     messages: list[dict[str, Any]] = [{"role": "system", "content": instructions}] if instructions else []
     for item in items:

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from speech_server.domain import Person, Samples, Segment, TokenLogprob
-from speech_server.realtime.protocol.config import AudioFormat, TranscriptionSettings
+from speech_server.errors import SpeechError
+from speech_server.realtime.protocol.config import AudioFormat, AudioOutput, TranscriptionSettings
 from speech_server.realtime.protocol.events import ProtocolError
 
 
@@ -84,8 +85,10 @@ class Written:
 
 
 @dataclass(frozen=True)
-class StopTranscribing:
-    job: int
+class StopWork:
+    """Give up a transcription, the question about a pause, or a response: nobody waits for it any more."""
+
+    work: int | str
 
 
 @dataclass(frozen=True)
@@ -97,25 +100,12 @@ class JudgePause:
 
 
 @dataclass(frozen=True)
-class StopJudging:
-    pause: str
-
-
-@dataclass(frozen=True)
 class Generate:
     """Ask the language model and, when `voice` is set, speak its words; answer with Session.reply_*."""
 
     response_id: str
     body: dict[str, Any]  # of the chat completion
-    voice: ReplyVoice | None
-
-
-@dataclass(frozen=True)
-class ReplyVoice:
-    model: str
-    name: str
-    speed: float
-    format: AudioFormat
+    voice: AudioOutput | None
 
 
 @dataclass(frozen=True)
@@ -123,7 +113,7 @@ class Pronounce:
     """Speak a translation's next words, after those before; answer with Session.pronouncing, then .pronounced."""
 
     text: str
-    voice: ReplyVoice
+    voice: AudioOutput
     elapsed_ms: int
 
 
@@ -141,23 +131,22 @@ class Hush:
 
 
 @dataclass(frozen=True)
-class StopGenerating:
-    response_id: str
-
-
-@dataclass(frozen=True)
 class ListenFor:
     """From the next append on, the audio comes in this format."""
 
     format: AudioFormat
 
 
-Transcription = Transcribe | Translate | TranscribeUpload | StopTranscribing
-Work = Transcription | JudgePause | StopJudging | Generate | Pronounce | Play | Hush | StopGenerating | ListenFor
+Transcription = Transcribe | Translate | TranscribeUpload
+Work = Transcription | JudgePause | Generate | StopWork | Pronounce | Play | Hush | ListenFor
 
 
 def new_id(prefix: str) -> str:
     return f"{prefix}_{secrets.token_hex(10)}"
+
+
+def describe(error: SpeechError) -> dict[str, Any]:
+    return {"type": error.type, "code": error.code, "message": error.message, "param": error.param}
 
 
 @dataclass
@@ -169,8 +158,7 @@ class Outputs:
         self.events.append({"type": kind, "event_id": new_id("event"), **fields})
 
     def refuse(self, error: ProtocolError) -> None:
-        details = {"code": error.code, "param": error.param, "event_id": error.event_id}
-        self.emit("error", error={"type": "invalid_request_error", "message": error.message, **details})
+        self.emit("error", error={**describe(error), "event_id": error.event_id})
 
     def do(self, work: Work) -> None:
         self.work.append(work)

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from speech_server.realtime.protocol.events import ProtocolError
-from speech_server.realtime.protocol.items import FunctionCall, FunctionCallOutput, Message
-
-AnyItem = Message | FunctionCall | FunctionCallOutput
+from speech_server.realtime.protocol.items import AnyItem, FunctionCall, Message
 
 # What a session of hours keeps; the oldest items are forgotten, as OpenAI's `truncation: auto` does.
 MAX_ITEMS = 256

@@ -8,7 +8,7 @@ model is asked whether the turn is over, its answer makes that silence shorter o
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import InitVar, dataclass, field
 
 from speech_server.domain import FRAME, RATE, Samples
 from speech_server.realtime.protocol.config import AudioInput
@@ -38,34 +38,30 @@ class Heard:
     refused: tuple[ProtocolError, ...] = ()
 
 
+@dataclass
 class Listener:
-    """`on_speech` is told when the person starts to speak. `longest_turn` seconds end a turn by themselves."""
+    """`_on_speech` is told when the person starts to speak. A turn of `_longest_turn` seconds ends by itself."""
 
-    def __init__(
-        self,
-        settings: AudioInput,
-        outputs: Outputs,
-        conversation: Conversation,
-        transcripts: Transcripts,
-        *,
-        longest_turn: float,
-        on_speech: Callable[[], None],
-    ) -> None:
-        self._out = outputs
-        self._conversation = conversation
-        self._transcripts = transcripts
-        self._longest_turn = int(longest_turn * RATE)
-        self._on_speech = on_speech
-        self._audio = AudioBuffer()
-        self._position = 0  # samples covered by probabilities: whole frames
-        self._utterance: Utterance | None = None  # the one being spoken
-        self._silent_since: int | None = None
-        self._last: Utterance | None = None  # the one that was spoken before
-        self._free_from = 0  # where it ended: its words belong to no other
-        self._pauses = Pauses(outputs)
-        self._pauses.eagerness = settings.eagerness
-        self._vad = settings.vad
-        self._detector = TurnDetector(self._vad) if self._vad else None
+    settings: InitVar[AudioInput]
+    _out: Outputs
+    _conversation: Conversation
+    _transcripts: Transcripts
+    _longest_turn: float
+    _on_speech: Callable[[], None]
+    _audio: AudioBuffer = field(default_factory=AudioBuffer)
+    _position: int = 0  # samples covered by probabilities: whole frames
+    _utterance: Utterance | None = None  # the one being spoken
+    _silent_since: int | None = None
+    _last: Utterance | None = None  # the one that was spoken before
+    _free_from: int = 0  # where it ended: its words belong to no other
+
+    def __post_init__(self, settings: AudioInput) -> None:
+        self._pauses = Pauses(self._out, settings.eagerness)
+        self._detect(settings)
+
+    def _detect(self, settings: AudioInput) -> None:
+        self._vad, self._pauses.eagerness = settings.vad, settings.eagerness
+        self._detector = TurnDetector(self._vad, self._position) if self._vad else None
 
     @property
     def speaking(self) -> bool:
@@ -80,8 +76,7 @@ class Listener:
         self._transcripts.settings = settings
         if (settings.vad, settings.eagerness) != (self._vad, self._pauses.eagerness):
             self._drop()
-            self._vad, self._pauses.eagerness = settings.vad, settings.eagerness
-            self._detector = TurnDetector(self._vad, self._position) if self._vad else None
+            self._detect(settings)
 
     # --- audio ---
 
@@ -135,7 +130,7 @@ class Listener:
             self._finish_piece(utterance, self._position)
 
     def _limit(self, utterance: Utterance) -> None:
-        if self._position - utterance.start >= self._longest_turn:
+        if self._position - utterance.start >= self._longest_turn * RATE:
             self._end(utterance, self._position)
         elif utterance.open.end - utterance.open.start >= LONGEST_PIECE:
             self._transcripts.reopen(utterance.open)

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from speech_server.domain import RATE
 from speech_server.realtime.protocol.config import Eagerness
-from speech_server.realtime.protocol.outputs import JudgePause, Outputs, StopJudging, new_id
+from speech_server.realtime.protocol.outputs import JudgePause, Outputs, StopWork, new_id
 from speech_server.realtime.state.buffer import AudioBuffer
 from speech_server.realtime.state.turns import closing_samples
 
 LOOK_BACK = 8 * RATE  # samples: what Smart Turn hears
 
 
+@dataclass
 class Pauses:
     """`eagerness` None: nobody is asked."""
 
-    def __init__(self, outputs: Outputs) -> None:
-        self._out = outputs
-        self.eagerness: Eagerness | None = None
-        self._judged = False  # the present one: asked about, answered or not
-        self._asked: str | None = None  # the question that is not answered
+    _out: Outputs
+    eagerness: Eagerness | None
+    _judged: bool = False  # the present one: asked about, answered or not
+    _asked: str | None = None  # the question that is not answered
 
     def go_on(self, audio: AudioBuffer, turn: int, silent_since: int, position: int) -> None:
         """There has been silence up to `position`, in a turn that began at `turn`."""
@@ -35,7 +37,7 @@ class Pauses:
     def end(self) -> None:
         """Speech goes on, or the turn is over: nobody waits for an answer."""
         if self._asked is not None:
-            self._out.do(StopJudging(self._asked))
+            self._out.do(StopWork(self._asked))
         self._judged, self._asked = False, None
 
     def answered(self, pause: str) -> Eagerness | None:

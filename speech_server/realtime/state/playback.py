@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from speech_server.realtime.protocol.outputs import Hush, Outputs, Play
 from speech_server.realtime.state.replies import Replies
 from speech_server.realtime.state.reply import Reply
 
 
+@dataclass
 class Idle:
     """How long nobody has said anything since the last answer was heard to its end."""
 
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
-        self._played_until = 0.0
-        self._answered = False
-        self._since: float | None = None
-        self.position = 0  # of the audio, in samples, when the silence began
+    _clock: Callable[[], float]
+    _played_until: float = 0.0
+    _answered: bool = False
+    _since: float | None = None
+    position: int = 0  # of the audio, in samples, when the silence began
 
     def play(self, seconds: float) -> None:
         """So much more of an answer was sent; the player begins with it when it has played what came before."""
@@ -46,19 +47,19 @@ class Idle:
         return None if self._since is None else self._since + timeout_ms / 1000
 
 
+@dataclass
 class Playback:
     """`here`: whether it is the server that plays, as in a call. OpenAI's `output_audio_buffer` events tell of it, and
     an answer that is interrupted has said what had sounded by then. Where it is the client, nothing sounds here.
     """
 
-    def __init__(self, outputs: Outputs, clock: Callable[[], float], replies: Replies, *, here: bool) -> None:
-        self.here = here
-        self._out = outputs
-        self._clock = clock
-        self._replies = replies
-        self._reply: Reply | None = None  # the one that sounds
-        self._until = 0.0  # when all that was given to the player will have sounded
-        self._whole = False  # no more of it comes
+    _out: Outputs
+    _clock: Callable[[], float]
+    _replies: Replies
+    here: bool
+    _reply: Reply | None = None  # the one that sounds
+    _until: float = 0.0  # when all that was given to the player will have sounded
+    _whole: bool = False  # no more of it comes
 
     def play(self, reply: Reply, data: str, sentence: str, start_ms: float, end_ms: float) -> None:
         seconds = (end_ms - reply.audio_ms) / 1000

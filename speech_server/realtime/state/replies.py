@@ -3,42 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-from speech_server.realtime.protocol.config import SessionConfig
+from speech_server.realtime.protocol.config import AudioOutput, SessionConfig
 from speech_server.realtime.protocol.events import ProtocolError, ResponseParams
-from speech_server.realtime.protocol.items import ItemReference, Message, chat_messages
-from speech_server.realtime.protocol.outputs import Outputs, ReplyVoice, StopGenerating
-from speech_server.realtime.state.conversation import AnyItem, Conversation, check_size
+from speech_server.realtime.protocol.items import AnyItem, ItemReference, Message, chat_messages
+from speech_server.realtime.protocol.outputs import Outputs, StopWork
+from speech_server.realtime.state.conversation import Conversation, check_size
 from speech_server.realtime.state.reply import Reason, Reply, heard_text
 
 SILENCE = "(silence)"
+# What a response may set for itself, by the names it has in the session.
+SETTABLE = frozenset(
+    ("instructions", "temperature", "max_output_tokens", "reasoning", "tools", "tool_choice", "parallel_tool_calls")
+)
 REMEMBERED = 32  # replies whose audio can still be truncated
 
 
+@dataclass
 class Replies:
-    """`on_end` is told how each response ended."""
+    """`_sessions`: how many the server has open, of `_max_sessions`; `_on_end` is told how each response ended."""
 
-    def __init__(
-        self,
-        config: SessionConfig,
-        outputs: Outputs,
-        conversation: Conversation,
-        *,
-        max_sessions: int,
-        on_end: Callable[[str], None],
-    ) -> None:
-        self._on_end = on_end
-        self.config = config
-        self._out = outputs
-        self._conversation = conversation
-        self._max_sessions = max_sessions
-        self._active: Reply | None = None
-        self._started = self._silence = False
-        self._params = ResponseParams()
-        self._input: list[AnyItem] | None = None  # what the model reads instead of the conversation
-        self._spoken: dict[str, Reply] = {}  # by message id
-        self._last_id: str | None = None
+    config: SessionConfig
+    _out: Outputs
+    _conversation: Conversation
+    _max_sessions: int
+    _sessions: Callable[[], int]
+    _on_end: Callable[[str], None]
+    _active: Reply | None = None
+    _started: bool = False
+    _silence: bool = False
+    _params: ResponseParams = field(default_factory=ResponseParams)
+    _input: list[AnyItem] | None = None  # what the model reads instead of the conversation
+    _spoken: dict[str, Reply] = field(default_factory=dict)  # by message id
+    _last_id: str | None = None
 
     @property
     def active(self) -> bool:
@@ -46,10 +45,8 @@ class Replies:
 
     # --- beginning ---
 
-    def create(self, params: ResponseParams, *, sessions: int, silence: bool = False) -> None:
-        """Raises ProtocolError when one is under way. `sessions`: how many the server has open; `silence`: what is to
-        be answered is that nobody says anything.
-        """
+    def create(self, params: ResponseParams, *, silence: bool = False) -> None:
+        """Raises ProtocolError when one is under way. `silence`: it answers that nobody says anything."""
         if self._active is not None:
             raise ProtocolError(
                 f"The response {self._active.id} is still under way: cancel it or wait for response.done",
@@ -66,7 +63,7 @@ class Replies:
         )  # fmt: skip
         self._active, self._last_id = reply, reply.id
         self._out.emit("response.created", response=reply.describe("in_progress"))
-        limit = {"name": "requests", "limit": self._max_sessions, "remaining": self._max_sessions - sessions}
+        limit = {"name": "requests", "limit": self._max_sessions, "remaining": self._max_sessions - self._sessions()}
         self._out.emit("rate_limits.updated", rate_limits=[limit | {"reset_seconds": 0.0}])
 
     def _read_from(self, given: Sequence[AnyItem | ItemReference]) -> list[AnyItem]:
@@ -82,42 +79,36 @@ class Replies:
         """Everything said so far is transcribed: the language model can be asked."""
         if self._active is not None and not self._started:
             self._started = True
-            self._active.body = self._body(self._params)
+            self._active.body = self._body()
             self._active.start()
 
-    def _voice(self, params: ResponseParams) -> ReplyVoice:
+    def _voice(self, params: ResponseParams) -> AudioOutput:
         output = self.config.audio.output
-        if params.audio is not None:
-            given = params.audio.output.model_dump(exclude_unset=True)
-            output = output.model_validate(output.model_dump() | given)
-        return ReplyVoice(output.model, output.voice, output.speed, output.format)
+        given = params.audio.output.model_dump(exclude_unset=True) if params.audio else {}
+        return output.model_validate(output.model_dump() | given)
 
-    def _body(self, params: ResponseParams) -> dict[str, Any]:
-        config = self.config
+    def _body(self) -> dict[str, Any]:
         items = list(self._conversation) if self._input is None else self._input
-        instructions = config.instructions if params.instructions is None else params.instructions
-        messages = chat_messages(items, instructions)
+        given = {name: value for name, value in self._params if name in SETTABLE and value is not None}
+        config = self.config.model_copy(update=given)
+        messages = chat_messages(items, config.instructions)
         if self._silence:  # many models go on with their own last words when nobody answers them
             messages.append({"role": "user", "content": SILENCE})
         body: dict[str, Any] = {"model": config.model, "messages": messages, "stream": True}
-        temperature = config.temperature if params.temperature is None else params.temperature
-        if temperature is not None:
-            body["temperature"] = temperature
-        limit = params.max_output_tokens or config.max_output_tokens
-        if limit != "inf":
-            body["max_tokens"] = limit
-        reasoning = params.reasoning or config.reasoning
-        if reasoning is not None and reasoning.effort:
-            body["reasoning_effort"] = reasoning.effort
-        tools = config.tools if params.tools is None else params.tools
-        if tools:
+        if config.temperature is not None:
+            body["temperature"] = config.temperature
+        if config.max_output_tokens != "inf":
+            body["max_tokens"] = config.max_output_tokens
+        if config.reasoning is not None and config.reasoning.effort:
+            body["reasoning_effort"] = config.reasoning.effort
+        if config.tools:
             body["tools"] = [
-                {"type": "function", "function": tool.model_dump(exclude={"type"}, exclude_none=True)} for tool in tools
+                {"type": "function", "function": tool.model_dump(exclude={"type"}, exclude_none=True)}
+                for tool in config.tools
             ]
-            body["tool_choice"] = _chat_tool_choice(params.tool_choice or config.tool_choice)
-            parallel = config.parallel_tool_calls if params.parallel_tool_calls is None else params.parallel_tool_calls
-            if parallel is not None:
-                body["parallel_tool_calls"] = parallel
+            body["tool_choice"] = _chat_tool_choice(config.tool_choice)
+            if config.parallel_tool_calls is not None:
+                body["parallel_tool_calls"] = config.parallel_tool_calls
         return body
 
     # --- what the engines answer ---
@@ -144,7 +135,7 @@ class Replies:
         reply = self._active
         if reply is None:
             return
-        self._out.do(StopGenerating(reply.id))
+        self._out.do(StopWork(reply.id))
         reply.cut_to(reply.audio_ms)
         self.end("cancelled", {"type": "cancelled", "reason": reason}, None)
 

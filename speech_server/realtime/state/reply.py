@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from speech_server.realtime.protocol.config import AudioOutput
 from speech_server.realtime.protocol.items import FunctionCall, Message, Part, wire
-from speech_server.realtime.protocol.outputs import Generate, Outputs, ReplyVoice, new_id
+from speech_server.realtime.protocol.outputs import Generate, Outputs, new_id
 from speech_server.realtime.state.conversation import Conversation
 
 Reason = Literal["turn_detected", "client_cancelled"]
@@ -28,7 +29,7 @@ class Reply:
     out: Outputs
     conversation: Conversation
     body: dict[str, Any]
-    voice: ReplyVoice | None
+    voice: AudioOutput | None
     kept: bool
     metadata: dict[str, str] | None
     id: str = field(default_factory=lambda: new_id("resp"))
@@ -47,6 +48,15 @@ class Reply:
         """How much audio was sent."""
         return self.sentences[-1].end_ms if self.sentences else 0.0
 
+    @property
+    def _said(self) -> str:
+        """The field of a part in which the words are."""
+        return "transcript" if self.voice else "text"
+
+    @property
+    def _kind(self) -> str:
+        return "response.output_audio_transcript" if self.voice else "response.output_text"
+
     # --- the response as a whole ---
 
     def describe(self, status: str, details: dict[str, Any] | None = None, usage: Any = None) -> dict[str, Any]:
@@ -64,7 +74,7 @@ class Reply:
         }
         if self.voice:
             described["audio"] = {
-                "output": {"voice": self.voice.name, "format": self.voice.format.model_dump(exclude_none=True)}
+                "output": {"voice": self.voice.voice, "format": self.voice.format.model_dump(exclude_none=True)}
             }
         return described
 
@@ -85,13 +95,8 @@ class Reply:
     def text(self, delta: str) -> None:
         message = self._message or self._open_message()
         part = message.content[0]
-        if self.voice:
-            part.transcript = (part.transcript or "") + delta
-            kind = "response.output_audio_transcript.delta"
-        else:
-            part.text = (part.text or "") + delta
-            kind = "response.output_text.delta"
-        self.out.emit(kind, **self._place(message), delta=delta)
+        setattr(part, self._said, part.words + delta)
+        self.out.emit(f"{self._kind}.delta", **self._place(message), delta=delta)
 
     def audio(self, data: str, sentence: str, start_ms: float, end_ms: float) -> None:
         """Base64 audio of `sentence`, which so far covers start_ms..end_ms of the reply's audio."""
@@ -141,29 +146,28 @@ class Reply:
         message = Message(id=new_id("item"), role="assistant", status="in_progress", content=[])
         self._message = message
         self._add(message)
-        message.content.append(Part(type=kind, **{"transcript" if self.voice else "text": ""}))
-        self.out.emit("response.content_part.added", **self._place(message), part=self._part())
+        message.content.append(Part(type=kind, **{self._said: ""}))
+        self.out.emit("response.content_part.added", **self._place(message), part=self._part(message))
         return message
 
     def _add(self, item: Message | FunctionCall) -> None:
         self._output.append(item)
-        self.out.emit(
-            "response.output_item.added", response_id=self.id, output_index=len(self._output) - 1, item=wire(item)
-        )
         if self.kept:
-            previous = self.conversation.add(item)
-            self._before[item.id] = previous
-            self.out.emit("conversation.item.added", previous_item_id=previous, item=wire(item))
+            self._before[item.id] = self.conversation.add(item)
+        self._tell("added", item)
+
+    def _tell(self, what: Literal["added", "done"], item: Message | FunctionCall) -> None:
+        place = {"response_id": self.id, "output_index": self._output.index(item)}
+        self.out.emit(f"response.output_item.{what}", **place, item=wire(item))
+        if self.kept:
+            self.out.emit(f"conversation.item.{what}", previous_item_id=self._before.get(item.id), item=wire(item))
 
     def _close_message(self, message: Message, complete: bool) -> None:
         place = self._place(message)
         if self.voice:
             self.out.emit("response.output_audio.done", **place)
-            transcript = message.content[0].transcript or ""
-            self.out.emit("response.output_audio_transcript.done", **place, transcript=transcript)
-        else:
-            self.out.emit("response.output_text.done", **place, text=message.content[0].text or "")
-        self.out.emit("response.content_part.done", **place, part=self._part())
+        self.out.emit(f"{self._kind}.done", **place, **{self._said: message.words})
+        self.out.emit("response.content_part.done", **place, part=self._part(message))
         self._close(message, complete)
 
     def _close_call(self, call: FunctionCall, complete: bool) -> None:
@@ -178,18 +182,10 @@ class Reply:
 
     def _close(self, item: Message | FunctionCall, complete: bool) -> None:
         item.status = "completed" if complete else "incomplete"
-        self.out.emit(
-            "response.output_item.done", response_id=self.id, output_index=self._output.index(item), item=wire(item)
-        )
-        if self.kept:
-            self.out.emit("conversation.item.done", previous_item_id=self._before.get(item.id), item=wire(item))
+        self._tell("done", item)
 
-    def _part(self) -> dict[str, Any]:
-        assert self._message is not None
-        part = self._message.content[0]
-        if self.voice:
-            return {"type": "audio", "transcript": part.transcript or ""}
-        return {"type": "text", "text": part.text or ""}
+    def _part(self, message: Message) -> dict[str, Any]:
+        return {"type": "audio" if self.voice else "text", self._said: message.words}
 
     def _item_place(self, item: Message | FunctionCall) -> dict[str, Any]:
         return {"response_id": self.id, "item_id": item.id, "output_index": self._output.index(item)}

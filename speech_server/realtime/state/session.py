@@ -46,29 +46,21 @@ class Session:
     ) -> None:
         self.config = config
         self._beta = beta
-        self._sessions = sessions
         self._id = new_id("sess")
         self._expires_at = int(clock() + lifetime)
         self._out = Outputs()
         self._conversation = Conversation()
         self._clock = clock
         self._idle = Idle(clock)
-        self._replies = Replies(
-            config, self._out, self._conversation, max_sessions=max_sessions, on_end=self._on_reply_end
-        )
-        self._playback = Playback(self._out, clock, self._replies, here=plays)
-        self._transcripts = Transcripts(config.audio.input, self._out, clock, self._on_text)
-        self._transcripts.logprobs = config.shows_logprobs
+        self._replies = Replies(config, self._out, self._conversation, max_sessions, sessions, self._on_reply_end)
+        self._playback = Playback(self._out, clock, self._replies, plays)
         self._translation = Translation(config, self._out) if config.translator else None
-        self._transcripts.translation = self._translation
+        self._transcripts = Transcripts(
+            config.audio.input, self._out, clock, self._on_text, config.shows_logprobs, self._translation
+        )
         self._closing = self.closed = False
         self._listener = Listener(
-            config.audio.input,
-            self._out,
-            self._conversation,
-            self._transcripts,
-            longest_turn=longest_turn,
-            on_speech=self._on_speech,
+            config.audio.input, self._out, self._conversation, self._transcripts, longest_turn, self._on_speech
         )
         self._out.emit("session.created", session=self._describe())
 
@@ -77,11 +69,10 @@ class Session:
     def take_events(self) -> list[dict[str, Any]]:
         """The events for the client since the last call, in the protocol the client speaks."""
         taken, self._out.events = self._out.events, []
-        if self._translation is not None:
-            return [event for event in map(translation_event, taken) if event is not None]
-        if not self._beta:
+        if self._translation is None and not self._beta:
             return taken
-        return [event for event in map(beta_event, taken) if event is not None]
+        known = translation_event if self._translation else beta_event
+        return [event for event in map(known, taken) if event is not None]
 
     def take_work(self) -> list[Work]:
         taken, self._out.work = self._out.work, []
@@ -125,7 +116,7 @@ class Session:
         self._listener.time_out(self._idle.position)
         vad = self.config.audio.input.vad
         if vad is not None and vad.create_response:
-            self._replies.create(events.ResponseParams(), sessions=self._sessions(), silence=True)
+            self._replies.create(events.ResponseParams(), silence=True)
         self._proceed()
 
     def refuse(self, error: ProtocolError) -> None:
@@ -222,7 +213,7 @@ class Session:
         answers = self.config.type == "realtime" and vad is not None and vad.create_response
         idle = not self._replies.active and not self._listener.speaking
         if answers and idle and understood and message.words:
-            self._replies.create(events.ResponseParams(), sessions=self._sessions())
+            self._replies.create(events.ResponseParams())
         elif idle:
             self._idle.go_on(self._listener.heard)
 
@@ -254,19 +245,15 @@ class Session:
                 self._transcripts.forget(event.item_id)
                 self._out.emit("conversation.item.deleted", item_id=event.item_id)
             case events.ResponseCreate():
-                self._replies.create(event.response, sessions=self._sessions())
+                self._replies.create(event.response)
             case events.ResponseCancel():
                 self._playback.cancel(event.response_id)
             case events.OutputClear():
                 self._playback.clear()
 
-    def updated(self, event: events.SessionUpdate) -> SessionConfig:
-        """What the session would become, for who must ask whether it can be. Raises ProtocolError."""
-        return updated(self.config, event)
-
     def _update(self, event: events.SessionUpdate) -> None:
         self._beta = self._beta or event.type.startswith("transcription_session") or is_beta_session(event.session)
-        before, self.config = self.config, self.updated(event)
+        before, self.config = self.config, updated(self.config, event)
         config = self.config
         self._replies.config = config
         self._transcripts.logprobs = config.shows_logprobs

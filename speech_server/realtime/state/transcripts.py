@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from speech_server.domain import RATE, Samples
@@ -12,7 +12,7 @@ from speech_server.realtime.protocol.events import MAX_APPEND_BYTES, ProtocolErr
 from speech_server.realtime.protocol.items import Message, wire
 from speech_server.realtime.protocol.outputs import (
     Outputs,
-    StopTranscribing,
+    StopWork,
     Transcribe,
     TranscribeUpload,
     Translate,
@@ -26,6 +26,8 @@ from speech_server.transcript.formats import languages, logprob_entries
 
 # Characters of base64 that may wait for their text in one session: one message of OpenAI's largest size.
 MAX_WAITING_AUDIO = MAX_APPEND_BYTES * 4 // 3 + 4
+NOTHING = Written("", 0.0)
+TRANSCRIPTION = "conversation.item.input_audio_transcription"  # how its events' names begin
 
 
 @dataclass(frozen=True)
@@ -45,28 +47,23 @@ class Hearing:
     started: float
 
 
+@dataclass
 class Transcripts:
-    """`on_text` is told each message whose text has become known, or, with False, cannot."""
+    """`_on_text` is told each message whose text has become known, or, with False, cannot. `logprobs`: whether they are
+    shown; `translation`: in whose English the texts are."""
 
-    def __init__(
-        self,
-        settings: AudioInput,
-        outputs: Outputs,
-        clock: Callable[[], float],
-        on_text: Callable[[Message, bool], None],
-    ) -> None:
-        self.settings = settings
-        self.logprobs = False  # whether they are shown
-        self.translation: Translation | None = None  # in whose English the texts are
-        self._out = outputs
-        self._clock = clock
-        self._on_text = on_text
-        self._jobs: dict[int, Hearing] = {}
-        self._last_job = 0
-        self._guess: int | None = None
-        self._next_guess = 0.0
-        self._waiting: dict[str, Waiting] = {}  # committed, text not known yet
-        self._people = People()
+    settings: AudioInput
+    _out: Outputs
+    _clock: Callable[[], float]
+    _on_text: Callable[[Message, bool], None]
+    logprobs: bool
+    translation: Translation | None
+    _jobs: dict[int, Hearing] = field(default_factory=dict)
+    _last_job: int = 0
+    _guess: int | None = None
+    _next_guess: float = 0.0
+    _waiting: dict[str, Waiting] = field(default_factory=dict)  # committed, text not known yet
+    _people: People = field(default_factory=People)
 
     @property
     def _shown(self) -> bool:
@@ -83,25 +80,25 @@ class Transcripts:
         return self._shown and self._guess is None and self._clock() >= self._next_guess
 
     def guess(self, utterance: Utterance, samples: Samples) -> None:
-        self._guess = self._new_job(utterance, utterance.open, final=False)
-        self._transcribe(self._guess, samples, utterance.said_before(utterance.open), final=False)
+        self._guess = self._transcribe(utterance, utterance.open, samples, final=False)
 
     def finish(self, utterance: Utterance, piece: Stretch, samples: Samples) -> None:
         """Start the final transcription of a piece; guesses at it are over."""
         self._stop_guess()
         if not piece.voiced:
-            piece.job, piece.text = 0, ""
+            piece.job, piece.written = 0, NOTHING
             return
-        piece.job = self._new_job(utterance, piece, final=True)
-        self._transcribe(piece.job, samples, utterance.said_before(piece), final=True)
+        piece.job = self._transcribe(utterance, piece, samples, final=True)
 
-    def _transcribe(self, job: int, samples: Samples, before: str, *, final: bool) -> None:
+    def _transcribe(self, utterance: Utterance, piece: Stretch, samples: Samples, *, final: bool) -> int:
+        job, before = self._new_job(utterance, piece, final=final), utterance.said_before(piece)
         if self.translation is not None:
             self._out.do(Translate(job, samples, self.translation.model, self.settings.transcription, final))
         elif final:
             self._out.do(Transcribe(job, samples, self.settings.spoken, True, self.logprobs, self._people.met, before))
         else:
             self._out.do(Transcribe(job, samples, self.settings.spoken, False, before=before))
+        return job
 
     def check_room(self, audio: Sequence[str]) -> None:
         """Raises ProtocolError for more audio than may wait."""
@@ -129,10 +126,8 @@ class Transcripts:
 
     def reopen(self, piece: Stretch) -> None:
         """Speech went on: the piece is not final after all."""
-        if piece.job in self._jobs:
-            del self._jobs[piece.job]
-            self._out.do(StopTranscribing(piece.job))
-        piece.job, piece.text, piece.spoken = None, None, None
+        self._stop(piece.job)
+        piece.job = piece.written = None
 
     def drop(self, utterance: Utterance) -> None:
         self._stop_guess()
@@ -144,16 +139,16 @@ class Transcripts:
     def forget(self, item_id: str) -> None:
         """The item is deleted: nobody waits for its text any more."""
         if self._waiting.pop(item_id, None):
-            for number, job in list(self._jobs.items()):
-                if job.utterance.item_id == item_id:
-                    del self._jobs[number]
-                    self._out.do(StopTranscribing(number))
+            for number in [number for number, job in self._jobs.items() if job.utterance.item_id == item_id]:
+                self._stop(number)
 
     def _stop_guess(self) -> None:
-        if self._guess is not None:
-            del self._jobs[self._guess]
-            self._out.do(StopTranscribing(self._guess))
-            self._guess = None
+        self._stop(self._guess)
+        self._guess = None
+
+    def _stop(self, number: int | None) -> None:
+        if number is not None and self._jobs.pop(number, None) is not None:
+            self._out.do(StopWork(number))
 
     def _new_job(self, utterance: Utterance, piece: Stretch, *, final: bool) -> int:
         self._last_job += 1
@@ -174,12 +169,7 @@ class Transcripts:
         if job is None:
             return  # stopped meanwhile
         if job.final:
-            job.piece.language, job.piece.logprobs, job.piece.spoken = (
-                written.language,
-                written.logprobs,
-                written.spoken,
-            )
-            job.piece.text, job.piece.source = written.text, written.source
+            job.piece.written = written
             self._settle(job.utterance, written.seconds)
             return
         self._guess = None
@@ -196,7 +186,7 @@ class Transcripts:
         if not job.final:
             self._guess = None
             return  # the final transcription reports what is wrong
-        job.piece.text = ""
+        job.piece.written = NOTHING
         job.utterance.error = error
         self._settle(job.utterance)
 
@@ -217,28 +207,28 @@ class Transcripts:
         self._on_text(message, utterance.error is None)
 
     def _report(self, utterance: Utterance, text: str, seconds: float) -> None:
-        kind = "conversation.item.input_audio_transcription"
         place = {"item_id": utterance.item_id, "content_index": utterance.part}
         if utterance.error is not None:
-            self._out.emit(f"{kind}.failed", **place, error=utterance.error)
+            self._out.emit(f"{TRANSCRIPTION}.failed", **place, error=utterance.error)
         else:
             self._tell_speakers(utterance, place)
             usage = {"type": "duration", "seconds": round(seconds, 3)}
             shown = {"languages": languages(utterance.language)}
             if self.logprobs:
-                shown["logprobs"] = logprob_entries(entry for piece in utterance.pieces for entry in piece.logprobs)
-            self._out.emit(f"{kind}.completed", **place, transcript=text, usage=usage, **shown)
+                written = (piece.written for piece in utterance.pieces if piece.written)
+                shown["logprobs"] = logprob_entries(entry for piece in written for entry in piece.logprobs)
+            self._out.emit(f"{TRANSCRIPTION}.completed", **place, transcript=text, usage=usage, **shown)
 
     def _tell_speakers(self, utterance: Utterance, place: dict[str, Any]) -> None:
         """Who said what, in seconds of the item's audio."""
         for piece in utterance.pieces:
-            if (spoken := piece.spoken) is None:
+            if piece.written is None or (spoken := piece.written.spoken) is None:
                 continue
             names = self._people.named(spoken)
             begin = (piece.start - utterance.start) / RATE
             for segment in spoken.segments:
                 self._out.emit(
-                    "conversation.item.input_audio_transcription.segment",
+                    f"{TRANSCRIPTION}.segment",
                     **place,
                     id=new_id("seg"),
                     text=segment.text.strip(),
@@ -251,12 +241,12 @@ class Transcripts:
         """What the deltas still lack of every piece whose text is settled, in order."""
         committed = utterance.item_id in self._waiting
         for piece in utterance.pieces:
-            if piece.text is None or (piece is utterance.open and not committed):
+            if piece.written is None or (piece is utterance.open and not committed):
                 return  # an open piece's text is thrown away when speech goes on
             if not piece.told:
                 piece.told = True
-                self._delta(utterance, piece, piece.deltas.finish(piece.text))
-                self._source_delta(utterance, piece, piece.source_deltas.finish(piece.source))
+                self._delta(utterance, piece, piece.deltas.finish(piece.written.text))
+                self._source_delta(utterance, piece, piece.source_deltas.finish(piece.written.source))
 
     def _source_delta(self, utterance: Utterance, piece: Stretch, text: str) -> None:
         if self.translation is not None and self.settings.transcription is not None:
@@ -270,9 +260,5 @@ class Transcripts:
             text = text.lstrip()
         if text and self.settings.transcription is not None:
             utterance.begun = True
-            self._out.emit(
-                "conversation.item.input_audio_transcription.delta",
-                item_id=utterance.item_id,
-                content_index=utterance.part,
-                delta=text,
-            )
+            place = {"item_id": utterance.item_id, "content_index": utterance.part}
+            self._out.emit(f"{TRANSCRIPTION}.delta", **place, delta=text)

@@ -7,7 +7,7 @@ from typing import Literal
 
 from speech_server.domain import RATE
 from speech_server.realtime.protocol.config import SessionConfig
-from speech_server.realtime.protocol.outputs import Outputs, Pronounce, ReplyVoice
+from speech_server.realtime.protocol.outputs import Outputs, Pronounce
 from speech_server.text.growing import GrowingText
 
 TICK_MS = 200  # OpenAI's `elapsed_ms` goes in such steps
@@ -36,9 +36,7 @@ class Translation:
     def configure(self, config: SessionConfig) -> None:
         assert config.translator is not None
         self.model = config.translator
-        output = config.audio.output
-        voice = ReplyVoice(output.model, output.voice, output.speed, output.format)
-        self._voice = voice if config.speaks else None
+        self._voice = config.audio.output if config.speaks else None
 
     # --- turns ---
 

@@ -38,10 +38,6 @@ class TurnDetector:
         self._silent_since: int | None = None
         self._silence = self._closing = closing_samples(options.silence_duration_ms)
 
-    @property
-    def speaking(self) -> bool:
-        return self._speaking
-
     def wait_for(self, silence_ms: int) -> None:
         """So long a silence ends this turn, unless speech resumes; then it is as before."""
         self._closing = closing_samples(silence_ms)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from speech_server.domain import FRAME, RATE, TokenLogprob
-from speech_server.realtime.protocol.outputs import WhoSaid
+from speech_server.domain import FRAME, RATE
+from speech_server.realtime.protocol.outputs import Written
 from speech_server.realtime.state.deltas import Deltas
 
 # Whisper's window is 30 s. A longer turn is transcribed piece by piece while it lasts, so that its end costs no more
@@ -25,14 +25,14 @@ class Stretch:
     probabilities: list[float] = field(default_factory=list)  # one per frame since `start`
     deltas: Deltas = field(default_factory=Deltas)
     source_deltas: Deltas = field(default_factory=Deltas)  # of a translation
-    source: str = ""  # its result in its own language
     guessed_until: int = 0  # sample up to which a guess was made
     job: int | None = None  # the final transcription, running or done
-    text: str | None = None  # its result
-    language: str | None = None
-    logprobs: tuple[TokenLogprob, ...] = ()
-    spoken: WhoSaid | None = None  # who said it, where that is to be told
+    written: Written | None = None  # its result
     told: bool = False  # all of it has been sent as deltas
+
+    @property
+    def text(self) -> str | None:
+        return self.written.text if self.written else None
 
     @property
     def voiced(self) -> bool:
@@ -86,7 +86,7 @@ class Utterance:
     @property
     def language(self) -> str | None:
         """As the first piece with words has it."""
-        return next((piece.language for piece in self.pieces if piece.language), None)
+        return next((piece.written.language for piece in self.pieces if piece.written and piece.written.language), None)
 
     @property
     def seconds(self) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -22,6 +23,7 @@ from speech_server.routes.state import Speech, SpeechDep
 
 AUDIO = frozenset({"file"})
 RAW = ("audio/pcm", "audio/raw")  # s16le, mono, 16 kHz
+MOST_BRACKETS = 20  # of JSON in a field: one list or one object is all there is to say
 NO_MODEL = ": name a model, one of GET /v1/models say; a server with WHISPER__MODEL needs none"
 LISTS = (
     "timestamp_granularities", "include", "keywords", "languages", "known_speaker_names", "known_speaker_references",
@@ -36,6 +38,7 @@ class Sent(Generic[Fields]):
 
     form: Fields
     upload: Upload
+    request_id: str
 
 
 def sent_as(kind: type[Fields], task: Task) -> Callable[[Request, Speech], AsyncIterator[Sent[Fields]]]:
@@ -44,7 +47,7 @@ def sent_as(kind: type[Fields], task: Task) -> Callable[[Request, Speech], Async
     async def read(request: Request, speech: SpeechDep) -> AsyncIterator[Sent[Fields]]:
         warm_up()
         async with read_form(request, AUDIO, model_check(speech, task)) as form:
-            yield Sent(parse_form(kind, form), require_audio(form))
+            yield Sent(parse_form(kind, form), require_audio(form), request.state.request_id)
 
     return read
 
@@ -120,3 +123,28 @@ async def audio_of(form: Form, speech: Speech) -> AsyncIterator[Upload]:
 
 def is_pcm(upload: Upload) -> bool:
     return upload.content_type.partition(";")[0].strip().lower() in RAW
+
+
+def from_json(value: object) -> object:
+    """Fields of a form are text: a list or an object in one may be JSON."""
+    if isinstance(value, str) and value.lstrip()[:1] in ("{", "["):
+        if value.count("[") + value.count("{") > MOST_BRACKETS:
+            raise ValueError(f"not what this field takes: it has more than {MOST_BRACKETS} brackets")
+        try:
+            return json.loads(value)
+        except ValueError as error:
+            raise ValueError(f"not valid JSON: {error}") from error
+    return value
+
+
+def as_list(value: object) -> object:
+    if isinstance(value, list):
+        return [item for text in value for item in as_items(text)]
+    return as_items(value)
+
+
+def as_items(value: object) -> list[Any]:
+    value = from_json(value)
+    if isinstance(value, list):
+        return value
+    return [item.strip() for item in value.split(",")] if isinstance(value, str) else [value]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from typing import Annotated, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, StringConstraints, model_validator
 
 from speech_server.decoding import from_base64
 from speech_server.domain import (
@@ -18,7 +18,7 @@ from speech_server.domain import (
 )
 from speech_server.engines.interfaces import VoiceDetector, VoiceEncoder
 from speech_server.errors import InvalidRequest, RequestTooLarge
-from speech_server.routes.bodies.fields import as_list
+from speech_server.routes.bodies.audio_form import as_list
 from speech_server.speakers.naming import KnownVoice
 from speech_server.speakers.voice_print import embedding_of
 from speech_server.speakers.voices import ExpectedSpeakers
@@ -37,9 +37,7 @@ def as_references(value: object) -> object:
     return value if isinstance(value, list) else [value]
 
 
-class SpeakerFields(BaseModel):
-    model_config = ConfigDict(extra="ignore", frozen=True)
-
+class SpeakerFields(BaseModel, frozen=True):
     num_speakers: People = Field(None, description="How many people speak, where that is known.")
     min_speakers: People = Field(None, description="At least so many people speak.")
     max_speakers: People = Field(None, description="At most so many people speak.")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, model_validator
 
 from speech_server.domain import Clip, VadOptions
 from speech_server.engines.interfaces import TranscribeOptions
-from speech_server.routes.bodies.fields import as_list, from_json
+from speech_server.routes.bodies.audio_form import as_list, from_json
 from speech_server.routes.bodies.speaker_fields import SpeakerFields
 from speech_server.transcript.formats import TEXTS
 from speech_server.transcript.languages import asked_language, asked_languages
@@ -31,7 +31,9 @@ class TranscriptionForm(SpeakerFields):
     """Fields beside `file`. A field left empty counts as not sent."""
 
     model: str = Field(min_length=1, description="Id or alias of a speech recognition model.")
-    language: str | None = Field(None, description="Language of the audio: a code or an English name.")
+    language: Annotated[str | None, AfterValidator(asked_language)] = Field(
+        None, description="Language of the audio: a code or an English name."
+    )
     languages: Annotated[list[str], BeforeValidator(as_list)] = Field(
         [], description="Send as languages[]: the language is one of these; which one is found out."
     )
@@ -73,33 +75,16 @@ class TranscriptionForm(SpeakerFields):
         0.0, description="The second of the recording at which the file begins, where the file is a part of it."
     )
 
-    @field_validator("language")
-    @classmethod
-    def known_language(cls, value: str | None) -> str | None:
-        return asked_language(value)
-
     @model_validator(mode="after")
-    def checked_languages(self) -> TranscriptionForm:
+    def checked(self) -> TranscriptionForm:
         asked_languages(self.languages, self.language)
-        return self
-
-    @model_validator(mode="after")
-    def checked_include(self) -> TranscriptionForm:
         if self.include and self.response_format != "json" and not self.stream:
             raise ValueError("include[]=logprobs shows in response_format=json, and in a stream: ask for one of them")
-        return self
-
-    @model_validator(mode="after")
-    def checked_clip(self) -> TranscriptionForm:
         clip = self.clip
         if clip.start < clip.offset:
             raise ValueError(f"clip_start is {clip.start:g} and the file begins at second {clip.offset:g}: clip_offset")
         if clip.end is not None and clip.end - clip.start <= 2 * clip.zone:
             raise ValueError("clip_end must be more than twice clip_zone after clip_start, and after it in any case")
-        return self
-
-    @model_validator(mode="after")
-    def checked_diarization(self) -> TranscriptionForm:
         if self.says_who and not self.names_speakers:
             raise ValueError("who speaks is only told with diarize=true or response_format=diarized_json")
         return self

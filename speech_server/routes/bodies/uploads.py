@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
@@ -92,8 +93,7 @@ class Body:
         self._complete = False
 
     async def receive(self) -> Message:
-        message = await self._receive()
-        self._complete = message["type"] == "http.disconnect" or not message.get("more_body", False)
+        message = await self._next()
         size = len(message.get("body", b""))
         self._size += size
         try:
@@ -105,6 +105,11 @@ class Body:
         except SpeechError as error:
             # FastAPI turns every other kind raised while it reads a body into a 400.
             raise HTTPException(error.status, error.message) from error
+        return message
+
+    async def _next(self) -> Message:
+        message = await self._receive()
+        self._complete = message["type"] == "http.disconnect" or not message.get("more_body", False)
         return message
 
     def forget(self) -> None:
@@ -120,13 +125,10 @@ class Body:
                 await send(message)
                 return
             await send({**message, "more_body": True})
-            try:
+            with suppress(TimeoutError):
                 async with asyncio.timeout(DRAIN_SECONDS):
                     while not self._complete:
-                        rest = await self._receive()
-                        self._complete = rest["type"] == "http.disconnect" or not rest.get("more_body", False)
-            except TimeoutError:
-                pass
+                        await self._next()
             await send({"type": "http.response.body", "body": b""})
 
         return send_then_drain

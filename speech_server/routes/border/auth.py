@@ -11,7 +11,7 @@ from urllib.parse import parse_qs
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from speech_server.errors import Forbidden, SecretRefused
+from speech_server.errors import Forbidden
 from speech_server.routes.border.client_secrets import PREFIX, ClientSecrets
 from speech_server.routes.border.envelope import error_reply
 
@@ -56,26 +56,24 @@ class Auth:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope.get("path", "")
-        is_public = path in PUBLIC or path.startswith(PUBLIC_FILES)
-        is_ours = scope["type"] in ("http", "websocket")
-        refusal = self.refusal(scope) if is_ours and not is_public else None
-        await (error_reply(refusal) if refusal else self.app)(scope, receive, send)
+        try:
+            if scope["type"] in ("http", "websocket") and path not in PUBLIC and not path.startswith(PUBLIC_FILES):
+                self.check(scope)
+        except Forbidden as refusal:
+            await error_reply(refusal)(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
 
-    def refusal(self, scope: Scope) -> Forbidden | None:
+    def check(self, scope: Scope) -> None:
+        """Raises Forbidden."""
         if any(compare_digest(key, self.key) for key in presented_keys(scope)):
-            return None
+            return
         message = "Missing or wrong API key: send it as `Authorization: Bearer KEY` or `X-API-Key: KEY`"
         if secret := presented_secret(scope, None):
             if scope["path"] in (REALTIME if scope["type"] == "websocket" else CALLS):
-                return self.refusal_of(secret)
+                self.secrets.read(secret)
+                return
             message = "A client secret opens a session of /v1/realtime and nothing else: send the API key"
         refusal = Forbidden(message)
         refusal.status = self.status
-        return refusal
-
-    def refusal_of(self, secret: str) -> SecretRefused | None:
-        try:
-            self.secrets.read(secret)
-        except SecretRefused as error:
-            return error
-        return None
+        raise refusal

@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from speech_server.errors import HostRefused, OriginRefused
 from speech_server.routes.border.envelope import error_reply
+from speech_server.settings import is_loopback
 
 POLLED = frozenset({"/health", "/ping"})  # by platforms, under names of their own; they tell nothing
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -36,17 +37,14 @@ class Visitors:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         refusal = self.refusal(scope) if scope["type"] in ("http", "websocket") else None
-        if refusal is None:
-            await self.app(scope, receive, send)
-        else:
-            await error_reply(refusal)(scope, receive, send)
+        await (error_reply(refusal) if refusal else self.app)(scope, receive, send)
 
     def refusal(self, scope: Scope) -> HostRefused | OriginRefused | None:
         if "*" in self.hosts or scope["path"] in POLLED:
             return None
         headers = Headers(scope=scope)
         host = split_host(headers.get("host", ""))
-        if is_loopback(self.address) and not self.is_own(host.hostname or ""):
+        if is_loopback(self.address.lower()) and not self.is_own(host.hostname or ""):
             return HostRefused(
                 f"This server does not answer under the name '{host.netloc[:200]}'; if it is yours, start it with "
                 "ALLOWED_HOSTS set to that name"
@@ -105,7 +103,3 @@ def is_address(name: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def is_loopback(name: str) -> bool:
-    return name.lower() == "localhost" or (is_address(name) and ip_address(name).is_loopback)

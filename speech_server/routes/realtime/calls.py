@@ -14,16 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, Request, Response
 
-from speech_server.errors import Busy, CallsUnavailable, InvalidRequest, RequestTooLarge, SpeechError
+from speech_server.errors import CallsUnavailable, InvalidRequest, RequestTooLarge, SpeechError
 from speech_server.pools import importing
 from speech_server.realtime.protocol.config import SessionConfig
-from speech_server.realtime.protocol.events import ProtocolError, SessionUpdate
 from speech_server.realtime.protocol.outputs import new_id
-from speech_server.realtime.protocol.updates import updated
 from speech_server.routes.bodies.form import read_form
 from speech_server.routes.bodies.json_body import parse_json
 from speech_server.routes.border.envelope import describe
-from speech_server.routes.realtime.sessions import choose_session
+from speech_server.routes.realtime.sessions import admit
 from speech_server.routes.state import Speech, SpeechDep
 
 if TYPE_CHECKING:
@@ -40,15 +38,13 @@ router = APIRouter(tags=["realtime"])
 @router.post("/v1/realtime/calls", status_code=201, response_class=Response)
 async def create_call(request: Request, speech: SpeechDep) -> Response:
     """OpenAI's: the offer in a form's `sdp`, beside it the `session`; or the offer alone. Answers with an SDP."""
-    call_id, answer = await begin(request, speech)
-    return Response(answer, 201, {"Location": f"/v1/realtime/calls/{call_id}"}, SDP)
+    return await begin(request, speech, 201)
 
 
 @router.post("/v1/realtime", response_class=Response)
 async def create_session(request: Request, speech: SpeechDep) -> Response:
     """Speaches', and OpenAI's beta: the offer alone; `model` and the like in the query."""
-    call_id, answer = await begin(request, speech)
-    return Response(answer, 200, {"Location": f"/v1/realtime/calls/{call_id}"}, SDP)
+    return await begin(request, speech, 200)
 
 
 @router.post("/v1/realtime/calls/{call_id}/hangup", response_class=Response)
@@ -58,17 +54,12 @@ async def hang_up(speech: SpeechDep, call_id: str) -> Response:
     return Response()
 
 
-async def begin(request: Request, speech: Speech) -> tuple[str, str]:
-    """The id of the new call, and the answer to its offer."""
+async def begin(request: Request, speech: Speech, status: int) -> Response:
+    """The answer to the offer, and where the new call is."""
     calls = await open_library(speech)
     live = await importing.run(importlib.import_module, "speech_server.realtime.live.run")
     offer, patch = await read_body(request)
-    if len(speech.sessions) >= speech.settings.realtime_max_sessions:
-        raise Busy(f"{len(speech.sessions)} realtime sessions are open, no more are taken: try again later")
-    config, secret = choose_session(request, speech, translates=False)
-    config = with_patch(config, patch)
-    if secret:
-        speech.secrets.spend(secret)
+    config = admit(request, speech, patch=patch)
     call = calls.Call(speech.settings)
     speech.sessions.add(call)
     try:
@@ -79,7 +70,7 @@ async def begin(request: Request, speech: Speech) -> tuple[str, str]:
         raise
     call_id = new_id("rtc")
     speech.calls.hold(call_id, hold(call, config, speech, live))
-    return call_id, answer
+    return Response(answer, status, {"Location": f"/v1/realtime/calls/{call_id}"}, SDP)
 
 
 async def open_library(speech: Speech) -> Any:
@@ -120,13 +111,6 @@ async def read_body(request: Request) -> tuple[str, dict[str, Any]]:
     if not isinstance(patch, dict):
         raise InvalidRequest("session is not a JSON object", param="session")
     return offer, patch
-
-
-def with_patch(config: SessionConfig, patch: dict[str, Any]) -> SessionConfig:
-    try:
-        return updated(config, SessionUpdate(type="session.update", session=patch)) if patch else config
-    except ProtocolError as error:
-        raise InvalidRequest(error.message, param=error.param, code=error.code) from None
 
 
 async def hold(call: Call, config: SessionConfig, speech: Speech, live: Any) -> None:

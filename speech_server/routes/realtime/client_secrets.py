@@ -10,9 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.responses import JSONResponse
 
 from speech_server.errors import InvalidRequest
-from speech_server.realtime.protocol.config import SessionConfig
+from speech_server.realtime.protocol.config import SessionConfig, Strict
 from speech_server.realtime.protocol.dialect import beta_session, ga_patch
-from speech_server.realtime.protocol.events import ProtocolError, invalid
+from speech_server.realtime.protocol.events import invalid
 from speech_server.realtime.protocol.outputs import new_id
 from speech_server.realtime.protocol.translation import TRANSLATION, check_settings
 from speech_server.routes.bodies.json_body import JsonRoute
@@ -24,17 +24,13 @@ DEFAULT = SessionConfig()
 NOT_BEGUN = 0  # when a session ends that nobody has opened
 
 
-class ExpiresAfter(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
+class ExpiresAfter(Strict):
     anchor: Literal["created_at"] = "created_at"
     seconds: int = Field(600, ge=10, le=7200, description="Seconds in which sessions can be opened with it.")
 
 
-class SecretRequest(BaseModel):
+class SecretRequest(Strict):
     model_config = ConfigDict(
-        extra="forbid",
-        frozen=True,
         json_schema_extra={
             "examples": [{"expires_after": {"anchor": "created_at", "seconds": 600}, "session": {"type": "realtime"}}]
         },
@@ -45,19 +41,15 @@ class SecretRequest(BaseModel):
     single_use: bool = Field(False, description="Opens one session only.")
 
 
-class BetaExpiry(BaseModel):
+class BetaExpiry(Strict):
     """`expires_after` in one beta route, `expires_at` in the other."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     expires_after: ExpiresAfter = ExpiresAfter()
     expires_at: ExpiresAfter | None = None
 
 
-class BetaSecretRequest(BaseModel):
+class BetaSecretRequest(BaseModel, extra="allow", frozen=True):
     """The session's settings stand beside `client_secret`."""
-
-    model_config = ConfigDict(extra="allow", frozen=True)
 
     client_secret: BetaExpiry = BetaExpiry()
 
@@ -72,15 +64,13 @@ def session_with(patch: Mapping[str, Any], default: SessionConfig = DEFAULT) -> 
         return default.updated(ga_patch(patch))
     except ValidationError as error:
         fault = invalid(error, None, "session")
-        raise InvalidRequest(fault.message, param=f"session.{fault.param}", code=fault.code) from None
+        fault.param = f"session.{fault.param}"
+        raise fault from None
 
 
 def translation_with(patch: Mapping[str, Any]) -> SessionConfig:
     """A translation with these settings. Raises InvalidRequest, naming the first that is wrong or that it has not."""
-    try:
-        check_settings(patch, {"type": "translation"})
-    except ProtocolError as error:
-        raise InvalidRequest(error.message, param=error.param, code=error.code) from None
+    check_settings(patch, {"type": "translation"})
     return session_with(patch, TRANSLATION)
 
 
@@ -88,6 +78,11 @@ def issue(speech: Speech, config: SessionConfig, seconds: int, *, single_use: bo
     settings = config.model_dump(mode="json", exclude_defaults=True)
     value, expires_at = speech.secrets.issue(settings, seconds, single_use=single_use)
     return {"value": value, "expires_at": expires_at}
+
+
+def issue_ga(speech: Speech, config: SessionConfig, request: SecretRequest) -> JSONResponse:
+    secret = issue(speech, config, request.expires_after.seconds, single_use=request.single_use)
+    return JSONResponse({**secret, "session": config.describe(new_id("sess"), NOT_BEGUN)})
 
 
 def issue_beta(speech: Speech, request: BetaSecretRequest, kind: Literal["realtime", "transcription"]) -> JSONResponse:
@@ -105,16 +100,13 @@ async def create_client_secret(speech: SpeechDep, request: SecretRequest) -> JSO
             "Translations have an address of their own: POST /v1/realtime/translations/client_secrets",
             param="session.type",
         )
-    secret = issue(speech, config, request.expires_after.seconds, single_use=request.single_use)
-    return JSONResponse({**secret, "session": config.describe(new_id("sess"), NOT_BEGUN)})
+    return issue_ga(speech, config, request)
 
 
 @router.post("/v1/realtime/translations/client_secrets", response_class=JSONResponse)
 async def create_translation_secret(speech: SpeechDep, request: SecretRequest) -> JSONResponse:
     """The same for translations."""
-    config = translation_with(request.session)
-    secret = issue(speech, config, request.expires_after.seconds, single_use=request.single_use)
-    return JSONResponse({**secret, "session": config.describe(new_id("sess"), NOT_BEGUN)})
+    return issue_ga(speech, translation_with(request.session), request)
 
 
 @router.post("/v1/realtime/sessions", response_class=JSONResponse)

@@ -8,16 +8,20 @@ from __future__ import annotations
 import asyncio
 import importlib
 import logging
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from fastapi import APIRouter, WebSocket
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic import BaseModel, ValidationError, field_validator
 from starlette.requests import HTTPConnection
 from starlette.websockets import WebSocketDisconnect
 
 from speech_server.errors import Busy, InvalidRequest, SecretRefused, SpeechError
 from speech_server.pools import importing
 from speech_server.realtime.protocol.config import SessionConfig
+from speech_server.realtime.protocol.events import SessionUpdate
+from speech_server.realtime.protocol.updates import updated
 from speech_server.routes.border.auth import presented_secret
 from speech_server.routes.border.client_secrets import ClientSecret
 from speech_server.routes.border.envelope import describe, error_reply
@@ -30,10 +34,8 @@ log = logging.getLogger(__name__)
 router = APIRouter(tags=["realtime"])
 
 
-class RealtimeQuery(BaseModel):
+class RealtimeQuery(BaseModel, frozen=True):
     """`model` is the language model of a conversation, and the transcription model where that is the intent."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True)
 
     model: str | None = None
     intent: Literal["conversation", "transcription"] = "conversation"
@@ -51,28 +53,31 @@ class RealtimeQuery(BaseModel):
 
     def session(self) -> dict[str, Any]:
         """As an update of the default session."""
-        transcribes = self.intent == "transcription"
-        model = self.transcription_model or (self.model if transcribes else None)
-        transcription = {"model": model, "language": self.language}
-        listening = {"transcription": {key: value for key, value in transcription.items() if value}}
-        audio = {"input": listening, "output": {"model": self.speech_model} if self.speech_model else {}}
-        kind = "transcription" if transcribes else "realtime"
-        return {"type": kind, "model": None if transcribes else self.model or None, "audio": audio}
+        if self.intent == "transcription":
+            return {
+                "type": "transcription",
+                "model": None,
+                "audio": self._audio(self.transcription_model or self.model),
+            }
+        return {"type": "realtime", "model": self.model or None, "audio": self._audio(self.transcription_model)}
 
     def translation(self) -> dict[str, Any]:
         """As an update of a translation's: `model` translates, a transcription model shows the words it is of."""
-        asked = {"model": self.transcription_model, "language": self.language}
-        source = {key: value for key, value in asked.items() if value}
+        audio = self._audio(self.transcription_model)
+        audio["input"]["transcription"] = audio["input"]["transcription"] or None
+        return {"model": self.model or None, "audio": audio}
+
+    def _audio(self, model: str | None) -> dict[str, Any]:
+        asked = {"model": model, "language": self.language}
+        transcription = {key: value for key, value in asked.items() if value}
         output = {"model": self.speech_model} if self.speech_model else {}
-        return {"model": self.model or None, "audio": {"input": {"transcription": source or None}, "output": output}}
+        return {"input": {"transcription": transcription}, "output": output}
 
 
 async def hang_up(websocket: WebSocket, code: int, reason: str) -> None:
-    try:
+    with suppress(TimeoutError):  # a client that reads nothing does not read this either
         async with asyncio.timeout(CLOSE_SECONDS):
             await websocket.close(code, reason)
-    except TimeoutError:
-        return  # a client that reads nothing does not read this either
 
 
 def read_query(connection: HTTPConnection) -> RealtimeQuery:
@@ -84,10 +89,26 @@ def read_query(connection: HTTPConnection) -> RealtimeQuery:
         raise InvalidRequest(f"{name}: {fault['msg']}", param=name) from None
 
 
+def admit(
+    connection: HTTPConnection, speech: Speech, *, translates: bool = False, patch: dict[str, Any] | None = None
+) -> SessionConfig:
+    """What the session begins with: the settings a client secret was made for, or the query, and `patch`.
+
+    Raises SpeechError; Busy where no more sessions are taken. A secret for one use is used.
+    """
+    if len(speech.sessions) >= speech.settings.realtime_max_sessions:
+        raise Busy(f"{len(speech.sessions)} realtime sessions are open, no more are taken: try again later")
+    config, secret = choose_session(connection, speech, translates=translates)
+    if patch:
+        config = updated(config, SessionUpdate(type="session.update", session=patch))
+    if secret:
+        speech.secrets.spend(secret)
+    return config
+
+
 def choose_session(
     connection: HTTPConnection, speech: Speech, *, translates: bool
 ) -> tuple[SessionConfig, ClientSecret | None]:
-    """What the session begins with: the settings a client secret was made for, or the query. Raises SpeechError."""
     query = read_query(connection)
     value = presented_secret(connection.scope, speech.settings.api_key)
     if value is None:
@@ -102,13 +123,12 @@ def choose_session(
     return config, secret
 
 
+@dataclass
 class ClientSocket:
     """What a session sees of the WebSocket."""
 
+    _websocket: WebSocket
     media = None
-
-    def __init__(self, websocket: WebSocket) -> None:
-        self._websocket = websocket
 
     async def receive(self) -> str | bytes | None:
         message = await self._websocket.receive()
@@ -118,10 +138,8 @@ class ClientSocket:
         return text if text is not None else bytes(message.get("bytes") or b"")
 
     async def send(self, text: str) -> None:
-        try:
+        with suppress(WebSocketDisconnect):  # the next receive says so
             await self._websocket.send_text(text)
-        except WebSocketDisconnect:
-            return  # the next receive says so
 
 
 @router.websocket("/v1/realtime")
@@ -142,11 +160,7 @@ async def serve(websocket: WebSocket, speech: Speech, *, translates: bool) -> No
     live = await importing.run(importlib.import_module, "speech_server.realtime.live.run")
     settings = speech.settings
     try:
-        if len(speech.sessions) >= settings.realtime_max_sessions:
-            raise Busy(f"{len(speech.sessions)} realtime sessions are open, no more are taken: try again later")
-        config, secret = choose_session(websocket, speech, translates=translates)
-        if secret:
-            speech.secrets.spend(secret)
+        config = admit(websocket, speech, translates=translates)
     except SpeechError as error:
         await websocket.send_denial_response(error_reply(error))
         return

@@ -19,8 +19,7 @@ from speech_server.realtime.protocol.outputs import (
     JudgePause,
     Play,
     Pronounce,
-    StopJudging,
-    StopTranscribing,
+    StopWork,
     Transcribe,
     Translate,
     Work,
@@ -82,16 +81,16 @@ class Stage:
     def events(self) -> list[dict[str, Any]]:
         """Since the last call. Takes note of the work that was asked for, too."""
         for work in self.work():
-            if isinstance(work, StopTranscribing):
-                del self.working[work.job]
+            if isinstance(work, StopWork) and isinstance(work.work, int):
+                del self.working[work.work]
+            elif isinstance(work, StopWork):
+                self.asked = [asked for asked in self.asked if asked.pause != work.work]
             elif isinstance(work, Pronounce):
                 self.pronouncing.append(work)
             elif isinstance(work, Transcribe | Translate):
                 self.working[work.job] = work
             elif isinstance(work, JudgePause):
                 self.asked.append(work)
-            elif isinstance(work, StopJudging):
-                self.asked = [asked for asked in self.asked if asked.pause != work.pause]
             elif isinstance(work, Generate):
                 self.generating.append(work)
             elif isinstance(work, Play | Hush):

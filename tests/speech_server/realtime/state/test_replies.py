@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from speech_server.realtime.protocol.outputs import StopGenerating
+from speech_server.realtime.protocol.outputs import StopWork
 from tests.speech_server.realtime.stage import Stage, named
 
 SOUND = base64.b64encode(bytes(9600)).decode()  # 200 ms
@@ -230,7 +230,7 @@ def test_an_interrupted_reply_is_stopped_and_what_comes_late_is_dropped(stage: S
     speak(stage, "Long story.")
     response = stage.generating[-1].response_id
     stage.obey("response.cancel")
-    assert StopGenerating(response) in stage.work()
+    assert StopWork(response) in stage.work()
     stage.events()
     stage.session.reply_text(response, "late")
     stage.session.reply_audio(response, SOUND, "late", 0, 1)

@@ -109,7 +109,7 @@ def test_each_sentence_is_spoken_as_soon_as_it_is_whole():
     stage.be_silent(800)
     stage.transcribe(" Good morning. How are you?")
     assert [work.text for work in stage.pronouncing] == ["Good morning. ", "How are you?"]
-    assert {(work.voice.name, work.voice.model) for work in stage.pronouncing} == {("joe", "piper")}
+    assert {(work.voice.voice, work.voice.model) for work in stage.pronouncing} == {("joe", "piper")}
     stage.session.pronouncing(stage.pronouncing[0], "AAAA")
     sound = named(stage.events(), AUDIO)
     assert (sound["delta"], sound["format"], sound["sample_rate"], sound["channels"]) == ("AAAA", "pcm16", 24_000, 1)
@@ -164,7 +164,7 @@ def test_settings_can_change_while_it_lasts():
     stage.say(1000), stage.be_silent(800)
     assert stage.finals()[0].source.model == "gpt-transcribe"
     stage.transcribe(" Good morning.")
-    assert stage.pronouncing[0].voice.name == "joe"
+    assert stage.pronouncing[0].voice.voice == "joe"
 
 
 @pytest.mark.parametrize(
