@@ -14,7 +14,7 @@ endif
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup models webrtc axe run serve server test again clients flaky check bench image lock clean
+.PHONY: help setup models webrtc axe run serve server test again runtime clients flaky check bench image lock clean
 
 help: ## this list
 	@echo "runpod-speech: a complete speech API as a Runpod Serverless worker"; echo
@@ -58,6 +58,10 @@ test: models ## all tests (make axe before it, and a Chromium, for those of the 
 again: models ## the tests that failed the last time, one after the other
 	@$(BIN)/python -m pytest -n 0 -v --maxfail 1 --last-failed --last-failed-no-failures none
 
+runtime: models ## the engines' tests on the ONNX Runtime of the GPU image, which is an older one
+	@$(BIN)/uv pip install -q --require-hashes --no-deps --target build/runtime --python $(BIN)/python -r requirements/runtime.txt
+	@PYTHONPATH=build/runtime $(BIN)/python -m pytest -n 2 --dist loadgroup tests/speech_server/engines
+
 clients: models ## other people's OpenAI clients on the gateway (ONLY=livekit for one); needs node
 	@$(BIN)/python -m tests.clients $(ONLY)
 
@@ -75,7 +79,7 @@ image: models ## build the CPU image and try it: no network, no root, real signa
 	@DOCKER=$(DOCKER) $(BIN)/python image/check $(or $(IMAGE),runpod-speech:$(DEVICE))
 
 lock: setup ## compile requirements/*.in to pinned files with hashes
-	@for f in server worker tools gpu cjk webrtc dev; do $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-header -c requirements/one-version.in requirements/$$f.in -o requirements/$$f.txt || exit 1; done
+	@for f in server worker tools gpu cjk webrtc runtime dev; do $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-header -c requirements/one-version.in requirements/$$f.in -o requirements/$$f.txt || exit 1; done
 
 clean: ## remove the environment and caches (models stay)
 	rm -rf .venv .venv-* .mypy_cache .ruff_cache .import_linter_cache .hypothesis build

@@ -25,8 +25,8 @@ def schema(name: str) -> dict[str, Any]:
     return json.loads((ROOT / "tests" / "schemas" / name).read_text())
 
 
-def pinned(package: str) -> str:
-    (version,) = re.findall(rf"^{package}==(\S+)", (ROOT / "requirements" / "gpu.txt").read_text(), re.MULTILINE)
+def pinned(package: str, within: str = "gpu.txt") -> str:
+    (version,) = re.findall(rf"^{package}==(\S+)", (ROOT / "requirements" / within).read_text(), re.MULTILINE)
     return version
 
 
@@ -134,6 +134,7 @@ def test_a_host_is_only_allowed_if_its_driver_runs_the_images_cuda(listing: dict
 def test_onnxruntime_and_the_libraries_are_of_one_cuda():
     """onnxruntime-gpu 1.26 is the last that is built for CUDA 12, which ctranslate2 4 needs."""
     assert pinned("onnxruntime-gpu").startswith("1.26.")
+    assert pinned("onnxruntime", "runtime.txt") == pinned("onnxruntime-gpu"), "what `make runtime` tests"
     names = re.findall(r"^(nvidia-[\w-]+)==", (ROOT / "requirements" / "gpu.txt").read_text(), re.MULTILINE)
     assert names
     assert [name for name in names if not name.endswith("-cu12")] == []

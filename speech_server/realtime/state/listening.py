@@ -22,7 +22,7 @@ from speech_server.realtime.state.transcripts import Transcripts
 from speech_server.realtime.state.turns import ONSET_FRAMES, Change, Kind, TurnDetector
 from speech_server.realtime.state.utterance import LONGEST_PIECE, Utterance
 
-GUESS_EVERY = int(0.3 * RATE)  # samples of new speech per guess
+GUESS_EVERY = int(0.2 * RATE)  # samples of new speech per guess
 # Samples of silence after which the final transcription is worth starting: shorter ones lie between words.
 SPECULATE_AFTER = 6 * FRAME
 SHORTEST_COMMIT = RATE // 10

@@ -173,9 +173,9 @@ class Transcripts:
             self._settle(job.utterance, written.seconds)
             return
         self._guess = None
-        # At most two thirds of the time go into guessing, however slow the machine is.
+        # At most four fifths of the time go into guessing, however slow the machine is.
         now = self._clock()
-        self._next_guess = now + (now - job.started) / 2
+        self._next_guess = now + (now - job.started) / 4
         self._delta(job.utterance, job.piece, job.piece.deltas.guess(written.text))
         self._source_delta(job.utterance, job.piece, job.piece.source_deltas.guess(written.source))
 
