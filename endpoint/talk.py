@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from endpoint.errors import BadArgument, Refused, Unreachable
-from endpoint.platform.jobs import Piece, open_jobs
+from endpoint.platform.jobs import Jobs, Piece, open_jobs
 from endpoint.talk_sound import MICROPHONE, Sink, open_sink, read_file, read_microphone
 from endpoint.transcribe import add_common
 from endpoint.where import Where, find
@@ -23,7 +23,6 @@ from endpoint.where import Where, find
 if TYPE_CHECKING:
     from websockets.asyncio.client import ClientConnection
 
-SESSION_SECONDS = 3600  # asked of the platform, which otherwise ends every job after 10 minutes
 ADDRESS_SECONDS = 600.0  # a worker may have to start first
 ANSWER = "answer"  # the one that is due to a turn
 
@@ -71,31 +70,23 @@ async def connection(where: Where, args: argparse.Namespace) -> AsyncIterator[Cl
     query = {name: value for name, value in query.items() if value}
     path = "/realtime/translations" if args.intent == "translation" else "/realtime"
     if where.takes_jobs:
-        async with held_job(where, path, query) as (url, token):
-            headers = {"Authorization": f"Bearer {token}"}
-            async with connect(url, additional_headers=headers, max_size=None) as socket:
+        async with open_jobs(where) as jobs:
+            async with (
+                jobs.session(f"/v1{path}", query, ADDRESS_SECONDS) as session,
+                connect(session.url, additional_headers=session.headers, max_size=None) as socket,
+            ):
                 yield socket
+            await show_end(jobs, session.job_id)
         return
     url = f"ws{where.url.removeprefix('http')}{path}?{urlencode(query)}"
     async with connect(url, additional_headers=where.headers, max_size=None) as socket:
         yield socket
 
 
-@asynccontextmanager
-async def held_job(where: Where, path: str, query: dict[str, str]) -> AsyncIterator[tuple[str, str]]:
-    """A job that holds a session open: the WebSocket's URL and the token it wants. Says at the end how it went.
-
-    One that was interrupted, or never had a client, is cancelled.
-    """
-    policy = {"executionTimeout": SESSION_SECONDS * 1000}
-    async with open_jobs(where) as jobs:
-        async with jobs.kept({"input": {"path": f"/v1{path}", "query": query}, "policy": policy}) as job_id:
-            async with asyncio.timeout(ADDRESS_SECONDS):
-                address = await jobs.session_of(job_id)
-            yield address
-        async for seen in jobs.follow(job_id):
-            if not isinstance(seen, Piece) and seen.is_final:
-                print(json.dumps(seen.result()), file=sys.stderr)
+async def show_end(jobs: Jobs, job_id: str) -> None:
+    async for seen in jobs.follow(job_id):
+        if not isinstance(seen, Piece) and seen.is_final:
+            print(json.dumps(seen.result()), file=sys.stderr)
 
 
 def settings(args: argparse.Namespace, *, heard: bool) -> dict[str, Any]:

@@ -13,8 +13,7 @@ from endpoint.gateway.options import Options
 from endpoint.gateway.replies import Problem
 from endpoint.gateway.smaller import smaller
 from endpoint.gateway.storage import Place, Store
-from endpoint.platform.content import HERE, content_of
-from endpoint.platform.http import Content
+from endpoint.platform.http import HERE, Content, content_of
 
 log = logging.getLogger("endpoint.gateway")
 
