@@ -15,6 +15,7 @@ import io
 import json
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -38,12 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--prompt", help="text to guide spelling and style")
     parser.add_argument("--hotwords", help="words to expect, such as names")
     parser.add_argument("--temperature", type=float, help="of the decoding, 0 to 1")
-    parser.add_argument(
-        "--format",
-        choices=FORMATS,
-        default="text",
-        help="(text)",
-    )
+    parser.add_argument("--format", choices=FORMATS, default="text", help="(text)")
     parser.add_argument("--words", action="store_true", help="with --format verbose_json: the times of words")
     parser.add_argument("--timestamps", action="store_true", help="one line per segment, with its times")
     parser.add_argument("--stream", action="store_true", help="print words as they are heard")
@@ -86,7 +82,7 @@ async def run(args: argparse.Namespace) -> int:
     if args.stream:
         print()
     else:
-        text = text_of(bytes(whole), shape, timestamps=args.timestamps)
+        text = "\n".join(timed_lines(json.loads(whole))) if args.timestamps else whole.decode()
     if args.output or not args.stream:
         write_text(text, args.output)
     return 0
@@ -101,21 +97,10 @@ def open_audio(path: Path) -> BinaryIO:
         raise BadArgument(f"{path}: {error.strerror}") from None
 
 
-def text_of(body: bytes, shape: str, *, timestamps: bool) -> str:
-    """What is shown of an answer."""
-    if timestamps:
-        return "\n".join(timed_lines(json.loads(body)))
-    return body.decode()
-
-
-def timed_lines(body: dict[str, Any]) -> list[str]:
-    return [
-        f"[{part['start']:8.2f} -> {part['end']:8.2f}]{_spoken_by(part)}{part['text']}" for part in body["segments"]
-    ]
-
-
-def _spoken_by(part: dict[str, Any]) -> str:
-    return f" {part['speaker']}:" if part.get("speaker") else ""
+def timed_lines(body: dict[str, Any]) -> Iterator[str]:
+    for part in body["segments"]:
+        spoken_by = f" {part['speaker']}:" if part.get("speaker") else ""
+        yield f"[{part['start']:8.2f} -> {part['end']:8.2f}]{spoken_by}{part['text']}"
 
 
 def write_text(text: str, output: str | None) -> None:

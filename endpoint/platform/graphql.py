@@ -15,28 +15,18 @@ from endpoint.platform.http import ask, open_client
 GRAPHQL_URL = "https://api.runpod.io"
 
 
-class Account:
-    """`async with Account() as account`. Reads RUNPOD_API_KEY, and RUNPOD_API_BASE_URL as the SDK does."""
+async def ask_account(query: str, variables: dict[str, Any]) -> dict[str, Any]:
+    """The `data` of one query. Reads RUNPOD_API_KEY, and RUNPOD_API_BASE_URL as the SDK does.
 
-    def __init__(self) -> None:
-        key = os.environ.get("RUNPOD_API_KEY")
-        if not key:
-            raise BadArgument(
-                "RUNPOD_API_KEY is not set: make a key with write access in the console, Settings > API Keys"
-            )
-        self._url = os.environ.get("RUNPOD_API_BASE_URL", GRAPHQL_URL) + "/graphql"
-        self._http = open_client({"Authorization": f"Bearer {key}"})
-
-    async def __aenter__(self) -> Account:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._http.aclose()
-
-    async def ask(self, query: str, variables: dict[str, Any]) -> dict[str, Any]:
-        """The `data` of one query. Raises PlatformRefused, Unreachable."""
-        answer = await ask(self._http, "POST", self._url, {"query": query, "variables": variables})
-        if answer.get("errors"):
-            raise PlatformRefused("; ".join(str(error.get("message", error)) for error in answer["errors"]))
-        data: dict[str, Any] = answer["data"]
-        return data
+    Raises BadArgument, PlatformRefused, Unreachable.
+    """
+    key = os.environ.get("RUNPOD_API_KEY")
+    if not key:
+        raise BadArgument("RUNPOD_API_KEY is not set: make a key with write access in the console, Settings > API Keys")
+    url = os.environ.get("RUNPOD_API_BASE_URL", GRAPHQL_URL) + "/graphql"
+    async with open_client({"Authorization": f"Bearer {key}"}) as http:
+        answer = await ask(http, "POST", url, {"query": query, "variables": variables})
+    if answer.get("errors"):
+        raise PlatformRefused("; ".join(str(error.get("message", error)) for error in answer["errors"]))
+    data: dict[str, Any] = answer["data"]
+    return data
