@@ -12,7 +12,7 @@ import re
 from typing import Any
 
 from endpoint.errors import BadArgument, PlatformRefused
-from endpoint.platform.graphql import ask_account
+from endpoint.platform.http import ask_account
 
 SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSWORD")
 GPU_POOL = re.compile(r"[A-Z]+_\d+(_PRO)?|-.+")

@@ -38,12 +38,13 @@ class Finding:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("endpoint", metavar="ENDPOINT", help="id or URL of a queue endpoint; local: `make serve`")
-    parser.add_argument("--model", default="whisper-1", help="model to try (whisper-1)")
-    parser.add_argument("--price", type=float, metavar="DOLLARS", help="of the endpoint's GPU, per hour; for the cost")
-    parser.add_argument("--timeout", type=float, default=600, metavar="S", help="wait so long for a job (%(default)s)")
-    parser.add_argument("--json", action="store_true", help="the findings as JSON")
-    parser.add_argument("--api-key", help="(RUNPOD_API_KEY)")
+    add = parser.add_argument
+    add("endpoint", metavar="ENDPOINT", help="id or URL of a queue endpoint; local: `make serve`")
+    add("--model", default="whisper-1", help="model to try (whisper-1)")
+    add("--price", type=float, metavar="DOLLARS", help="of the endpoint's GPU, per hour; for the cost")
+    add("--timeout", type=float, default=600, metavar="S", help="wait so long for a job (%(default)s)")
+    add("--json", action="store_true", help="the findings as JSON")
+    add("--api-key", help="(RUNPOD_API_KEY)")
 
 
 async def run(args: argparse.Namespace) -> int:

@@ -28,14 +28,15 @@ ANSWER = "answer"  # the one that is due to a turn
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
+    add = parser.add_argument
+    add(
         "source", nargs="?", default=MICROPHONE, metavar="FILE", help="audio or video file; without one, the microphone"
     )
-    parser.add_argument("--intent", choices=("transcription", "conversation", "translation"), default="transcription")
-    parser.add_argument("--model", help="what transcribes or translates (whisper-1), or the model that answers")
-    parser.add_argument("--language", help="language of the speech; detected by default")
-    parser.add_argument("--voice", help="voice of the answers, or of the English")
-    parser.add_argument("--fast", action="store_true", help="send the file as fast as the server takes it")
+    add("--intent", choices=("transcription", "conversation", "translation"), default="transcription")
+    add("--model", help="what transcribes or translates (whisper-1), or the model that answers")
+    add("--language", help="language of the speech; detected by default")
+    add("--voice", help="voice of the answers, or of the English")
+    add("--fast", action="store_true", help="send the file as fast as the server takes it")
     add_common(parser, "write the answers' sound here, a .wav file")
 
 
@@ -148,7 +149,7 @@ class Screen:
 
     def _take(self, event: dict[str, Any]) -> None:
         match event["type"]:
-            case "conversation.item.input_audio_transcription.delta":
+            case "conversation.item.input_audio_transcription.delta" | "session.output_transcript.delta":
                 self._print(event["delta"])
             case "conversation.item.input_audio_transcription.completed":
                 self._end_line(event["transcript"])
@@ -162,8 +163,6 @@ class Screen:
                 self._open = self._open - {ANSWER} | {event["response"]["id"]}
             case "response.output_audio_transcript.delta" | "response.output_text.delta":
                 self._print(event["delta"] if self._line else f"> {event['delta']}")
-            case "session.output_transcript.delta":
-                self._print(event["delta"])
             case "response.output_audio.delta" | "session.output_audio.delta" if self._sink:
                 self._sink.write(base64.b64decode(event["delta"]))
             case "response.done":

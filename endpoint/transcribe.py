@@ -31,18 +31,17 @@ ROUTES = {"transcribe": "/audio/transcriptions", "translate": "/audio/translatio
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "sources", nargs="+", metavar="SOURCE", help="file, folder, pattern, URL or s3://BUCKET/PREFIX; - is stdin"
-    )
-    parser.add_argument("--model", default="whisper-1", help="model id or alias (whisper-1)")
-    parser.add_argument("--language", help="language of the speech, a code or a name; detected by default")
-    parser.add_argument("--prompt", help="text to guide spelling and style")
-    parser.add_argument("--hotwords", help="words to expect, such as names")
-    parser.add_argument("--temperature", type=float, help="of the decoding, 0 to 1")
-    parser.add_argument("--format", choices=FORMATS, default="text", help="(text)")
-    parser.add_argument("--words", action="store_true", help="with --format verbose_json: the times of words")
-    parser.add_argument("--timestamps", action="store_true", help="one line per segment, with its times")
-    parser.add_argument("--stream", action="store_true", help="print words as they are heard")
+    add = parser.add_argument
+    add("sources", nargs="+", metavar="SOURCE", help="file, folder, pattern, URL or s3://BUCKET/PREFIX; - is stdin")
+    add("--model", default="whisper-1", help="model id or alias (whisper-1)")
+    add("--language", help="language of the speech, a code or a name; detected by default")
+    add("--prompt", help="text to guide spelling and style")
+    add("--hotwords", help="words to expect, such as names")
+    add("--temperature", type=float, help="of the decoding, 0 to 1")
+    add("--format", choices=FORMATS, default="text", help="(text)")
+    add("--words", action="store_true", help="with --format verbose_json: the times of words")
+    add("--timestamps", action="store_true", help="one line per segment, with its times")
+    add("--stream", action="store_true", help="print words as they are heard")
     add_common(parser, "write the text of one file here instead of printing it")
     speakers.add_arguments(parser)
     command.add_arguments(parser)
@@ -50,13 +49,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_common(parser: argparse.ArgumentParser, output: str) -> None:
     """What transcribe, translate, speak and talk share."""
-    parser.add_argument("--output", "-o", metavar="FILE", help=output)
+    add = parser.add_argument
+    add("--output", "-o", metavar="FILE", help=output)
     default = os.environ.get("SPEECH_SERVER_URL", SERVER_URL)
-    parser.add_argument("--at", default=default, metavar="ENDPOINT", help=f"who does the work ({default})")
-    parser.add_argument("--api-key", help="(RUNPOD_API_KEY for Runpod, API_KEY for other servers)")
-    parser.add_argument(
-        "--timeout", type=float, default=3600, metavar="S", help="give up after this long (%(default)s)"
-    )
+    add("--at", default=default, metavar="ENDPOINT", help=f"who does the work ({default})")
+    add("--api-key", help="(RUNPOD_API_KEY for Runpod, API_KEY for other servers)")
+    add("--timeout", type=float, default=3600, metavar="S", help="give up after this long (%(default)s)")
 
 
 async def run(args: argparse.Namespace) -> int:
