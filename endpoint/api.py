@@ -16,8 +16,7 @@ import httpx
 
 from endpoint.errors import BadArgument, NoResult, Refused, Unreachable
 from endpoint.platform.answers import body, piece_body
-from endpoint.platform.content import HERE, content_of
-from endpoint.platform.http import Content, open_client
+from endpoint.platform.http import HERE, Content, content_of, open_client
 from endpoint.platform.jobs import Piece, State, open_jobs
 from endpoint.progress import Progress
 from endpoint.where import Where

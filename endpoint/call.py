@@ -20,16 +20,13 @@ from endpoint.where import find
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("endpoint", metavar="ENDPOINT", help="id or URL of a queue endpoint; local: `make serve`")
-    parser.add_argument("job", metavar="JOB.json", help="examples/jobs has some; - reads standard input")
-    parser.add_argument("--output", "-o", type=Path, metavar="FILE", help="write the audio or text of the result here")
-    parser.add_argument(
-        "--stream", action="store_true", help="show pieces as they come (the job must say stream: true)"
-    )
-    parser.add_argument(
-        "--timeout", type=float, default=3600, metavar="S", help="give up after this long (%(default)s)"
-    )
-    parser.add_argument("--api-key", help="(RUNPOD_API_KEY)")
+    add = parser.add_argument
+    add("endpoint", metavar="ENDPOINT", help="id or URL of a queue endpoint; local: `make serve`")
+    add("job", metavar="JOB.json", help="examples/jobs has some; - reads standard input")
+    add("--output", "-o", type=Path, metavar="FILE", help="write the audio or text of the result here")
+    add("--stream", action="store_true", help="show pieces as they come (the job must say stream: true)")
+    add("--timeout", type=float, default=3600, metavar="S", help="give up after this long (%(default)s)")
+    add("--api-key", help="(RUNPOD_API_KEY)")
 
 
 async def run(args: argparse.Namespace) -> int:
@@ -39,19 +36,16 @@ async def run(args: argparse.Namespace) -> int:
         raise BadArgument(f"{args.endpoint} takes no jobs: `call` wants a queue endpoint's id or its URL (…/v2/ID)")
     if args.stream and args.output:
         args.output.unlink(missing_ok=True)
-    async with open_jobs(where) as jobs:
-        job_id = await jobs.run(job)
-        try:
-            async with asyncio.timeout(args.timeout):
-                return await show(jobs.follow(job_id, streams=args.stream), args.output)
-        except TimeoutError:
-            await jobs.cancel(job_id)
-            late = f"{job_id} had not ended after {args.timeout:g} s: cancelled (--timeout gives it longer)"
-            raise NoResult(late) from None
-        except asyncio.CancelledError:  # Ctrl-C
-            await jobs.cancel(job_id)
-            tell(f"{job_id} cancelled")
-            return INTERRUPTED
+    job_id = "the job"
+    try:
+        async with open_jobs(where) as jobs, jobs.kept(job) as job_id, asyncio.timeout(args.timeout):
+            return await show(jobs.follow(job_id, streams=args.stream), args.output)
+    except TimeoutError:
+        late = f"{job_id} had not ended after {args.timeout:g} s: cancelled (--timeout gives it longer)"
+        raise NoResult(late) from None
+    except asyncio.CancelledError:  # Ctrl-C
+        tell(f"{job_id} cancelled")
+        return INTERRUPTED
 
 
 def read_job(name: str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import re
 from typing import Any
 
 from endpoint.errors import BadArgument, PlatformRefused
-from endpoint.platform.graphql import Account
+from endpoint.platform.http import ask_account
 
 SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSWORD")
 GPU_POOL = re.compile(r"[A-Z]+_\d+(_PRO)?|-.+")
@@ -64,11 +64,9 @@ async def run(args: argparse.Namespace) -> int:
     if args.dry_run:
         print(json.dumps({"saveTemplate": masked(template), "saveEndpoint": endpoint}, indent=2, ensure_ascii=False))
         return 0
-    async with Account() as account:
-        owned = (await account.ask(LIST, {}))["myself"]
-        template_id = await save(account, SAVE_TEMPLATE, template, owned["podTemplates"])
-        wanted = {**endpoint, "templateId": template_id}
-        endpoint_id = await save(account, SAVE_ENDPOINT, wanted, owned["endpoints"])
+    owned = (await ask_account(LIST, {}))["myself"]
+    template_id = await save(SAVE_TEMPLATE, template, owned["podTemplates"])
+    endpoint_id = await save(SAVE_ENDPOINT, {**endpoint, "templateId": template_id}, owned["endpoints"])
     print(f"endpoint  {endpoint_id}\ntemplate  {template_id}")
     if args.type == "lb":
         print(f"url       https://{endpoint_id}.api.runpod.ai/v1")
@@ -77,7 +75,7 @@ async def run(args: argparse.Namespace) -> int:
     return 0
 
 
-async def save(account: Account, mutation: str, wanted: dict[str, Any], owned: list[dict[str, Any]]) -> str:
+async def save(mutation: str, wanted: dict[str, Any], owned: list[dict[str, Any]]) -> str:
     """Create `wanted`, or replace the one of the same name; returns its id."""
     # FlashBoot used to be asked for by a suffix that the platform kept in the name.
     found = [item["id"] for item in owned if item["name"].removesuffix(" -fb") == wanted["name"]]
@@ -85,7 +83,7 @@ async def save(account: Account, mutation: str, wanted: dict[str, Any], owned: l
         raise PlatformRefused(
             f"{len(found)} are called {wanted['name']!r} ({', '.join(found)}): rename or delete all but one"
         )
-    (saved,) = (await account.ask(mutation, {"input": {**wanted, **({"id": found[0]} if found else {})}})).values()
+    (saved,) = (await ask_account(mutation, {"input": {**wanted, **({"id": found[0]} if found else {})}})).values()
     return str(saved["id"])
 
 

@@ -14,7 +14,7 @@ import json
 import os
 import sys
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,22 +37,14 @@ class Finding:
     is_wrong: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
-    """Seconds: waiting for a worker, and at work there."""
-
-    queued: float
-    ran: float
-    text: str
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("endpoint", metavar="ENDPOINT", help="id or URL of a queue endpoint; local: `make serve`")
-    parser.add_argument("--model", default="whisper-1", help="model to try (whisper-1)")
-    parser.add_argument("--price", type=float, metavar="DOLLARS", help="of the endpoint's GPU, per hour; for the cost")
-    parser.add_argument("--timeout", type=float, default=600, metavar="S", help="wait so long for a job (%(default)s)")
-    parser.add_argument("--json", action="store_true", help="the findings as JSON")
-    parser.add_argument("--api-key", help="(RUNPOD_API_KEY)")
+    add = parser.add_argument
+    add("endpoint", metavar="ENDPOINT", help="id or URL of a queue endpoint; local: `make serve`")
+    add("--model", default="whisper-1", help="model to try (whisper-1)")
+    add("--price", type=float, metavar="DOLLARS", help="of the endpoint's GPU, per hour; for the cost")
+    add("--timeout", type=float, default=600, metavar="S", help="wait so long for a job (%(default)s)")
+    add("--json", action="store_true", help="the findings as JSON")
+    add("--api-key", help="(RUNPOD_API_KEY)")
 
 
 async def run(args: argparse.Namespace) -> int:
@@ -62,8 +54,7 @@ async def run(args: argparse.Namespace) -> int:
     report: dict[str, Any] = {"endpoint": where.url}
     findings = [finding async for finding in _examine(where, args, report)]
     if args.json:
-        listed = [{"what": found.what, "advice": found.advice, "is_wrong": found.is_wrong} for found in findings]
-        print(json.dumps({**report, "findings": listed}, indent=2))
+        print(json.dumps({**report, "findings": [asdict(found) for found in findings]}, indent=2))
     return int(any(found.is_wrong for found in findings))
 
 
@@ -79,11 +70,13 @@ async def _examine(where: Where, args: argparse.Namespace, report: dict[str, Any
         for found in _of_workers(workers):
             yield show(found)
         speech = await asyncio.to_thread(_speech)
-        runs: list[Run] = []
+        body = {"model": args.model, "language": "en"}
+        source = {"file_base64": base64.b64encode(speech).decode(), "file_name": "minute.opus"}
+        runs: list[State] = []
         for name in ("first", "second"):
             _tell(f"{name} job: {AUDIO_SECONDS:g} s of speech to {args.model} ...", args)
             try:
-                runs.append(await _try(jobs, speech, args))
+                runs.append(await _run(jobs, {"path": "/v1/audio/transcriptions", "body": body, **source}, args))
             except Refused as error:
                 yield show(_of_failure(error.message, args.model))
                 return
@@ -114,13 +107,6 @@ def _of_workers(workers: dict[str, Any]) -> Iterator[Finding]:
         )
     if workers.get("throttled"):
         yield Finding("some workers are throttled", "no such GPU is free there now: allow more types, or regions", True)
-
-
-async def _try(jobs: Jobs, speech: bytes, args: argparse.Namespace) -> Run:
-    body = {"model": args.model, "language": "en"}
-    source = {"file_base64": base64.b64encode(speech).decode(), "file_name": "minute.opus"}
-    state = await _run(jobs, {"path": "/v1/audio/transcriptions", "body": body, **source}, args)
-    return Run(state.queued, state.ran, str(state.output.get("text", "")) if isinstance(state.output, dict) else "")
 
 
 async def _places(jobs: Jobs, args: argparse.Namespace) -> dict[str, Any]:
@@ -163,7 +149,7 @@ def _of_failure(message: str, model: str) -> Finding:
     return Finding(f"the job FAILED: {message}", advice, is_wrong=True)
 
 
-def _of_runs(first: Run, second: Run, price: float | None, report: dict[str, Any]) -> Iterator[Finding]:
+def _of_runs(first: State, second: State, price: float | None, report: dict[str, Any]) -> Iterator[Finding]:
     load = max(0.0, first.ran - second.ran)
     speed = AUDIO_SECONDS / second.ran if second.ran else 0.0
     report |= {"load_seconds": round(load, 3), "times_real_time": round(speed, 1)}
@@ -184,8 +170,9 @@ def _of_runs(first: Run, second: Run, price: float | None, report: dict[str, Any
         yield Finding(
             "a warm worker let the job wait", "more workers, or a higher WORKER_CONCURRENCY: one takes several at once"
         )
-    if "fox" not in second.text.lower():
-        yield Finding(f"the words are not those that were said: {second.text[:80]!r}", "try another model", True)
+    text = str(second.output.get("text", "")) if isinstance(second.output, dict) else ""
+    if "fox" not in text.lower():
+        yield Finding(f"the words are not those that were said: {text[:80]!r}", "try another model", True)
 
 
 def _of_places(health: dict[str, Any], report: dict[str, Any]) -> Iterator[Finding]:

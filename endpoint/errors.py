@@ -6,17 +6,28 @@ REFUSED, NOT_SENT, NO_RESULT, INTERRUPTED = 1, 2, 3, 130  # exit statuses
 
 
 class EndpointError(Exception):
-    """`message` says who, what, and what to do; `exit_status` is the command's."""
+    """`message` says who, what, and what to do; `status` is that of the HTTP answer it was, 0 where it was none;
+    `exit_status` is the command's."""
 
     exit_status = NOT_SENT
 
-    def __init__(self, message: str) -> None:
+    def __init__(self, message: str, status: int = 0) -> None:
         super().__init__(message)
         self.message = message
+        self.status = status
+
+    @property
+    def is_for_good(self) -> bool:
+        """Whether the same request would be refused again."""
+        return False
 
 
 class BadArgument(EndpointError):
     """What was typed cannot be right; nothing was sent."""
+
+    @property
+    def is_for_good(self) -> bool:
+        return True
 
 
 class Unreachable(EndpointError):
@@ -24,11 +35,11 @@ class Unreachable(EndpointError):
 
 
 class PlatformRefused(EndpointError):
-    """The platform answered an error (`status`) to a call about jobs, templates or endpoints."""
+    """The platform answered an error to a call about jobs, templates or endpoints."""
 
-    def __init__(self, message: str, status: int = 0) -> None:
-        super().__init__(message)
-        self.status = status
+    @property
+    def is_for_good(self) -> bool:
+        return self.status in (400, 401, 403, 404, 413)
 
 
 class Refused(EndpointError):
@@ -36,13 +47,8 @@ class Refused(EndpointError):
 
     exit_status = REFUSED
 
-    def __init__(self, message: str, status: int = 0) -> None:
-        super().__init__(message)
-        self.status = status
-
     @property
     def is_for_good(self) -> bool:
-        """Whether the same request would be refused again."""
         return 400 <= self.status < 500 and self.status not in (408, 429)
 
 

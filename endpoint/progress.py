@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import BinaryIO, NoReturn
 
 from tqdm import tqdm
+from tqdm.utils import CallbackIOWrapper
 
 
 class Progress:
@@ -34,7 +35,7 @@ class Progress:
     def sending(self, file: BinaryIO, size: int) -> BinaryIO:
         """The file, every read of which moves the bar."""
         self._bar.reset(total=size)
-        return _Counted(file, self._bar)  # type: ignore[return-value]  # what httpx asks of a file
+        return CallbackIOWrapper(self._bar.update, file, "read")  # type: ignore[return-value]  # what httpx asks of it
 
     def heard(self, done: float, total: float | None) -> None:
         """Seconds of audio that have been transcribed, and how many there are where that is known."""
@@ -49,15 +50,3 @@ class Progress:
 
     def received(self, size: int) -> None:
         self._bar.update(size)
-
-
-class _Counted:
-    def __init__(self, file: BinaryIO, bar: tqdm[NoReturn]) -> None:
-        self._file = file
-        self._bar = bar
-        self.seek, self.tell = file.seek, file.tell  # httpx asks for the length with these
-
-    def read(self, size: int = -1) -> bytes:
-        data = self._file.read(size)
-        self._bar.update(len(data))
-        return data

@@ -20,12 +20,13 @@ FORMATS = ("mp3", "wav", "flac", "opus", "aac", "pcm")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("text", metavar="TEXT", help="what to say; - reads standard input")
-    parser.add_argument("--model", default="tts-1", help="model id or alias (tts-1)")
-    parser.add_argument("--voice", default="", help="a voice of the model; see GET /v1/audio/voices")
-    parser.add_argument("--speed", type=float, default=1.0, help="times the voice's own pace (1.0)")
-    parser.add_argument("--format", choices=FORMATS, help="(by --output's name, else mp3)")
-    parser.add_argument("--stream", action="store_true", help="write audio while it is made, wav too")
+    add = parser.add_argument
+    add("text", metavar="TEXT", help="what to say; - reads standard input")
+    add("--model", default="tts-1", help="model id or alias (tts-1)")
+    add("--voice", default="", help="a voice of the model; see GET /v1/audio/voices")
+    add("--speed", type=float, default=1.0, help="times the voice's own pace (1.0)")
+    add("--format", choices=FORMATS, help="(by --output's name, else mp3)")
+    add("--stream", action="store_true", help="write audio while it is made, wav too")
     add_common(parser, "audio file to write, - for standard output")
 
 

@@ -16,11 +16,12 @@ OPENAI = "diarized_json"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("who speaks")
-    group.add_argument("--speakers", action="store_true", help="name the speakers: A, B, C, as they first speak")
-    group.add_argument("--num-speakers", type=int, metavar="N", help="so many people speak")
-    group.add_argument("--min-speakers", type=int, metavar="N", help="at least so many")
-    group.add_argument("--max-speakers", type=int, metavar="N", help="at most so many")
-    group.add_argument(
+    add = group.add_argument
+    add("--speakers", action="store_true", help="name the speakers: A, B, C, as they first speak")
+    add("--num-speakers", type=int, metavar="N", help="so many people speak")
+    add("--min-speakers", type=int, metavar="N", help="at least so many")
+    add("--max-speakers", type=int, metavar="N", help="at most so many")
+    add(
         "--speaker", action="append", default=[], metavar="NAME=FILE",
         help="somebody whose voice is known, by 2 to 10 s of it; once for each",
     )  # fmt: skip

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from endpoint.errors import BadArgument, Refused, Unreachable
-from endpoint.platform.jobs import Piece, open_jobs
+from endpoint.platform.jobs import Jobs, Piece, open_jobs
 from endpoint.talk_sound import MICROPHONE, Sink, open_sink, read_file, read_microphone
 from endpoint.transcribe import add_common
 from endpoint.where import Where, find
@@ -23,20 +23,20 @@ from endpoint.where import Where, find
 if TYPE_CHECKING:
     from websockets.asyncio.client import ClientConnection
 
-SESSION_SECONDS = 3600  # asked of the platform, which otherwise ends every job after 10 minutes
 ADDRESS_SECONDS = 600.0  # a worker may have to start first
 ANSWER = "answer"  # the one that is due to a turn
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
+    add = parser.add_argument
+    add(
         "source", nargs="?", default=MICROPHONE, metavar="FILE", help="audio or video file; without one, the microphone"
     )
-    parser.add_argument("--intent", choices=("transcription", "conversation", "translation"), default="transcription")
-    parser.add_argument("--model", help="what transcribes or translates (whisper-1), or the model that answers")
-    parser.add_argument("--language", help="language of the speech; detected by default")
-    parser.add_argument("--voice", help="voice of the answers, or of the English")
-    parser.add_argument("--fast", action="store_true", help="send the file as fast as the server takes it")
+    add("--intent", choices=("transcription", "conversation", "translation"), default="transcription")
+    add("--model", help="what transcribes or translates (whisper-1), or the model that answers")
+    add("--language", help="language of the speech; detected by default")
+    add("--voice", help="voice of the answers, or of the English")
+    add("--fast", action="store_true", help="send the file as fast as the server takes it")
     add_common(parser, "write the answers' sound here, a .wav file")
 
 
@@ -71,31 +71,23 @@ async def connection(where: Where, args: argparse.Namespace) -> AsyncIterator[Cl
     query = {name: value for name, value in query.items() if value}
     path = "/realtime/translations" if args.intent == "translation" else "/realtime"
     if where.takes_jobs:
-        async with held_job(where, path, query) as (url, token):
-            headers = {"Authorization": f"Bearer {token}"}
-            async with connect(url, additional_headers=headers, max_size=None) as socket:
+        async with open_jobs(where) as jobs:
+            async with (
+                jobs.session(f"/v1{path}", query, ADDRESS_SECONDS) as session,
+                connect(session.url, additional_headers=session.headers, max_size=None) as socket,
+            ):
                 yield socket
+            await show_end(jobs, session.job_id)
         return
     url = f"ws{where.url.removeprefix('http')}{path}?{urlencode(query)}"
     async with connect(url, additional_headers=where.headers, max_size=None) as socket:
         yield socket
 
 
-@asynccontextmanager
-async def held_job(where: Where, path: str, query: dict[str, str]) -> AsyncIterator[tuple[str, str]]:
-    """A job that holds a session open: the WebSocket's URL and the token it wants. Says at the end how it went.
-
-    One that was interrupted, or never had a client, is cancelled.
-    """
-    policy = {"executionTimeout": SESSION_SECONDS * 1000}
-    async with open_jobs(where) as jobs:
-        async with jobs.kept({"input": {"path": f"/v1{path}", "query": query}, "policy": policy}) as job_id:
-            async with asyncio.timeout(ADDRESS_SECONDS):
-                address = await jobs.session_of(job_id)
-            yield address
-        async for seen in jobs.follow(job_id):
-            if not isinstance(seen, Piece) and seen.is_final:
-                print(json.dumps(seen.result()), file=sys.stderr)
+async def show_end(jobs: Jobs, job_id: str) -> None:
+    async for seen in jobs.follow(job_id):
+        if not isinstance(seen, Piece) and seen.is_final:
+            print(json.dumps(seen.result()), file=sys.stderr)
 
 
 def settings(args: argparse.Namespace, *, heard: bool) -> dict[str, Any]:
@@ -157,7 +149,7 @@ class Screen:
 
     def _take(self, event: dict[str, Any]) -> None:
         match event["type"]:
-            case "conversation.item.input_audio_transcription.delta":
+            case "conversation.item.input_audio_transcription.delta" | "session.output_transcript.delta":
                 self._print(event["delta"])
             case "conversation.item.input_audio_transcription.completed":
                 self._end_line(event["transcript"])
@@ -171,8 +163,6 @@ class Screen:
                 self._open = self._open - {ANSWER} | {event["response"]["id"]}
             case "response.output_audio_transcript.delta" | "response.output_text.delta":
                 self._print(event["delta"] if self._line else f"> {event['delta']}")
-            case "session.output_transcript.delta":
-                self._print(event["delta"])
             case "response.output_audio.delta" | "session.output_audio.delta" if self._sink:
                 self._sink.write(base64.b64decode(event["delta"]))
             case "response.done":

@@ -41,21 +41,18 @@ async def read_file(path: Path, *, fast: bool) -> AsyncIterator[bytes]:
 
 def _frames(path: Path) -> Iterator[bytes]:
     from speech_server.audio import decode
+    from speech_server.audio.encode import pcm16
     from speech_server.errors import SpeechError
 
     rest = b""
-    blocks = decode.stream(path, decode.Limits(LONGEST), rate=RATE)
-    while True:
-        try:
-            samples = next(blocks, None)
-        except SpeechError as error:
-            raise BadArgument(f"{path}: {error.message}") from None
-        if samples is None:
-            break
-        rest += (samples * 32767).clip(-32768, 32767).astype("<i2").tobytes()
-        whole = len(rest) // FRAME * FRAME
-        yield from (rest[at : at + FRAME] for at in range(0, whole, FRAME))
-        rest = rest[whole:]
+    try:
+        for samples in decode.stream(path, decode.Limits(LONGEST), rate=RATE):
+            rest += pcm16(samples)
+            whole = len(rest) // FRAME * FRAME
+            yield from (rest[at : at + FRAME] for at in range(0, whole, FRAME))
+            rest = rest[whole:]
+    except SpeechError as error:
+        raise BadArgument(f"{path}: {error.message}") from None
     rest += bytes(int(CLOSING_SILENCE * RATE) * 2)
     yield from (rest[at : at + FRAME] for at in range(0, len(rest), FRAME))
 

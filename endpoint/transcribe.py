@@ -15,6 +15,7 @@ import io
 import json
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -30,23 +31,17 @@ ROUTES = {"transcribe": "/audio/transcriptions", "translate": "/audio/translatio
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "sources", nargs="+", metavar="SOURCE", help="file, folder, pattern, URL or s3://BUCKET/PREFIX; - is stdin"
-    )
-    parser.add_argument("--model", default="whisper-1", help="model id or alias (whisper-1)")
-    parser.add_argument("--language", help="language of the speech, a code or a name; detected by default")
-    parser.add_argument("--prompt", help="text to guide spelling and style")
-    parser.add_argument("--hotwords", help="words to expect, such as names")
-    parser.add_argument("--temperature", type=float, help="of the decoding, 0 to 1")
-    parser.add_argument(
-        "--format",
-        choices=FORMATS,
-        default="text",
-        help="(text)",
-    )
-    parser.add_argument("--words", action="store_true", help="with --format verbose_json: the times of words")
-    parser.add_argument("--timestamps", action="store_true", help="one line per segment, with its times")
-    parser.add_argument("--stream", action="store_true", help="print words as they are heard")
+    add = parser.add_argument
+    add("sources", nargs="+", metavar="SOURCE", help="file, folder, pattern, URL or s3://BUCKET/PREFIX; - is stdin")
+    add("--model", default="whisper-1", help="model id or alias (whisper-1)")
+    add("--language", help="language of the speech, a code or a name; detected by default")
+    add("--prompt", help="text to guide spelling and style")
+    add("--hotwords", help="words to expect, such as names")
+    add("--temperature", type=float, help="of the decoding, 0 to 1")
+    add("--format", choices=FORMATS, default="text", help="(text)")
+    add("--words", action="store_true", help="with --format verbose_json: the times of words")
+    add("--timestamps", action="store_true", help="one line per segment, with its times")
+    add("--stream", action="store_true", help="print words as they are heard")
     add_common(parser, "write the text of one file here instead of printing it")
     speakers.add_arguments(parser)
     command.add_arguments(parser)
@@ -54,13 +49,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_common(parser: argparse.ArgumentParser, output: str) -> None:
     """What transcribe, translate, speak and talk share."""
-    parser.add_argument("--output", "-o", metavar="FILE", help=output)
+    add = parser.add_argument
+    add("--output", "-o", metavar="FILE", help=output)
     default = os.environ.get("SPEECH_SERVER_URL", SERVER_URL)
-    parser.add_argument("--at", default=default, metavar="ENDPOINT", help=f"who does the work ({default})")
-    parser.add_argument("--api-key", help="(RUNPOD_API_KEY for Runpod, API_KEY for other servers)")
-    parser.add_argument(
-        "--timeout", type=float, default=3600, metavar="S", help="give up after this long (%(default)s)"
-    )
+    add("--at", default=default, metavar="ENDPOINT", help=f"who does the work ({default})")
+    add("--api-key", help="(RUNPOD_API_KEY for Runpod, API_KEY for other servers)")
+    add("--timeout", type=float, default=3600, metavar="S", help="give up after this long (%(default)s)")
 
 
 async def run(args: argparse.Namespace) -> int:
@@ -86,7 +80,7 @@ async def run(args: argparse.Namespace) -> int:
     if args.stream:
         print()
     else:
-        text = text_of(bytes(whole), shape, timestamps=args.timestamps)
+        text = "\n".join(timed_lines(json.loads(whole))) if args.timestamps else whole.decode()
     if args.output or not args.stream:
         write_text(text, args.output)
     return 0
@@ -101,21 +95,10 @@ def open_audio(path: Path) -> BinaryIO:
         raise BadArgument(f"{path}: {error.strerror}") from None
 
 
-def text_of(body: bytes, shape: str, *, timestamps: bool) -> str:
-    """What is shown of an answer."""
-    if timestamps:
-        return "\n".join(timed_lines(json.loads(body)))
-    return body.decode()
-
-
-def timed_lines(body: dict[str, Any]) -> list[str]:
-    return [
-        f"[{part['start']:8.2f} -> {part['end']:8.2f}]{_spoken_by(part)}{part['text']}" for part in body["segments"]
-    ]
-
-
-def _spoken_by(part: dict[str, Any]) -> str:
-    return f" {part['speaker']}:" if part.get("speaker") else ""
+def timed_lines(body: dict[str, Any]) -> Iterator[str]:
+    for part in body["segments"]:
+        spoken_by = f" {part['speaker']}:" if part.get("speaker") else ""
+        yield f"[{part['start']:8.2f} -> {part['end']:8.2f}]{spoken_by}{part['text']}"
 
 
 def write_text(text: str, output: str | None) -> None:

@@ -32,27 +32,26 @@ SPEED = 70.0  # times real time: large-v3-turbo on one L4
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("many recordings, and long ones")
-    group.add_argument("--out", type=Path, metavar="DIR", help="texts go here (beside each recording; of URLs: here)")
-    group.add_argument("--overwrite", action="store_true", help="replace texts that are there (they are kept)")
-    group.add_argument(
-        "--workers", type=int, default=WORKERS, metavar="N", help="keep work ready for so many (%(default)s)"
-    )
-    group.add_argument(
+    add = group.add_argument
+    add("--out", type=Path, metavar="DIR", help="texts go here (beside each recording; of URLs: here)")
+    add("--overwrite", action="store_true", help="replace texts that are there (they are kept)")
+    add("--workers", type=int, default=WORKERS, metavar="N", help="keep work ready for so many (%(default)s)")
+    add(
         "--piece",
         type=float,
         default=SECTION,
         metavar="S",
         help="cut into pieces of about so many seconds (%(default)g)",
     )
-    group.add_argument("--retries", type=int, default=RETRIES, metavar="N", help="of a piece that fails (%(default)s)")
-    group.add_argument("--webhook", metavar="URL", help="the platform posts the result of each job there too")
-    group.add_argument("--price", type=float, metavar="DOLLARS", help="of a worker per hour; for the cost")
-    group.add_argument(
+    add("--retries", type=int, default=RETRIES, metavar="N", help="of a piece that fails (%(default)s)")
+    add("--webhook", metavar="URL", help="the platform posts the result of each job there too")
+    add("--price", type=float, metavar="DOLLARS", help="of a worker per hour; for the cost")
+    add(
         "--speed", type=float, default=SPEED, metavar="X",
         help="times real time of one worker, for the estimates of --dry-run (%(default)g: turbo on an L4)",
     )  # fmt: skip
-    group.add_argument("--dry-run", action="store_true", help="say what would be sent, and send nothing")
-    group.add_argument("--json", action="store_true", help="what became of each recording, as JSON")
+    add("--dry-run", action="store_true", help="say what would be sent, and send nothing")
+    add("--json", action="store_true", help="what became of each recording, as JSON")
 
 
 def is_asked(args: argparse.Namespace) -> bool:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from endpoint.errors import BadArgument
@@ -85,8 +84,7 @@ class Manifest:
         self._write(line)
 
     def heard(self, number: int, done: Done) -> None:
-        line = {name: getattr(done, name) for name in Done.__slots__}
-        self.found(piece=number, **line)
+        self.found(piece=number, **asdict(done))
 
     def texts(self) -> list[str]:
         return [done.text for _, done in sorted(self.done.items())]
@@ -106,9 +104,7 @@ class Manifest:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if not self.done and not self.jobs:
             self.remove()  # nothing in it that anybody has paid for
         self._file.close()

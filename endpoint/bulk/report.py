@@ -13,17 +13,11 @@ from endpoint.errors import REFUSED
 
 
 def dry_run(outcomes: Sequence[Outcome], args: argparse.Namespace) -> int:
-    listed: list[dict[str, Any]] = [
-        {
-            "source": outcome.source.name,
-            "output": str(outcome.source.output),
-            "seconds": outcome.seconds,
-            "pieces": len(borders_of(outcome.seconds, args.piece)) if outcome.state == "waiting" else 0,
-            "state": "would be sent" if outcome.state == "waiting" else outcome.state,
-            **({"reason": outcome.reason} if outcome.reason else {}),
-        }
-        for outcome in outcomes
-    ]
+    listed: list[dict[str, Any]] = []
+    for outcome in outcomes:
+        waits = outcome.state == "waiting"
+        pieces = len(borders_of(outcome.seconds, args.piece)) if waits else 0
+        listed.append(_row(outcome, "would be sent" if waits else outcome.state, pieces))
     seconds = sum(outcome.seconds or 0.0 for outcome in outcomes if outcome.state == "waiting")
     work = seconds / args.speed
     sums: dict[str, Any] = {
@@ -71,12 +65,7 @@ def report_of(outcomes: Sequence[Outcome], workers: Workers, wall: float, price:
     }
     recordings = [
         {
-            "source": outcome.source.name,
-            "output": str(outcome.source.output),
-            "state": outcome.state,
-            **({"reason": outcome.reason} if outcome.reason else {}),
-            "seconds": outcome.seconds,
-            "pieces": outcome.pieces,
+            **_row(outcome, outcome.state, outcome.pieces),
             "queued_seconds": round(outcome.queued, 1),
             "ran_seconds": round(outcome.ran, 1),
             "dollars": dollars(outcome.ran),
@@ -84,6 +73,17 @@ def report_of(outcomes: Sequence[Outcome], workers: Workers, wall: float, price:
         for outcome in outcomes
     ]
     return {"recordings": recordings, "total": total}
+
+
+def _row(outcome: Outcome, state: str, pieces: int) -> dict[str, Any]:
+    return {
+        "source": outcome.source.name,
+        "output": str(outcome.source.output),
+        "state": state,
+        **({"reason": outcome.reason} if outcome.reason else {}),
+        "seconds": outcome.seconds,
+        "pieces": pieces,
+    }
 
 
 def table(report: dict[str, Any]) -> list[str]:

@@ -22,7 +22,7 @@ from endpoint.bulk.manifest import Done, Manifest
 from endpoint.bulk.people import piece_fields, speakers_in, without_speakers
 from endpoint.bulk.send import Answer, Sender
 from endpoint.bulk.sources import Source
-from endpoint.errors import BadArgument, EndpointError, PlatformRefused, Refused
+from endpoint.errors import EndpointError, Refused
 from speech_server.domain import REACH
 
 AHEAD = 2  # pieces that are sent for each worker: the next one waits when one has ended
@@ -210,7 +210,7 @@ class Bulk:
                 self._watcher.at_work += 1
                 return await self._sender.send(part, fields, job_id, sent)
             except EndpointError as error:
-                if attempt == self._plan.retries or _is_for_good(error):
+                if attempt == self._plan.retries or error.is_for_good:
                     raise
                 self._watcher.again(outcome, error.message)
             finally:
@@ -281,14 +281,6 @@ def _put(temporary: Path, path: Path) -> None:
         if path.exists():
             raise FileExistsError(f"{path} is there already: --overwrite replaces it") from None
         temporary.replace(path)
-
-
-def _is_for_good(error: EndpointError) -> bool:
-    if isinstance(error, Refused):
-        return error.is_for_good
-    if isinstance(error, PlatformRefused):
-        return error.status in (400, 401, 403, 404, 413)
-    return isinstance(error, BadArgument)
 
 
 def _first(group: ExceptionGroup[Exception]) -> Exception:

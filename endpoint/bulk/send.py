@@ -39,12 +39,12 @@ class Sender(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
 class ByJobs:
-    def __init__(self, jobs: Jobs, path: str, seconds: float, webhook: str | None) -> None:
-        self._jobs = jobs
-        self._path = path
-        self._seconds = seconds
-        self._webhook = webhook
+    jobs: Jobs
+    path: str
+    seconds: float
+    webhook: str | None
 
     async def send(
         self, part: Part, fields: dict[str, Any], job_id: str | None = None, sent: Callable[[str], None] | None = None
@@ -55,35 +55,35 @@ class ByJobs:
             except (Refused, PlatformRefused) as error:
                 if isinstance(error, PlatformRefused) and error.status != _GONE:
                     raise
-        more = {"webhook": self._webhook} if self._webhook else {}
-        return await self._end_of(job_of(_request(self._path, part, fields), self._seconds, **more), sent)
+        more = {"webhook": self.webhook} if self.webhook else {}
+        return await self._end_of(job_of(_request(self.path, part, fields), self.seconds, **more), sent)
 
     async def _end_of(self, job: Content | str, sent: Callable[[str], None] | None) -> Answer:
         try:
-            async with asyncio.timeout(self._seconds), self._jobs.kept(job) as job_id:
+            async with asyncio.timeout(self.seconds), self.jobs.kept(job) as job_id:
                 if sent:
                     sent(job_id)
-                async for seen in self._jobs.follow(job_id, pauses=PAUSES):
+                async for seen in self.jobs.follow(job_id, pauses=PAUSES):
                     if isinstance(seen, State) and seen.is_final:
                         text = b"".join([block async for block in body(seen.result())])
                         return Answer(text.decode(), seen.queued, seen.ran)
         except TimeoutError:
             pass
-        raise NoResult(f"a piece had not ended after {self._seconds:g} s: cancelled; --timeout gives it longer")
+        raise NoResult(f"a piece had not ended after {self.seconds:g} s: cancelled; --timeout gives it longer")
 
 
+@dataclass(frozen=True, slots=True)
 class ByServer:
-    def __init__(self, where: Where, path: str, seconds: float) -> None:
-        self._where = where
-        self._path = path
-        self._seconds = seconds
+    where: Where
+    path: str
+    seconds: float
 
     async def send(
         self, part: Part, fields: dict[str, Any], job_id: str | None = None, sent: Callable[[str], None] | None = None
     ) -> Answer:
-        request = _request(self._path, part, fields)
+        request = _request(self.path, part, fields)
         with Progress(is_quiet=True) as nobody:
-            parts = [part async for part in answer(self._where, request, nobody, self._seconds)]
+            parts = [part async for part in answer(self.where, request, nobody, self.seconds)]
         return Answer(b"".join(part for part in parts if isinstance(part, bytes)).decode())
 
 

@@ -24,6 +24,7 @@ from outgoing.errors import OutgoingError
 from speech_server.audio.budget import Limits
 from speech_server.audio.codecs import Mp3, Opus
 from speech_server.audio.decode import announced_seconds, stream
+from speech_server.audio.lent.relay import Placed
 from speech_server.domain import LONGEST_REFERENCE, RATE, REFERENCE_SLACK, SHORTEST_REFERENCE, Clip
 from speech_server.errors import SpeechError
 from speech_server.hearing.clip import Clipper, Cut, clipped
@@ -103,7 +104,7 @@ def write_pieces(path: Path, seconds: float, done: set[int]) -> None:
     end()
 
 
-class _Remote(io.RawIOBase):
+class _Remote(Placed):
     """A file behind a URL, of which no more is fetched than is read."""
 
     def __init__(self, url: str) -> None:
@@ -118,8 +119,7 @@ class _Remote(io.RawIOBase):
             transport=transport(door, httpx), timeout=_SECONDS, follow_redirects=True, max_redirects=5
         )
         self._url = url
-        self._at = 0
-        self._size = self._sized()
+        self.size = self._sized()
 
     def _sized(self) -> int:
         with self._http.stream("GET", self._url, headers={"range": "bytes=0-0"}) as response:
@@ -128,21 +128,8 @@ class _Remote(io.RawIOBase):
                 raise OSError(f"answered {response.status_code} where a part of the file was asked for")
             return int(total)
 
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        self._at = max(offset + (0, self._at, self._size)[whence], 0)
-        return self._at
-
-    def tell(self) -> int:
-        return self._at
-
     def readinto(self, buffer: Any) -> int:
-        last = min(self._at + len(buffer), self._size) - 1
+        last = min(self._at + len(buffer), self.size) - 1
         if last < self._at:
             return 0
         data = b"".join(self._fetched(last))[: len(buffer)]

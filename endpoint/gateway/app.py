@@ -17,13 +17,14 @@ from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.types import Receive
+from starlette.websockets import WebSocket
 
 from endpoint.errors import EndpointError
 from endpoint.gateway.incoming import PREFIXES, Call, read
 from endpoint.gateway.once import Once
 from endpoint.gateway.options import Options
 from endpoint.gateway.pieces import Pieces
-from endpoint.gateway.realtime import Sessions
+from endpoint.gateway.realtime import REFUSED, hold
 from endpoint.gateway.replies import Problem, problem_of, streamed, whole
 from endpoint.gateway.storage import store_of
 from endpoint.gateway.upload import Packed, pack
@@ -68,6 +69,12 @@ class Gateway:
                 await asyncio.wait(self._asking, timeout=TIDY_SECONDS)
             await self._http.aclose()
 
+    def _aside(self, work: Coroutine[Any, Any, None]) -> None:
+        """Nobody waits for it but the end of the gateway."""
+        task = asyncio.create_task(work)
+        self._asking.add(task)
+        task.add_done_callback(self._asking.discard)
+
     # --- who ---
 
     def admit(self, connection: HTTPConnection) -> str | None:
@@ -90,6 +97,14 @@ class Gateway:
     def jobs_of(self, where: Where, key: str | None) -> Jobs:
         return Jobs(replace(where, api_key=key or where.api_key), self._http)
 
+    async def session(self, socket: WebSocket) -> None:
+        try:
+            key = self.admit(socket)
+        except Problem as problem:
+            await socket.close(REFUSED, problem.message[:120])
+            return
+        await hold(socket, self.jobs_of(self._options.endpoint_of(socket.query_params.get("model")), key))
+
     # --- answered here ---
 
     async def root(self, request: Request) -> Response:
@@ -98,9 +113,7 @@ class Gateway:
     async def health(self, request: Request) -> Response:
         try:
             seen = await self.jobs_of(self._options.where, self.admit(request)).health()
-        except Problem as problem:
-            return problem.response()
-        except EndpointError as error:
+        except (Problem, EndpointError) as error:
             return problem_of(error).response()
         return JSONResponse({"status": "ok", **{name: seen.get(name) for name in ("jobs", "workers")}})
 
@@ -120,9 +133,7 @@ class Gateway:
         """Once, while a worker is awake."""
         if where not in self._models:
             self._models[where] = []
-            task = asyncio.create_task(self._fetch_models(where, key))
-            self._asking.add(task)
-            task.add_done_callback(self._asking.discard)
+            self._aside(self._fetch_models(where, key))
 
     async def _fetch_models(self, where: Where, key: str | None) -> None:
         jobs = self.jobs_of(where, key)
@@ -152,9 +163,7 @@ class Gateway:
                 return self.models(key)
             call = await read(request, self._options.max_upload_mb * 1e6)
             response = await self._answer(request, call, key)
-        except Problem as problem:
-            response = problem.response()
-        except EndpointError as error:
+        except (Problem, EndpointError) as error:
             response = problem_of(error).response()
         except ClientDisconnect:
             log.info("%s %s left after %.2f s", request.method, request.url.path, time.monotonic() - began)
@@ -175,9 +184,7 @@ class Gateway:
             packed.close()
             if self._store:
                 for place in packed.left:
-                    task = asyncio.create_task(self._store.remove(place))
-                    self._asking.add(task)
-                    task.add_done_callback(self._asking.discard)
+                    self._aside(self._store.remove(place))
 
         return tidy
 
@@ -246,13 +253,12 @@ async def _until_gone(receive: Receive) -> None:
 
 def create_app(options: Options, environ: Mapping[str, str], look_up: LookUp = system_look_up) -> Starlette:
     gateway = Gateway(options, environ, look_up)
-    sessions = Sessions(gateway.admit, gateway.jobs_of, options)
     return Starlette(
         lifespan=gateway.lifespan,
         routes=[
             Route("/", gateway.root, methods=["GET"]),
             Route("/health", gateway.health, methods=["GET"]),
-            *(WebSocketRoute(f"{prefix}/realtime", sessions.open) for prefix in ROOTS),
+            *(WebSocketRoute(f"{prefix}/realtime", gateway.session) for prefix in ROOTS),
             Route("/{path:path}", gateway.relay, methods=METHODS),
         ],
     )

@@ -13,7 +13,6 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import Message, Receive
 
-from endpoint.gateway.once import fingerprint
 from endpoint.gateway.replies import Problem
 
 PREFIXES = ("/v1/", "/v3/", "/openai/v1/", "/api/")
@@ -60,8 +59,13 @@ class Call:
         return str((self.body or {}).get("stream", "")).lower() == "true"
 
     def fingerprint(self, caller: str, headers: Mapping[str, str]) -> str:
+        """The same for requests that ask for the same on behalf of the same caller."""
         said = json.dumps([self.method, self.path, self.query, self.body], sort_keys=True, default=str)
-        return fingerprint(caller, headers, said.encode(), *(file.digest for file in self.files))
+        key = headers.get("idempotency-key")
+        digest = hashlib.sha256(caller.encode())
+        for part in (b"key", key.encode()) if key else (said.encode(), *(file.digest for file in self.files)):
+            digest.update(len(part).to_bytes(8, "big") + part)
+        return digest.hexdigest()
 
     def close(self) -> None:
         for file in self.files:

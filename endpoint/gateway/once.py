@@ -6,7 +6,6 @@ caller has just hung up. Identical requests that do neither are two jobs: somebo
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 
 from endpoint.gateway.work import Work
@@ -46,13 +45,3 @@ class Once:
         for place, name in enumerate(ended):  # the oldest first
             if self._works[name].is_over(KEPT_SECONDS) or len(ended) - place > MOST or size > MOST_BYTES:
                 size -= self._works.pop(name).size
-
-
-def fingerprint(caller: str, headers: Mapping[str, str], *parts: bytes) -> str:
-    """The same for requests that ask for the same on behalf of the same caller."""
-    digest = hashlib.sha256(caller.encode())
-    if key := headers.get("idempotency-key"):
-        parts = (b"key", key.encode())
-    for part in parts:
-        digest.update(len(part).to_bytes(8, "big") + part)
-    return digest.hexdigest()

@@ -7,7 +7,7 @@ import logging
 import shutil
 import tempfile
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -64,10 +64,8 @@ class Pieces:
             path = Path(folder) / "recording"
             await asyncio.to_thread(_copy, file.content, path)
             outcome = Outcome(Source(file.name, path, None, (), Path(folder) / "answer"))
-            try:
+            with suppress(Refused):  # the API says better what is wrong with it
                 outcome.seconds = await self._readers.length_of(str(path))
-            except Refused:  # the API says better what is wrong with it
-                outcome.seconds = None
             yield outcome
 
     async def answer(self, call: Call, outcome: Outcome, jobs: Jobs) -> Response:

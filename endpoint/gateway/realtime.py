@@ -4,67 +4,38 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
 
-from starlette.requests import HTTPConnection
 from starlette.websockets import WebSocket, WebSocketDisconnect
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, WebSocketException
 
 from endpoint.errors import EndpointError
-from endpoint.gateway.options import Options
-from endpoint.gateway.replies import Problem, problem_of
 from endpoint.platform.jobs import Jobs
-from endpoint.where import Where
 
 log = logging.getLogger("endpoint.gateway")
 
-SESSION_SECONDS = 3600
 ADDRESS_SECONDS = 300.0  # a worker may have to start first
 REFUSED, GONE_WRONG = 1008, 1011  # close codes (RFC 6455, 7.4.1)
 
 
-class Sessions:
-    def __init__(
-        self,
-        admit: Callable[[HTTPConnection], str | None],
-        jobs_of: Callable[[Where, str | None], Jobs],
-        options: Options,
-    ) -> None:
-        self._admit = admit
-        self._jobs_of = jobs_of
-        self._options = options
-
-    async def open(self, socket: WebSocket) -> None:
-        try:
-            key = self._admit(socket)
-        except Problem as problem:
-            await socket.close(REFUSED, problem.message[:120])
-            return
-        query = dict(socket.query_params)
-        jobs = self._jobs_of(self._options.endpoint_of(query.get("model")), key)
-        offered = [name.strip() for name in socket.headers.get("sec-websocket-protocol", "").split(",")]
-        await socket.accept("realtime" if "realtime" in offered else None)
-        try:
-            job = {
-                "input": {"path": "/v1/realtime", "query": query},
-                "policy": {"executionTimeout": SESSION_SECONDS * 1000},
-            }
-            async with jobs.kept(job) as job_id:
-                async with asyncio.timeout(ADDRESS_SECONDS):
-                    url, token = await jobs.session_of(job_id)
-                async with connect(
-                    url, additional_headers={"Authorization": f"Bearer {token}"}, max_size=None
-                ) as inner:
-                    await bridge(socket, inner)
-        except EndpointError as error:
-            log.warning("a realtime session was refused: %s", error.message)
-            await _close(socket, GONE_WRONG, problem_of(error).message)
-        except (OSError, TimeoutError, WebSocketException) as error:
-            log.warning("a realtime session failed: %s", type(error).__name__)
-            await _close(socket, GONE_WRONG, "the worker's session cannot be reached")
-        else:
-            await _close(socket, 1000, "")
+async def hold(socket: WebSocket, jobs: Jobs) -> None:
+    """A caller's whole session."""
+    offered = [name.strip() for name in socket.headers.get("sec-websocket-protocol", "").split(",")]
+    await socket.accept("realtime" if "realtime" in offered else None)
+    try:
+        async with (
+            jobs.session("/v1/realtime", dict(socket.query_params), ADDRESS_SECONDS) as session,
+            connect(session.url, additional_headers=session.headers, max_size=None) as inner,
+        ):
+            await bridge(socket, inner)
+    except EndpointError as error:
+        log.warning("a realtime session was refused: %s", error.message)
+        await _close(socket, GONE_WRONG, error.message)
+    except (OSError, TimeoutError, WebSocketException) as error:
+        log.warning("a realtime session failed: %s", type(error).__name__)
+        await _close(socket, GONE_WRONG, "the worker's session cannot be reached")
+    else:
+        await _close(socket, 1000, "")
 
 
 async def bridge(outer: WebSocket, inner: ClientConnection) -> None:

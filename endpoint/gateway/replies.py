@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from endpoint.errors import EndpointError, NoResult, PlatformRefused, Refused
 from endpoint.gateway.work import Work
 from endpoint.platform.answers import body, piece_body
-from endpoint.platform.jobs import State
+from endpoint.platform.jobs import State, error_of, status_of
 
 COMMENT_SECONDS = 10.0  # between two signs of life on an event stream
 RETRY_AFTER = "5"
@@ -29,14 +29,19 @@ class Problem(Exception):
         self.kind = kind or ("server_error" if status >= 500 else "invalid_request_error")
         self.code = code
 
-    def response(self, headers: dict[str, str] | None = None) -> Response:
-        error = {"message": self.message, "type": self.kind, "param": None, "code": self.code}
+    @property
+    def error(self) -> dict[str, Any]:
+        return {"message": self.message, "type": self.kind, "param": None, "code": self.code}
+
+    def response(self) -> Response:
         extra = {"Retry-After": RETRY_AFTER} if self.status in (429, 503) else {}
-        return JSONResponse({"error": error, "detail": self.message}, self.status, {**extra, **(headers or {})})
+        return JSONResponse({"error": self.error, "detail": self.message}, self.status, extra)
 
 
-def problem_of(error: EndpointError) -> Problem:
-    """For what went wrong between here and the worker."""
+def problem_of(error: EndpointError | Problem) -> Problem:
+    """For what went wrong here, or between here and the worker."""
+    if isinstance(error, Problem):
+        return error
     if isinstance(error, PlatformRefused):
         return Problem(_PLATFORM.get(error.status, 502), error.message, kind="platform_error")
     if isinstance(error, Refused) and error.is_for_good:
@@ -72,14 +77,10 @@ def _completed(state: State) -> Any:
         raise Problem(504, f"job {state.id} took longer than it may", kind="timeout_error")
     if state.status == "CANCELLED":
         raise Problem(503, f"job {state.id} was cancelled", kind="server_error")
-    try:
-        said = json.loads(state.error) if isinstance(state.error, str) else state.error
-    except ValueError:
-        said = None
-    if not isinstance(said, dict) or "message" not in said:
+    said = error_of(state)
+    if "message" not in said:
         raise Problem(500, str(state.error or "the job failed without a reason"))
-    status = said.get("status")
-    status = status if isinstance(status, int) and 400 <= status < 600 else 500
+    status = status_of(state) if 400 <= status_of(state) < 600 else 500
     raise Problem(status, str(said["message"]), kind=str(said.get("type") or ""), code=said.get("code"))
 
 
@@ -123,9 +124,7 @@ async def _events(work: Work) -> AsyncIterator[bytes]:
         if not number:
             yield _event(output)
     except (Problem, EndpointError) as error:
-        known = error if isinstance(error, Problem) else problem_of(error)
-        failed = {"message": known.message, "type": known.kind, "param": None, "code": known.code}
-        yield _event({"type": "error", "error": failed})
+        yield _event({"type": "error", "error": problem_of(error).error})
 
 
 def _event(piece: Any) -> bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from dataclasses import dataclass, replace
@@ -13,8 +12,7 @@ from endpoint.gateway.options import Options
 from endpoint.gateway.replies import Problem
 from endpoint.gateway.smaller import smaller
 from endpoint.gateway.storage import Place, Store
-from endpoint.platform.content import HERE, content_of
-from endpoint.platform.http import Content
+from endpoint.platform.http import HERE, Content, content_of
 
 log = logging.getLogger("endpoint.gateway")
 
@@ -40,17 +38,18 @@ async def pack(call: Call, options: Options, store: Store | None) -> Packed:
     made = [file.content for file in call.files]
     limit = (RUN_LIMIT if call.streams else RUNSYNC_LIMIT) - _ENVELOPE
     try:
-        if options.opus and call.hears and encoded_size(call) > limit:
-            call = await _with_opus(call, made, options.timeout)
-        size = encoded_size(call)
-        if size <= limit:
-            return Packed(_content(call, options.timeout, []), tuple(made))
+        content = _content(call, options.timeout, [])
+        if options.opus and call.hears and content.size > limit:
+            call = replace(call, files=tuple([await _as_opus(file, made, options.timeout) for file in call.files]))
+            content = _content(call, options.timeout, [])
+        if content.size <= limit:
+            return Packed(content, tuple(made))
         if store is None or not call.files:
             raise Problem(
                 413,
-                f"the upload is {size / 1e6:.1f} MB as a job and the platform takes {limit / 1e6:.1f} MB: send it "
-                "compressed (opus, mp3), in parts, give the gateway a network volume or a bucket (--volume, --bucket), "
-                "or put it where the worker can fetch it and send a job with file_url",
+                f"the upload is {content.size / 1e6:.1f} MB as a job and the platform takes {limit / 1e6:.1f} MB: send "
+                "it compressed (opus, mp3), in parts, give the gateway a network volume or a bucket (--volume, "
+                "--bucket), or put it where the worker can fetch it and send a job with file_url",
             )
         log.info("an upload of %.1f MB goes over %s", sum(file.size for file in call.files) / 1e6, store.name)
         left = [await store.put(file.content, file.name) for file in call.files]
@@ -59,10 +58,6 @@ async def pack(call: Call, options: Options, store: Store | None) -> Packed:
         for file in made:
             file.close()
         raise
-
-
-async def _with_opus(call: Call, made: list[BinaryIO], seconds: float) -> Call:
-    return replace(call, files=tuple([await _as_opus(file, made, seconds) for file in call.files]))
 
 
 async def _as_opus(file: File, made: list[BinaryIO], seconds: float) -> File:
@@ -78,27 +73,17 @@ async def _as_opus(file: File, made: list[BinaryIO], seconds: float) -> File:
     return replace(file, name=f"{file.name.rpartition('.')[0] or file.name}.opus", content=opus, size=size)
 
 
-def encoded_size(call: Call) -> int:
-    return sum(-(-file.size // 3) * 4 for file in call.files) + len(json.dumps(call.body))
-
-
 def _content(call: Call, timeout: float, left: list[Place]) -> Content:
     job: dict[str, Any] = {"method": call.method, "path": call.path}
-    if call.query:
-        job["query"] = call.query
-    if call.headers:
-        job["headers"] = call.headers
     if call.body is not None:
         job["body"] = call.body
-    if call.streams:
-        job["stream"] = True
     inside = () if left else call.files
     files = [{"field": file.field, "name": file.name, "base64": HERE} for file in inside]
     files += [
         {"field": file.field, "name": file.name, place.kind: place.value}
         for file, place in zip(call.files, left, strict=False)
     ]
-    if files:
-        job["files"] = files
+    rest = {"query": call.query, "headers": call.headers, "stream": call.streams, "files": files}
+    job |= {name: value for name, value in rest.items() if value}
     seconds = {"executionTimeout": round(timeout * 1000)}
     return content_of({"input": job, "policy": seconds}, [file.content for file in inside])

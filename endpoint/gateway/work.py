@@ -62,7 +62,7 @@ class Work:
     async def until_ended(self) -> State:
         """Raises EndpointError."""
         while self._ended is None:
-            await self._change()
+            await self._changed.wait()
         if self.failure is not None:
             raise self.failure
         assert self.state is not None
@@ -71,7 +71,7 @@ class Work:
     async def piece(self, number: int) -> Any | None:
         """That piece of the stream; None when there are no more."""
         while len(self.pieces) <= number and self._ended is None:
-            await self._change()
+            await self._changed.wait()
         return self.pieces[number] if len(self.pieces) > number else None
 
     async def stream(self) -> AsyncIterator[Any]:
@@ -79,10 +79,6 @@ class Work:
         while (piece := await self.piece(number)) is not None:
             number += 1
             yield piece
-
-    async def _change(self) -> None:
-        changed = self._changed
-        await changed.wait()
 
     def _tell(self) -> None:
         self._changed.set()

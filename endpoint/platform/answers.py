@@ -15,7 +15,7 @@ from endpoint.platform.http import open_client
 from outgoing.errors import OutgoingError
 
 _LINK_SECONDS = 60.0  # a bucket may stand still for this long
-_BYTES = ("audio_content", "data")  # keys of an output that hold base64
+_BYTES = ("audio_content", "audio", "data")  # keys of an output that hold base64
 
 
 async def body(output: Any) -> AsyncIterator[bytes]:
@@ -28,10 +28,9 @@ async def body(output: Any) -> AsyncIterator[bytes]:
         if isinstance(output.get("text"), str):
             yield output["text"].encode()
             return
-        for key in _BYTES:
-            if isinstance(output.get(key), str):
-                yield decoded(output[key])
-                return
+        if (sound := piece_body(output)) is not None:
+            yield sound
+            return
     yield json.dumps(output, ensure_ascii=False, indent=2).encode() + b"\n"
 
 
@@ -43,7 +42,7 @@ def piece_body(piece: Any) -> bytes | None:
 
 def _base64(piece: Any) -> str | None:
     if isinstance(piece, dict):
-        for key in ("audio_content", "audio", "data"):
+        for key in _BYTES:
             if isinstance(piece.get(key), str):
                 return str(piece[key])
     return None
@@ -115,7 +114,7 @@ def readable(output: Any) -> str:
     if isinstance(output, dict):
         output = {
             key: f"<{len(value)} characters of base64; --output FILE writes the bytes>"
-            if key in (*_BYTES, "audio") and isinstance(value, str)
+            if key in _BYTES and isinstance(value, str)
             else value
             for key, value in output.items()
         }

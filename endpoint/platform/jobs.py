@@ -22,6 +22,7 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.2, 2.0  # seconds between two questions about a j
 QUICK = 0.05, 0.1  # for somebody who is used to an answer as soon as it is there
 AT_ONCE = 1.0  # seconds; the least that /runsync can be told to wait
 UPLOAD_SECONDS = 300.0
+SESSION_SECONDS = 3600  # asked of the platform, which otherwise ends every job after 10 minutes
 PATIENCE = 60.0  # seconds for which a platform that does not answer is asked again about a job
 
 
@@ -43,7 +44,7 @@ class State:
     def result(self) -> Any:
         """The output of a completed job. Raises Refused with the reason of any other."""
         if self.status != "COMPLETED":
-            raise Refused(f"job {self.id} {self.status}: {reason(self)}", _status_of(self))
+            raise Refused(f"job {self.id} {self.status}: {reason(self)}", status_of(self))
         return self.output
 
 
@@ -52,6 +53,19 @@ class Piece:
     """One piece of a streamed job's output."""
 
     output: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """The WebSocket's URL that a held job has opened, and the token that it wants."""
+
+    job_id: str
+    url: str
+    token: str
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.token}"}
 
 
 class Jobs:
@@ -117,13 +131,24 @@ class Jobs:
         seen = await self._ask("GET", f"stream/{job_id}")
         return [Piece(piece["output"]) for piece in seen["stream"]], State(job_id, str(seen["status"]))
 
-    async def session_of(self, job_id: str) -> tuple[str, str]:
-        """The WebSocket's URL that a held job has opened, and the token that it wants. Raises Refused."""
+    @asynccontextmanager
+    async def session(self, path: str, query: dict[str, str], patience: float) -> AsyncIterator[Session]:
+        """A job that holds a realtime session open; one that is interrupted, or never had a client, is cancelled.
+
+        Raises Refused; TimeoutError where there was no session after `patience` seconds.
+        """
+        job = {"input": {"path": path, "query": query}, "policy": {"executionTimeout": SESSION_SECONDS * 1000}}
+        async with self.kept(job) as job_id:
+            async with asyncio.timeout(patience):
+                session = await self._session_of(job_id)
+            yield session
+
+    async def _session_of(self, job_id: str) -> Session:
         async for seen in self.follow(job_id):
             if isinstance(seen, State):
                 output = seen.result() if seen.is_final else seen.output
                 if isinstance(output, dict) and "realtime" in output:
-                    return output["realtime"]["url"], output["realtime"]["token"]
+                    return Session(job_id, output["realtime"]["url"], output["realtime"]["token"])
         raise Refused(f"job {job_id} ended before there was a session")
 
     async def cancel(self, job_id: str) -> None:
@@ -213,18 +238,18 @@ def _state(seen: dict[str, Any]) -> State:
 
 def reason(state: State) -> str:
     """Why a job failed."""
-    parsed = _error(state)
+    parsed = error_of(state)
     if "message" in parsed:
         return f"{parsed.get('status', '')} {parsed.get('code') or parsed.get('type', '')}: {parsed['message']}".strip()
     return str(state.error or state.output or "no reason given")
 
 
-def _status_of(state: State) -> int:
-    status = _error(state).get("status")
+def status_of(state: State) -> int:
+    status = error_of(state).get("status")
     return status if isinstance(status, int) else 0
 
 
-def _error(state: State) -> dict[str, Any]:
+def error_of(state: State) -> dict[str, Any]:
     """The worker's errors are one JSON object as a string."""
     try:
         parsed = json.loads(state.error) if isinstance(state.error, str) else state.error
