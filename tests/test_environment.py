@@ -11,26 +11,15 @@ from importlib.metadata import distributions
 from pathlib import Path
 
 import pytest
-from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 from tests.conftest import ROOT
+from tests.locks import pinned, requirements
 
 LOCKS = sorted((ROOT / "requirements").glob("*.txt"))
 TOOL = ROOT / "tools/pythons"
 SEED = {"pip", "setuptools"}  # what python -m venv puts into an environment
-
-
-def requirements(lock: Path) -> list[Requirement]:
-    lines = re.sub(r"\\\n\s*", " ", lock.read_text()).splitlines()
-    return [Requirement(line.split(" --hash=")[0]) for line in lines if line[:1].isalnum()]
-
-
-def pinned(lock: Path) -> dict[str, str]:
-    """name -> version, for this Python on this system."""
-    here = [row for row in requirements(lock) if row.marker is None or row.marker.evaluate()]
-    return {canonicalize_name(row.name): str(row.specifier).removeprefix("==") for row in here}
 
 
 def test_what_is_installed_is_what_the_lock_says():

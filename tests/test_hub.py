@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from typing import Any
 
 import jsonschema
@@ -13,21 +12,19 @@ from endpoint.deploy import GPUS
 from speech_server.settings import Settings as ServerSettings
 from tests import settings_tables
 from tests.conftest import ROOT
+from tests.locks import pinned, requirements
 from worker.settings import read_settings
 
 HUB = json.loads((ROOT / ".runpod" / "hub.json").read_text())
 TESTS = json.loads((ROOT / ".runpod" / "tests.json").read_text())
 INPUTS = {entry["key"]: entry["input"] for entry in HUB["config"]["env"] if "input" in entry}
+LOCK = ROOT / "requirements" / "gpu.txt"
+GPU, RUNTIME = pinned(LOCK), pinned(LOCK.with_name("runtime.txt"))
 PRESETS = {preset["name"]: preset["defaults"] for preset in HUB["config"]["presets"]}
 
 
 def schema(name: str) -> dict[str, Any]:
     return json.loads((ROOT / "tests" / "schemas" / name).read_text())
-
-
-def pinned(package: str, within: str = "gpu.txt") -> str:
-    (version,) = re.findall(rf"^{package}==(\S+)", (ROOT / "requirements" / within).read_text(), re.MULTILINE)
-    return version
 
 
 @pytest.mark.parametrize(("name", "listing"), [("hub.json", HUB), ("tests.json", TESTS)])
@@ -125,7 +122,7 @@ def test_the_listing_asks_for_the_same_gpus_as_deploy():
 @pytest.mark.parametrize("listing", [HUB["config"], TESTS["config"]])
 def test_a_host_is_only_allowed_if_its_driver_runs_the_images_cuda(listing: dict[str, Any]):
     """A driver runs every CUDA release of its own major version and of older ones (minor version compatibility)."""
-    major = int(pinned("nvidia-cuda-runtime-cu12").split(".")[0])
+    major = int(GPU["nvidia-cuda-runtime-cu12"].split(".")[0])
     allowed = [tuple(map(int, version.split("."))) for version in listing["allowedCudaVersions"]]
     assert min(allowed) >= (major, 0)
     assert any(version[0] == major for version in allowed)
@@ -133,9 +130,9 @@ def test_a_host_is_only_allowed_if_its_driver_runs_the_images_cuda(listing: dict
 
 def test_onnxruntime_and_the_libraries_are_of_one_cuda():
     """onnxruntime-gpu 1.26 is the last that is built for CUDA 12, which ctranslate2 4 needs."""
-    assert pinned("onnxruntime-gpu").startswith("1.26.")
-    assert pinned("onnxruntime", "runtime.txt") == pinned("onnxruntime-gpu"), "what `make runtime` tests"
-    names = re.findall(r"^(nvidia-[\w-]+)==", (ROOT / "requirements" / "gpu.txt").read_text(), re.MULTILINE)
+    assert GPU["onnxruntime-gpu"].startswith("1.26.")
+    assert RUNTIME["onnxruntime"] == GPU["onnxruntime-gpu"], "what `make runtime` tests"
+    names = [row.name for row in requirements(LOCK) if row.name.startswith("nvidia-")]
     assert names
     assert [name for name in names if not name.endswith("-cu12")] == []
 

@@ -13,16 +13,16 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from difflib import SequenceMatcher
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import numpy as np
 import psutil
-import soxr
 import uvloop
 from websockets.asyncio.client import ClientConnection, connect
 
-from benchmarks.clips import sentences
+from benchmarks.clips import whole
 from benchmarks.report import Report, percentile
 from benchmarks.server import ROOT, speech_server
 from benchmarks.words import plain
@@ -96,7 +96,7 @@ async def one_turn(url: str, speech: bytes) -> Person:
 
 def captions(report: Report, url: str) -> None:
     """A person's reading at its own pace: when is each word on the page?"""
-    reading = b"".join(_at_rate(rate, data) for _, rate, data in sentences())
+    reading = pcm_of(whole().path)
     told = transcribed(url, reading, {"response_format": "verbose_json", "timestamp_granularities[]": "word"})
     spoken_at = [(plain(word["word"]), float(word["end"])) for word in told.json()["words"]]
 
@@ -125,10 +125,6 @@ def captions(report: Report, url: str) -> None:
         at_most=1.0,
         note=f"median; 95th percentile {percentile(late, 95):.2f} s",
     )
-
-
-def _at_rate(rate: int, data: bytes) -> bytes:
-    return bytes(soxr.resample(np.frombuffer(data, np.int16), rate, RATE).astype(np.int16))
 
 
 # --- eight at once ---
@@ -338,11 +334,14 @@ async def session(url: str) -> AsyncIterator[ClientConnection]:
 
 def clip() -> bytes:
     """Five seconds of English and a second of silence: pcm16 at 24 kHz."""
-    from speech_server.audio import decode
+    return pcm_of(ROOT / "examples" / "clips" / "english.opus") + bytes(2 * RATE)
 
-    blocks = decode.stream(ROOT / "examples" / "clips" / "english.opus", decode.Limits(60), rate=RATE)
-    samples = np.concatenate([*blocks, np.zeros(RATE, np.float32)])
-    return (samples * 32767).astype("<i2").tobytes()
+
+def pcm_of(path: Path) -> bytes:
+    from speech_server.audio import decode
+    from speech_server.audio.encode import pcm16
+
+    return b"".join(map(pcm16, decode.stream(path, decode.Limits(60), rate=RATE)))
 
 
 def append(pcm: bytes) -> str:
