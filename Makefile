@@ -34,8 +34,8 @@ $(VENV)/ready: requirements/dev.txt Makefile
 
 setup: $(VENV)/ready ## install everything into .venv (idempotent; PYTHON=python3.13: into .venv-3.13)
 
-models: setup ## download the default models (Whisper base, Kokoro, Piper joe, a voice encoder): 340 MB, once
-	@$(BIN)/python -m tools.package_models --default --quiet-if-installed resemblyzer
+models: setup ## download the default models (Whisper base, Kokoro, Piper joe, a voice encoder): 400 MB, once
+	@$(BIN)/python -m tools.package_models --default --quiet-if-installed campplus
 
 run: models ## one job, end to end, on real models (test_input.json; INPUT=examples/jobs/x.json for another)
 	@$(BIN)/python handler.py --test_input "$$(cat $(or $(INPUT),test_input.json))"

@@ -19,7 +19,7 @@ REACH = 15.0  # seconds around a nominal place in which the cut is looked for
 MOST_SPEAKERS, MOST_KNOWN = 100, 20
 SHORTEST_REFERENCE, LONGEST_REFERENCE = 2.0, 10.0  # seconds of a known voice, OpenAI's
 REFERENCE_SLACK = 0.5  # seconds it may be too short or too long: encoders pad
-_APART = 0.26  # GE2E's Likeness.apart
+_APART = 0.47  # CAM++'s Likeness.apart
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +123,7 @@ class Likeness:
 
     @property
     def scale(self) -> float:
-        """What distances that were found with GE2E are to be taken by for this encoder."""
+        """What distances that were found with CAM++ are to be taken by for this encoder."""
         return self.apart / _APART
 
 

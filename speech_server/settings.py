@@ -157,13 +157,13 @@ class Settings(BaseSettings):
         description="What tts-1 names; where it is not installed, another Kokoro that is.",
     )
     default_speaker_model: str = Field(
-        "resemblyzer",
+        "campplus",
         description="The voice encoder that tells speakers apart; where it is not installed, another that is.",
     )
     default_segmentation_model: str = Field(
-        "onnx-community/pyannote-segmentation-3.0",
-        description="What tells who speaks when, and who at once; where it is not installed, or with silero_vad, voice "
-        "activity does, and hears one at a time.",
+        "silero_vad",
+        description="What tells who speaks when: voice activity, which hears one at a time, or a segmentation model, "
+        "which also hears who speaks at once.",
     )
     default_turn_model: str = Field(
         "pipecat-ai/smart-turn-v3",

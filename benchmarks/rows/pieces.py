@@ -13,9 +13,9 @@ from benchmarks.rows.speakers import ENCODER, SEED, heard_by
 from benchmarks.rows.tts import model_folder
 from endpoint.bulk.people import Speakers, people_of
 from speech_server.domain import EVERYBODY, RATE, Clip, Count, Samples, SpeakerTurn
-from speech_server.engines.ge2e import engine as ge2e
 from speech_server.engines.interfaces import EngineArgs
 from speech_server.engines.silero import engine as silero
+from speech_server.engines.wespeaker import engine as wespeaker
 from speech_server.hearing.clip import Clipper, Cut, clipped
 from speech_server.models.catalog.listing import SILERO
 from speech_server.speakers.naming import WhoSpoke
@@ -31,7 +31,7 @@ def run(report: Report) -> None:
     rates: dict[str, list[float]] = {kind: [] for kind in KINDS}
     counts: dict[str, int] = dict.fromkeys(KINDS, 0)
     with ExitStack() as stack:
-        encoder = stack.enter_context(closing(ge2e.load(model_folder(ENCODER), EngineArgs(device="cpu"))))
+        encoder = stack.enter_context(closing(wespeaker.load(model_folder(ENCODER), EngineArgs(device="cpu"))))
         detector = stack.enter_context(closing(silero.load(model_folder(SILERO), EngineArgs())))
         for people in PEOPLE:
             report.progress(f"{people} people")
@@ -63,7 +63,7 @@ def _cut(made: Dialogue) -> Iterator[tuple[float, Samples]]:
 
 def _joined(pieces: list[tuple[float, WhoSpoke]], count: Count) -> list[SpeakerTurn]:
     wanted = Speakers(count, frozenset(), voices=False)
-    names, _ = people_of([who.people for _, who in pieces], ge2e.LIKENESS, wanted)
+    names, _ = people_of([who.people for _, who in pieces], wespeaker.CAMPPLUS.likeness, wanted)
     return [
         SpeakerTurn(turn.start + start, turn.end + start, called[turn.speaker])
         for (start, who), called in zip(pieces, names, strict=True)

@@ -21,9 +21,9 @@ from benchmarks.dialogues import Dialogue, dialogue, prepare
 from benchmarks.report import Report
 from benchmarks.rows.tts import WHISPER, model_folder
 from speech_server.domain import RATE, Samples, Segment, VadOptions
-from speech_server.engines.ge2e import engine as ge2e
 from speech_server.engines.interfaces import EngineArgs, TranscribeOptions, Transcriber, VoiceDetector, VoiceEncoder
 from speech_server.engines.silero import engine as silero
+from speech_server.engines.wespeaker import engine as wespeaker
 from speech_server.engines.whisper import engine as whisper
 from speech_server.hearing.speakers.attribution import attributed
 from speech_server.models.catalog.listing import SILERO
@@ -32,7 +32,7 @@ from speech_server.speakers.voices import ExpectedSpeakers, PhraseVoices
 from speech_server.speakers.who_speaks import VoiceEngines, who_speaks
 from speech_server.speech_to_text import transcribe
 
-ENCODER = "resemblyzer"
+ENCODER = "campplus"
 PEOPLE = (1, 2, 3, 4, 6)
 EACH = 4
 SEED = 20_261_127  # not one of those with which the thresholds were chosen
@@ -47,7 +47,7 @@ def run(report: Report) -> None:
     for done, missing in prepare():
         report.progress(f"speaking sentences {done}/{missing}")
     with ExitStack() as stack:
-        encoder = stack.enter_context(closing(ge2e.load(model_folder(ENCODER), EngineArgs(device="cpu"))))
+        encoder = stack.enter_context(closing(wespeaker.load(model_folder(ENCODER), EngineArgs(device="cpu"))))
         detector = stack.enter_context(closing(silero.load(model_folder(SILERO), EngineArgs())))
         _dialogues(report, encoder, detector)
         _reader(report, encoder, detector)

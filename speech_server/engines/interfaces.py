@@ -145,18 +145,10 @@ class Speaker(Engine, Protocol):
 # --- voices ---
 
 
-@dataclass(frozen=True, slots=True)
-class VoiceSample:
-    """Somebody's speech at RATE, not empty, and where in it the windows begin that are looked at, in samples."""
-
-    samples: Samples
-    starts: tuple[int, ...]
-
-
 class VoiceEncoder(Engine, Protocol):
     @property
     def window(self) -> int:
-        """Samples that one embedding is made of; a shorter sound is repeated."""
+        """Samples, the most that one embedding is made of."""
         ...
 
     @property
@@ -164,10 +156,11 @@ class VoiceEncoder(Engine, Protocol):
         """What distances between its embeddings mean."""
         ...
 
-    def embed(self, voices: AsyncIterator[Sequence[VoiceSample]]) -> AsyncGenerator[Embeddings, None]:
-        """For each lot of voices the embeddings of all their windows, (windows, size), in order. Raises Busy.
+    def embed(self, voices: AsyncIterator[Sequence[Samples]]) -> AsyncGenerator[Embeddings, None]:
+        """For each lot of sounds of somebody's voice at RATE, none of them empty, their embeddings, (sounds, size), in
+        order. Raises Busy.
 
-        A lot is worked on at once: some 16 windows are quicker together than one after the other.
+        A lot is worked on at once: some 16 sounds are quicker together than one after the other.
         """
         ...
 

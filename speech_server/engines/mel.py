@@ -1,4 +1,4 @@
-"""The spectrograms that GE2E and Whisper's family were trained on: mel bands of power, and Whisper's logarithm of it.
+"""The spectrogram that Whisper's family was trained on: mel bands of power, and their logarithm.
 
 As librosa.feature.melspectrogram(sr=16000, n_fft=400, hop_length=160) has it: Slaney's scale and norm, a periodic Hann
 window, frames centred.
@@ -7,7 +7,6 @@ window, frames centred.
 from __future__ import annotations
 
 from functools import cache
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,9 +23,9 @@ _KNEE = 1000 / _LINEAR  # mel at 1 kHz, where the scale becomes logarithmic
 _STEP = np.log(6.4) / 27  # per mel above it
 
 
-def mel_frames(samples: Samples, bands: int, padding: Literal["constant", "reflect"]) -> NDArray[np.float32]:
-    """(n,) at 16 kHz -> (1 + n // HOP, bands). `padding`: what is beyond the ends, silence or a mirror."""
-    padded = np.pad(samples, WINDOW // 2, mode=padding)
+def mel_frames(samples: Samples, bands: int) -> NDArray[np.float32]:
+    """(n,) at 16 kHz -> (1 + n // HOP, bands). Beyond the ends is a mirror."""
+    padded = np.pad(samples, WINDOW // 2, mode="reflect")
     frames = np.lib.stride_tricks.sliding_window_view(padded, WINDOW)[::HOP]
     window, filters = _window(), _filters(bands)
     mel = np.empty((len(frames), bands), np.float32)
@@ -40,7 +39,7 @@ def mel_frames(samples: Samples, bands: int, padding: Literal["constant", "refle
 def log_mel(samples: Samples, bands: int, length: int) -> NDArray[np.float32]:
     """(bands, length // HOP): Whisper's features of the samples, and of silence after them up to `length`."""
     heard = min(len(samples) + WINDOW, length)  # from there on all is silence, whose features need no working out
-    mel = mel_frames(np.pad(samples, (0, heard - len(samples))), bands, "reflect")
+    mel = mel_frames(np.pad(samples, (0, heard - len(samples))), bands)
     features = np.full((bands, length // HOP), _QUIETEST)
     count = min(len(mel), features.shape[1])
     np.maximum(mel[:count].T, _QUIETEST, out=features[:, :count])

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import aclosing
 from typing import Generic, TypeVar
 
-from speech_server.domain import Embeddings
-from speech_server.engines.interfaces import VoiceEncoder, VoiceSample
+from speech_server.domain import Embeddings, Samples
+from speech_server.engines.interfaces import VoiceEncoder
 
-_LOT = 16  # windows that are looked at together: half a minute of speech, in one phrase of 30 s at most twice that
+_LOT = 16  # sounds that are looked at together, or a phrase's: half a minute of speech
 _AHEAD = 4  # items that wait
 T = TypeVar("T")
 
@@ -51,18 +51,18 @@ class Embedding:
         self._encoder = encoder
         self._counts: list[int] = []
         self._embeddings: list[Embeddings] = []
-        self._lot: list[VoiceSample] = []
+        self._lot: list[Samples] = []
         self._lots = Belt(self._embed)
 
-    async def give(self, sample: VoiceSample) -> None:
+    async def give(self, sounds: Sequence[Samples]) -> None:
         """Waits while too much waits. Raises what the encoder raises."""
-        self._counts.append(len(sample.starts))
-        self._lot.append(sample)
-        if sum(len(sample.starts) for sample in self._lot) >= _LOT:
+        self._counts.append(len(sounds))
+        self._lot += sounds
+        if len(self._lot) >= _LOT:
             await self._pass_on()
 
     async def all(self) -> list[Embeddings]:
-        """Those of the windows of each sample given, in order."""
+        """Those of the sounds given each time, in order."""
         import numpy as np
 
         if self._lot:
@@ -79,7 +79,7 @@ class Embedding:
         lot, self._lot = self._lot, []
         await self._lots.give(lot)
 
-    async def _embed(self, lots: AsyncIterator[list[VoiceSample]]) -> None:
+    async def _embed(self, lots: AsyncIterator[list[Samples]]) -> None:
         async with aclosing(self._encoder.embed(lots)) as embedded:
             async for embeddings in embedded:
                 self._embeddings.append(embeddings)

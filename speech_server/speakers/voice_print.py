@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from speech_server.domain import RATE, Embeddings, Samples
-from speech_server.engines.interfaces import VoiceDetector, VoiceEncoder, VoiceSample
+from speech_server.engines.interfaces import VoiceDetector, VoiceEncoder
 from speech_server.speakers.voices import ExpectedSpeakers, PhraseVoices
 from speech_server.speakers.who_speaks import listen
 
@@ -51,10 +51,8 @@ async def embedding_of(
 async def _whole(encoder: VoiceEncoder, sound: Samples) -> Embeddings:
     import numpy as np
 
-    from speech_server.hearing.speakers.phrases import starts_in
-
-    async def lot() -> AsyncIterator[Sequence[VoiceSample]]:
-        yield [VoiceSample(sound, starts_in(len(sound), encoder.window))]
+    async def lot() -> AsyncIterator[Sequence[Samples]]:
+        yield np.array_split(sound, -(-len(sound) // encoder.window))
 
     async with aclosing(encoder.embed(lot())) as embedded:
         return np.concatenate([embeddings async for embeddings in embedded])

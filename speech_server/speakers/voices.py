@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from speech_server.domain import EVERYBODY, Count, Embeddings, Person, Samples
-from speech_server.engines.interfaces import Segmenter, VoiceEncoder, VoiceSample
+from speech_server.engines.interfaces import Segmenter, VoiceEncoder
 from speech_server.errors import InvalidRequest
 from speech_server.pools import Pool
 from speech_server.speakers.embedding import Belt, Embedding
@@ -100,14 +100,14 @@ class Voices(ABC):
 
 
 class PhraseVoices(Voices):
-    """What is said without a pause is looked at in windows; one speaks at a time."""
+    """What is said without a pause is looked at part by part; one speaks at a time."""
 
     def __init__(self, encoder: VoiceEncoder, expected: ExpectedSpeakers) -> None:
         super().__init__(encoder, expected)
         self._phrases: list[Phrase] = []
 
     async def all_heard(self) -> list[tuple[Phrase, Embeddings]]:
-        """Every phrase with the embeddings of its windows."""
+        """Every phrase with the embeddings of its parts."""
         await self.pass_on()
         return list(zip(self._phrases, await self._all(), strict=True))
 
@@ -118,12 +118,14 @@ class PhraseVoices(Voices):
 
     async def _take(self, found: Phrase, samples: Samples) -> None:
         self._phrases.append(found)
-        await self._embedding.give(VoiceSample(samples.copy(), found.windows))
+        import numpy as np
+
+        await self._embedding.give(np.split(samples.copy(), found.cuts[1:-1]))
 
     def _told_apart(self, embeddings: list[Embeddings], count: Count) -> Diarization:
         from speech_server.hearing.speakers.turns import Voiced, diarization
 
-        heard = [Voiced(*each, self._encoder.window) for each in zip(self._phrases, embeddings, strict=True)]
+        heard = [Voiced(*each) for each in zip(self._phrases, embeddings, strict=True)]
         return diarization(heard, self._encoder.likeness, count, self._met())
 
 
@@ -155,7 +157,8 @@ class SceneVoices(Voices):
         return await super()._all()
 
     async def _segment(self, windows: AsyncIterator[Samples]) -> None:
-        from speech_server.hearing.speakers.phrases import starts_in
+        import numpy as np
+
         from speech_server.hearing.speakers.scenes import Played, edges_of
 
         segmenter = self._segmenter
@@ -166,8 +169,10 @@ class SceneVoices(Voices):
                 played = Played(scene, activity, edges)
                 self._played.append(played)
                 for column in played.columns:
-                    sound = played.sound_of(column, samples)
-                    await self._embedding.give(VoiceSample(sound, starts_in(len(sound), self._encoder.window)))
+                    sounds = played.sounds_of(column, samples)
+                    window = self._encoder.window
+                    parts = [part for sound in sounds for part in np.array_split(sound, -(-len(sound) // window))]
+                    await self._embedding.give(parts)
 
     def _told_apart(self, embeddings: list[Embeddings], count: Count) -> Diarization:
         import numpy as np

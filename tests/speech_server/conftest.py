@@ -21,10 +21,10 @@ from tests.conftest import ENCODER, KOKORO, PIPER, ROOT, WHISPER
 from tests.speech_server.stand_in_driver import StandInDriver, install
 
 if TYPE_CHECKING:
-    from speech_server.engines.ge2e.engine import Ge2e
     from speech_server.engines.kokoro.engine import KokoroSpeaker
     from speech_server.engines.piper.engine import PiperSpeaker
     from speech_server.engines.silero.engine import Detector
+    from speech_server.engines.wespeaker.engine import WeSpeaker
     from speech_server.engines.whisper.engine import WhisperTranscriber
 
 ENGLISH = ROOT / "examples/clips/english.opus"
@@ -68,10 +68,10 @@ def detector() -> Iterator[Detector]:
 
 
 @pytest.fixture(scope="session")
-def encoder() -> Iterator[Ge2e]:
-    from speech_server.engines.ge2e import engine as ge2e
+def encoder() -> Iterator[WeSpeaker]:
+    from speech_server.engines.wespeaker import engine as wespeaker
 
-    engine = ge2e.load(model_folder(ENCODER), EngineArgs())
+    engine = wespeaker.load(model_folder(ENCODER), EngineArgs())
     yield engine
     engine.close()
 

@@ -24,10 +24,10 @@ _STRIDE, _FIELD = 270, 991  # samples, of pyannote's frames
 
 
 def tone(hertz: float, seconds: float, *, seed: int = 0) -> Samples:
-    """A voice of a kind: a tone that swells by 30 dB four times a second, in noise."""
+    """A voice of a kind: a tone that swells by 30 dB four times a second, in noise; without clicks."""
     at = np.arange(round(seconds * RATE)) / RATE
     noise = np.random.default_rng(seed).normal(0, 0.01, len(at))
-    swell = 10 ** (0.75 * np.sin(2 * np.pi * 4 * at) - 0.75)
+    swell = 10 ** (0.75 * np.sin(2 * np.pi * 4 * at) - 0.75) * np.clip(np.minimum(at, at[::-1]) / 0.02, 0, 1)
     return (0.3 * swell * np.sin(2 * np.pi * hertz * at) + noise).astype(np.float32)
 
 
@@ -36,8 +36,8 @@ def silence(seconds: float) -> Samples:
 
 
 def conversation(seconds: float, said: Sequence[tuple[float, float, float]]) -> Samples:
-    """Hertz, from second to second; also at once."""
-    sound = silence(seconds)
+    """Hertz, from second to second; also at once. In between it is as silent as a room."""
+    sound = np.random.default_rng(1).normal(0, 0.003, round(seconds * RATE)).astype(np.float32)
     for hertz, start, end in said:
         spoken = tone(hertz, end - start)
         sound[round(start * RATE) : round(start * RATE) + len(spoken)] += spoken

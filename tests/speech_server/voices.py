@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 import numpy as np
 
 from speech_server.domain import Embeddings, Samples, SpeakerTurn
-from speech_server.engines.interfaces import VoiceEncoder, VoiceSample
+from speech_server.engines.interfaces import VoiceEncoder
 from tests.conftest import ROOT
 
 CONVERSATION = ROOT / "examples/clips/conversation.opus"
@@ -31,9 +31,9 @@ SAID = (
 )
 
 
-async def samples_of(*sounds: Samples) -> AsyncIterator[Sequence[VoiceSample]]:
+async def samples_of(*sounds: Samples) -> AsyncIterator[Sequence[Samples]]:
     for sound in sounds:
-        yield [VoiceSample(sound, (0,))]
+        yield [sound]
 
 
 async def voices_of(encoder: VoiceEncoder, sounds: Sequence[Samples]) -> Embeddings:

@@ -247,7 +247,7 @@ def test_the_recipes_shipped_name_an_archive_with_a_digest_for_every_part():
     assert set(recipes) == {
         "HuggingFaceTB/SmolLM2-135M-Instruct-GGUF",
         "Systran/faster-whisper-base",
-        "resemblyzer",
+        "campplus",
         "speaches-ai/Kokoro-82M-v1.0-ONNX",
         "speaches-ai/Kokoro-82M-v1.0-ONNX-int8",
         "speaches-ai/piper-en_US-joe-medium",
@@ -256,4 +256,4 @@ def test_the_recipes_shipped_name_an_archive_with_a_digest_for_every_part():
         assert isinstance(recipe, Recipe)
         assert recipe.download_bytes > 15_000_000
         assert recipe.size_bytes > 5_000_000
-        assert all(len(digest) == 64 for digest in recipe.archives.values())
+        assert all(len(archive["sha256"]) == 64 for archive in recipe.archives.values())

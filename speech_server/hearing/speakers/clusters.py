@@ -17,8 +17,9 @@ Labels = NDArray[np.intp]
 Seconds = NDArray[np.float32]
 _NOTHING = np.float32(1e-6)  # seconds
 _VOICE = 2.0  # seconds that a voice is usually heard for, where nobody says
-_SPREAD = 0.16  # as found with GE2E: mean distance of one person's voices, to be taken by an encoder's scale
-_DOUBT = 2.0  # voices that this weighs as much as, beside those of a group
+_SPREAD = 0.34  # as found with CAM++: mean distance of one person's voices, to be taken by an encoder's scale
+_FEW_OF = 0.02  # of all that is heard: in an hour there are more odd moments than in a minute
+_DOUBT = 4.0  # voices that this weighs as much as, beside those of a group
 
 
 class Groups:
@@ -125,13 +126,14 @@ def _linked(groups: Groups, apart: float, least: int, usual: float) -> Labels:
 
 def _few_joined(groups: Groups, labels: Labels, likeness: Likeness, least: int) -> Labels:
     """A group of few seconds is somebody whose voice was odd for a moment, rather than somebody else."""
+    few = max(likeness.few, _FEW_OF * float(groups.seconds.sum()))
     while _number(labels) > least:
         now = groups.together(labels)
         centroids = now.centroids
         distance = 1 - centroids @ centroids.T
         np.fill_diagonal(distance, np.inf)
         nearest = distance.min(axis=1)
-        odd = (now.seconds < likeness.few) & ((nearest < likeness.few_apart) | (now.seconds < likeness.least))
+        odd = (now.seconds < few) & ((nearest < likeness.few_apart) | (now.seconds < likeness.least))
         if not odd.any():
             break
         smallest = int(np.where(odd, now.seconds, np.inf).argmin())

@@ -1,4 +1,4 @@
-"""Speech, as it is heard -> phrases without a pause in them, and the windows of each that an encoder looks at.
+"""Speech, as it is heard -> phrases without a pause in them, cut as an encoder looks at them.
 
 Silero's idea of speech goes on for a tenth of a second after it has ended, and two people may need less than that to
 take turns. So inside its spans the level decides: where it falls far below that of the speech around, somebody may
@@ -20,8 +20,7 @@ from speech_server.hearing.spans import SpanFinder
 
 _SPEECH = VadOptions(threshold=0.35, min_silence_duration_ms=100, max_speech_duration_s=30.0, speech_pad_ms=50)
 _HOP = RATE // 100  # samples per level
-_STEP = 40  # levels between two windows
-_DROP = 38.0  # dB below an phrase's loud parts is a pause in it
+_DROP = 38.0  # dB below a phrase's loud parts is a pause in it
 _OVER_NOISE = 3.0  # dB above what is heard between spans is still no speech
 _CLEAR = 6.0  # dB below the loud parts at least, whatever the noise
 _PAUSE = 8  # levels, 80 ms
@@ -35,17 +34,17 @@ Levels = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Phrase:
-    """In samples of the recording; `windows` says where those begin."""
+    """In samples of the recording, and where it is cut for an encoder, from its beginning to its end."""
 
     start: int
     end: int
-    windows: tuple[int, ...]
+    cuts: tuple[int, ...]
 
 
 class PhraseFinder:
     """Feed blocks with their voice probabilities; `begin` is the sample at which the first one begins.
 
-    Holds back the sound of one span. `window`: samples the encoder looks at.
+    Holds back the sound of one span. `window`: samples the encoder looks at, at most.
     """
 
     def __init__(self, window: int, begin: int = 0) -> None:
@@ -76,7 +75,7 @@ class PhraseFinder:
         for first, last in _loud(_levels(sound), self._noise_level()):
             part = sound[first * _HOP : last * _HOP]
             position = self._begin + start + first * _HOP
-            yield Phrase(position, position + len(part), starts_in(len(part), self._window)), part
+            yield Phrase(position, position + len(part), cuts_in(len(part), self._window)), part
 
     def _listen_until(self, position: int) -> None:
         """What lies between spans is noise."""
@@ -117,10 +116,7 @@ def _loud(levels: Levels, noise: float) -> list[tuple[int, int]]:
     return [(first, last) for first, last in joined if last - first >= _SHORTEST]
 
 
-def starts_in(length: int, window: int) -> tuple[int, ...]:
-    """Evenly from the first sample to the last, about every _STEP levels; one where it is short."""
-    room = (length - window) // _HOP
-    if room <= 0:
-        return (0,)
-    count = -(-room // _STEP)
-    return tuple(round(at * room / count) * _HOP for at in range(count + 1))
+def cuts_in(length: int, window: int) -> tuple[int, ...]:
+    """The edges of as few equal parts as have at most a `window` each."""
+    count = -(-length // window)
+    return tuple(length * at // count for at in range(count + 1))

@@ -77,11 +77,12 @@ class Played:
         """Long enough to be known by it."""
         return bool(self._widths[self._alone[:, column]].sum() >= _ALONE)
 
-    def sound_of(self, column: int, samples: Samples) -> Samples:
-        """What this person says in the scene's `samples`: alone, where that is enough."""
+    def sounds_of(self, column: int, samples: Samples) -> list[Samples]:
+        """What this person says in the scene's `samples`, each without a break: alone, where that is enough."""
         speaks = self._alone if self.is_alone(column) else self.activity
-        sound: Samples = samples[np.repeat(speaks[:, column], self._widths)]
-        return sound
+        sounds = [samples[at : at + length] for at, length in runs(np.repeat(speaks[:, column], self._widths))]
+        enough = min(_ALONE, max(map(len, sounds)))
+        return [sound for sound in sounds if len(sound) >= enough]
 
     def speak_at_once(self, one: int, other: int) -> bool:
         both = self.activity[:, one] & self.activity[:, other]

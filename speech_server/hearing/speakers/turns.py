@@ -14,29 +14,23 @@ from speech_server.hearing.speakers.clusters import Groups
 from speech_server.hearing.speakers.everybody import VoicePart, everybody, unit
 from speech_server.hearing.speakers.phrases import Phrase
 
-# As found with GE2E, to be taken by an encoder's scale:
-_CHANGE = 0.25  # cosine distance between what comes before and after: somebody else goes on
-_SWITCH, _SWITCH_AT_PAUSE = 0.7, 0.07  # sums of cosines that another speaker must be better by
-_MOST_IN = 0.85  # of a window lies in an phrase that it speaks for
+# As found with CAM++, to be taken by an encoder's scale:
+_CHANGE = 0.44  # cosine distance between what comes before and after: somebody else goes on
+_SWITCH, _SWITCH_AT_PAUSE = 1.1, 0.11  # sums of cosines that another speaker must be better by
 _CELL = RATE // 10  # samples: how finely it is decided who speaks
 _PAUSE = int(0.08 * RATE)
 
 
 @dataclass(frozen=True, slots=True)
 class Voiced:
-    """An phrase with the embeddings of its windows, (len(windows), size)."""
+    """A phrase with the embeddings of what lies between its cuts, (len(cuts) - 1, size)."""
 
     phrase: Phrase
     embeddings: Embeddings
-    window: int  # samples
 
     @property
-    def starts(self) -> NDArray[np.intp]:
-        return np.array(self.phrase.windows) + self.phrase.start
-
-    @property
-    def ends(self) -> NDArray[np.intp]:
-        return np.minimum(self.starts + self.window, self.phrase.end)
+    def edges(self) -> NDArray[np.intp]:
+        return np.array(self.phrase.cuts) + self.phrase.start
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,41 +87,29 @@ def connected(passages: Iterable[Passage]) -> list[Passage]:
 
 
 def _parts(voiced: Voiced, scale: float) -> Iterator[VoicePart]:
-    """Each part of an phrase in which one person speaks, as far as can be heard."""
-    edges = [voiced.phrase.start, *sorted(_changes(voiced, _CHANGE * scale)), voiced.phrase.end]
-    starts, ends = voiced.starts, voiced.ends
-    for start, end in pairwise(edges):
-        inside = (np.minimum(ends, end) - np.maximum(starts, start)) / np.maximum(ends - starts, 1)
-        chosen = inside > _MOST_IN
-        if not chosen.any():
-            chosen = inside == inside.max()
-        yield VoicePart(start, unit(voiced.embeddings[chosen].mean(axis=0)), (end - start) / RATE)
+    """Each part of a phrase in which one person speaks, as far as can be heard."""
+    edges = voiced.edges
+    for first, last in pairwise(_changes(voiced.embeddings, _CHANGE * scale)):
+        voice = unit(voiced.embeddings[first:last].mean(axis=0))
+        yield VoicePart(int(edges[first]), voice, float(edges[last] - edges[first]) / RATE)
 
 
-def _changes(voiced: Voiced, change: float) -> list[int]:
-    """Where what comes before and what comes after are least alike, and then in both halves again."""
-    starts, ends = voiced.starts, voiced.ends
-    halves = [(0, len(starts))]
-    cuts = []
+def _changes(embeddings: Embeddings, change: float) -> list[int]:
+    """Those that begin a part, and the end: where what comes before and what comes after are least alike, and then in
+    both halves again."""
+    begin = [0, len(embeddings)]
+    halves = [(0, len(embeddings))]
     while halves:
         low, high = halves.pop()
-        best, found = change, None
-        for at in range(low + 1, high):
-            cut = int(starts[at] + ends[at - 1]) // 2
-            # A window may reach over the cut by half a step.
-            slack = int(starts[1] - starts[0]) // 2
-            before = low + int(np.searchsorted(ends[low:high], cut + slack, "right"))
-            after = low + int(np.searchsorted(starts[low:high], cut - slack))
-            if before > low and after < high:
-                left = unit(voiced.embeddings[low:before].mean(axis=0))
-                distance = 1 - float(left @ unit(voiced.embeddings[after:high].mean(axis=0)))
-                if distance > best:
-                    best, found = distance, (cut, before, after)
-        if found:
-            cut, before, after = found
-            cuts.append(cut)
-            halves += [(low, before), (after, high)]
-    return cuts
+        distances = [
+            1 - float(unit(embeddings[low:at].mean(axis=0)) @ unit(embeddings[at:high].mean(axis=0)))
+            for at in range(low + 1, high)
+        ]
+        if max(distances, default=0.0) > change:
+            at = low + 1 + int(np.argmax(distances))
+            begin.append(at)
+            halves += [(low, at), (at, high)]
+    return sorted(begin)
 
 
 def _path(heard: Sequence[Voiced], centroids: Embeddings, scale: float) -> list[Passage]:
@@ -152,15 +134,12 @@ def _path(heard: Sequence[Voiced], centroids: Embeddings, scale: float) -> list[
 
 
 def _cells(voiced: Voiced, centroids: Embeddings) -> Iterator[tuple[int, int, NDArray[np.float32]]]:
-    """Start, end, and how much it sounds like each person: the windows around weigh by how near their middles are."""
+    """Start, end, and how much it sounds like each person: between the middles of what was looked at in proportion."""
     phrase = voiced.phrase
     likeness = voiced.embeddings @ centroids.T
-    middles = (voiced.starts + voiced.ends) / 2
+    middles = (voiced.edges[:-1] + voiced.edges[1:]) / 2
     count = max((phrase.end - phrase.start) // _CELL, 1)
     edges = np.linspace(phrase.start, phrase.end, count + 1).astype(int)
-    distance = np.abs((edges[:-1, None] + edges[1:, None]) / 2 - middles)
-    weights = np.maximum(0, 1 - distance / (voiced.window / 2))
-    alone = weights.sum(axis=1) == 0
-    weights[alone] = distance[alone] == distance[alone].min(axis=1, keepdims=True)
-    scores = (weights @ likeness) / weights.sum(axis=1, keepdims=True)
+    at = (edges[:-1] + edges[1:]) / 2
+    scores = np.stack([np.interp(at, middles, each) for each in likeness.T], axis=1)
     yield from zip(edges[:-1].tolist(), edges[1:].tolist(), scores, strict=True)

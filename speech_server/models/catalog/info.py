@@ -25,7 +25,7 @@ SEGMENTATION: Task = "speaker-segmentation"
 TURNS: Task = "turn-detection"
 
 EngineName = Literal[
-    "whisper", "parakeet", "kokoro", "piper", "speecht5", "silero", "ge2e", "wespeaker", "pyannote", "smart_turn"
+    "whisper", "parakeet", "kokoro", "piper", "speecht5", "silero", "wespeaker", "pyannote", "smart_turn"
 ]  # fmt: skip
 
 TASKS: Mapping[EngineName, Task] = {
@@ -35,7 +35,6 @@ TASKS: Mapping[EngineName, Task] = {
     "piper": TTS,
     "speecht5": TTS,
     "silero": VAD,
-    "ge2e": VOICES,
     "wespeaker": VOICES,
     "pyannote": SEGMENTATION,
     "smart_turn": TURNS,

@@ -31,7 +31,7 @@ _LAYOUTS: tuple[tuple[EngineName, tuple[str, ...]], ...] = (
     ("piper", ("model.onnx", "config.json")),
     ("piper", ("*.onnx", "*.onnx.json")),
     *(("speecht5", (*networks, speecht5.TOKENIZER)) for networks in speecht5.VARIANTS),
-    ("ge2e", ("ge2e.onnx",)),
+    ("wespeaker", ("campplus.onnx",)),
     ("wespeaker", ("voxceleb_resnet34_LM.onnx",)),
     ("pyannote", (f"{ONNX}/model.onnx", "preprocessor_config.json")),
     ("smart_turn", ("smart-turn-v3.2-cpu.onnx",)),

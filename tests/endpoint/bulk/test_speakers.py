@@ -23,7 +23,7 @@ from endpoint.bulk.sources import Source
 from endpoint.where import find
 from speech_server.audio import decode
 from speech_server.domain import RATE
-from tests.conftest import WHISPER
+from tests.conftest import ENCODER, WHISPER
 from tests.sound import wav
 from tests.speech_server.voices import CONVERSATION, SAID, TRUTH
 
@@ -140,7 +140,7 @@ async def test_one_request_for_the_whole_tells_the_same(
 async def test_every_format_names_them(sender: Remembering, readers: Readers, recording: Path, tmp_path: Path):
     await transcribed(sender, readers, recording, tmp_path)
     answers = [answer.text for _, answer in sorted(sender.told.items())]
-    assert all(json.loads(answer)["speaker_encoder"]["model"] == "resemblyzer" for answer in answers)
+    assert all(json.loads(answer)["speaker_encoder"]["model"] == ENCODER for answer in answers)
     text, srt, vtt = (joined(shape, answers, speakers_in(FIELDS, shape)) for shape in ("text", "srt", "vtt"))
     told = "".join(line[0] for line in text.splitlines())
     assert told == "".join(name for name, _ in groupby(TRUTH[number].speaker for _, number in spoken()))

@@ -19,7 +19,7 @@ from openai.types.audio import TranscriptionDiarized, TranscriptionTextSegmentEv
 
 from speech_server.audio import decode
 from speech_server.domain import RATE, Samples
-from speech_server.engines.ge2e.engine import LIKENESS
+from speech_server.engines.wespeaker.engine import CAMPPLUS
 from tests.conftest import ENCODER, WHISPER, ServerProcess
 from tests.sound import wav
 from tests.speech_server.transcribing import words_of
@@ -205,7 +205,7 @@ def test_voices_can_be_known_again(client: httpx.Client):
 
 def test_who_compares_voices_is_told_whose_distances_they_are(client: httpx.Client, path: str):
     answer = ask(client, path, speaker_embeddings="true", response_format="json", diarize="true").json()
-    assert answer["speaker_encoder"] == {"model": ENCODER, **asdict(LIKENESS)}
+    assert answer["speaker_encoder"] == {"model": ENCODER, **asdict(CAMPPLUS.likeness)}
     assert [speaker["speaker"] for speaker in answer["speakers"]] == ["A", "B", "C"]
 
 
@@ -217,7 +217,7 @@ def test_an_embedding_is_openai_s_list(client: httpx.Client, name: str):
     body = answer.json()
     assert (body["object"], body["model"], len(body["data"])) == ("list", name, 1)
     assert (body["data"][0]["object"], body["data"][0]["index"]) == ("embedding", 0)
-    assert len(body["data"][0]["embedding"]) == 256
+    assert len(body["data"][0]["embedding"]) == 192
     assert all(isinstance(part, float) for part in body["data"][0]["embedding"])
     assert math.hypot(*body["data"][0]["embedding"]) == pytest.approx(1, abs=1e-3)
     assert {"prompt_tokens", "total_tokens"} <= body["usage"].keys()

@@ -13,9 +13,9 @@ import pytest
 
 from speech_server.audio import decode
 from speech_server.domain import RATE, Count, Embeddings, Samples, SpeakerTurn, VadOptions
-from speech_server.engines.ge2e.engine import Ge2e
 from speech_server.engines.interfaces import TranscribeOptions
 from speech_server.engines.silero.engine import Detector
+from speech_server.engines.wespeaker.engine import WeSpeaker
 from speech_server.engines.whisper.engine import WhisperTranscriber
 from speech_server.errors import AudioUnreadable, InvalidRequest, RequestTooLarge
 from speech_server.hearing.speakers.attribution import attributed
@@ -38,7 +38,7 @@ def as_file(samples: Samples) -> io.BytesIO:
 
 
 async def heard(
-    encoder: Ge2e, detector: Detector, sound: Samples = SOUND, expected: ExpectedSpeakers | None = None
+    encoder: WeSpeaker, detector: Detector, sound: Samples = SOUND, expected: ExpectedSpeakers | None = None
 ) -> WhoSpoke:
     engines = VoiceEngines(encoder, detector)
     who, _ = await who_speaks(as_file(sound), engines, expected or ExpectedSpeakers(), max_seconds=LONGEST)
@@ -50,7 +50,7 @@ def shared(one: SpeakerTurn, other: SpeakerTurn) -> float:
 
 
 @pytest.mark.anyio
-async def test_the_truth_is_found(encoder: Ge2e, detector: Detector):
+async def test_the_truth_is_found(encoder: WeSpeaker, detector: Detector):
     who = await heard(encoder, detector)
     assert [person.name for person in who.people] == ["A", "B", "C"]
     for truth in TRUTH:
@@ -61,7 +61,7 @@ async def test_the_truth_is_found(encoder: Ge2e, detector: Detector):
 
 
 @pytest.mark.anyio
-async def test_turns_are_in_order_and_nobody_interrupts(encoder: Ge2e, detector: Detector):
+async def test_turns_are_in_order_and_nobody_interrupts(encoder: WeSpeaker, detector: Detector):
     turns = (await heard(encoder, detector)).turns
     assert all(turn.start < turn.end for turn in turns)
     assert all(one.end <= next_.start for one, next_ in pairwise(turns))
@@ -69,19 +69,19 @@ async def test_turns_are_in_order_and_nobody_interrupts(encoder: Ge2e, detector:
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("count", [1, 2, 3, 4])
-async def test_a_known_count_is_kept(encoder: Ge2e, detector: Detector, count: int):
+async def test_a_known_count_is_kept(encoder: WeSpeaker, detector: Detector, count: int):
     who = await heard(encoder, detector, expected=ExpectedSpeakers(Count(count, count)))
     assert len(who.people) == count
 
 
 @pytest.mark.anyio
-async def test_more_people_than_were_heard_is_refused(encoder: Ge2e, detector: Detector):
+async def test_more_people_than_were_heard_is_refused(encoder: WeSpeaker, detector: Detector):
     with pytest.raises(InvalidRequest, match="30 speakers are asked for"):
         await heard(encoder, detector, expected=ExpectedSpeakers(Count(30, 30)))
 
 
 @pytest.mark.anyio
-async def test_who_is_known_has_a_name_and_the_others_letters(encoder: Ge2e, detector: Detector):
+async def test_who_is_known_has_a_name_and_the_others_letters(encoder: WeSpeaker, detector: Detector):
     grandmother = SOUND[round(TRUTH[2].start * RATE) : round(TRUTH[2].end * RATE)]
     voice, spoken, seconds = await embedding_of(as_file(grandmother), encoder, detector, max_seconds=LONGEST)
     assert seconds == pytest.approx(len(grandmother) / RATE, abs=0.01)
@@ -93,7 +93,7 @@ async def test_who_is_known_has_a_name_and_the_others_letters(encoder: Ge2e, det
 
 
 @pytest.mark.anyio
-async def test_a_letter_that_is_a_name_is_taken(encoder: Ge2e, detector: Detector):
+async def test_a_letter_that_is_a_name_is_taken(encoder: WeSpeaker, detector: Detector):
     first = SOUND[round(TRUTH[1].start * RATE) : round(TRUTH[1].end * RATE)]
     voice, *_ = await embedding_of(as_file(first), encoder, detector, max_seconds=LONGEST)
     who = await heard(encoder, detector, expected=ExpectedSpeakers(known=(KnownVoice("A", voice),)))
@@ -101,14 +101,14 @@ async def test_a_letter_that_is_a_name_is_taken(encoder: Ge2e, detector: Detecto
 
 
 @pytest.mark.anyio
-async def test_nor_is_one_given_that_is_the_name_of_somebody_who_is_not_heard(encoder: Ge2e, detector: Detector):
-    nobody = KnownVoice("A", np.eye(256, dtype=np.float32)[0])
+async def test_nor_is_one_given_that_is_the_name_of_somebody_who_is_not_heard(encoder: WeSpeaker, detector: Detector):
+    nobody = KnownVoice("A", np.eye(192, dtype=np.float32)[0])
     who = await heard(encoder, detector, expected=ExpectedSpeakers(known=(nobody,)))
     assert [person.name for person in who.people] == ["B", "C", "D"]
 
 
 @pytest.mark.anyio
-async def test_one_person_is_one(encoder: Ge2e, detector: Detector):
+async def test_one_person_is_one(encoder: WeSpeaker, detector: Detector):
     with ENGLISH.open("rb") as file:
         who, seconds = await who_speaks(file, VoiceEngines(encoder, detector), ExpectedSpeakers(), max_seconds=LONGEST)
     assert [person.name for person in who.people] == ["A"]
@@ -116,13 +116,13 @@ async def test_one_person_is_one(encoder: Ge2e, detector: Detector):
 
 
 @pytest.mark.anyio
-async def test_silence_has_nobody(encoder: Ge2e, detector: Detector):
+async def test_silence_has_nobody(encoder: WeSpeaker, detector: Detector):
     silence = np.zeros(3 * RATE, np.float32)
     assert await heard(encoder, detector, silence) == WhoSpoke(encoder.likeness)
 
 
 @pytest.mark.anyio
-async def test_what_is_no_sound_is_refused(encoder: Ge2e, detector: Detector):
+async def test_what_is_no_sound_is_refused(encoder: WeSpeaker, detector: Detector):
     engines = VoiceEngines(encoder, detector)
     with pytest.raises(AudioUnreadable):
         await who_speaks(io.BytesIO(b"no sound"), engines, ExpectedSpeakers(), max_seconds=LONGEST)
@@ -131,7 +131,7 @@ async def test_what_is_no_sound_is_refused(encoder: Ge2e, detector: Detector):
 
 
 @pytest.mark.anyio
-async def test_giving_up_leaves_nothing(encoder: Ge2e, detector: Detector):
+async def test_giving_up_leaves_nothing(encoder: WeSpeaker, detector: Detector):
     before = asyncio.all_tasks()
     listening = asyncio.create_task(heard(encoder, detector, np.tile(SOUND, 2)[: round(LONGEST * RATE) - RATE]))
     async with asyncio.timeout(30):
@@ -147,7 +147,7 @@ async def test_giving_up_leaves_nothing(encoder: Ge2e, detector: Detector):
 @pytest.mark.anyio
 @pytest.mark.parametrize("vad", [VadOptions(), None])
 async def test_each_sentence_of_a_transcript_is_whose_it_was(
-    transcriber: WhisperTranscriber, encoder: Ge2e, detector: Detector, vad: VadOptions | None
+    transcriber: WhisperTranscriber, encoder: WeSpeaker, detector: Detector, vad: VadOptions | None
 ):
     options = TranscribeOptions(word_timestamps=True, language="en")
     voices = PhraseVoices(encoder, ExpectedSpeakers())
@@ -165,12 +165,12 @@ async def test_each_sentence_of_a_transcript_is_whose_it_was(
 
 
 class Broken:
-    window = 25_600
+    window = step = 24_000
 
     async def embed(self, voices: AsyncIterator[object]) -> AsyncIterator[Embeddings]:
         async for _ in voices:
             raise RuntimeError("out of memory")
-        yield np.empty((0, 256), np.float32)
+        yield np.empty((0, 192), np.float32)
 
 
 @pytest.mark.anyio

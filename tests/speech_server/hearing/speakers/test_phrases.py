@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 
 import numpy as np
@@ -10,11 +11,11 @@ import pytest
 from speech_server.audio import decode
 from speech_server.domain import FRAME, RATE, Samples
 from speech_server.engines.silero.engine import Detector
-from speech_server.hearing.speakers.phrases import Phrase, PhraseFinder, starts_in
+from speech_server.hearing.speakers.phrases import Phrase, PhraseFinder, cuts_in
 from tests.speech_server.voices import CONVERSATION, TRUTH
 
 SOUND = np.concatenate(list(decode.stream(CONVERSATION, decode.Limits(60))))
-WINDOW = 160 * 160
+WINDOW = 2 * RATE
 
 
 def heard(detector: Detector, sound: Samples, block: int = 30 * RATE, begin: int = 0) -> list[tuple[Phrase, Samples]]:
@@ -70,8 +71,10 @@ def test_noise_is_not_taken_for_speech(detector: Detector):
 
 
 @pytest.mark.parametrize("length", [1, WINDOW - 1, WINDOW, WINDOW + 1, 3 * WINDOW + 77, 30 * RATE])
-def test_windows_reach_from_the_beginning_to_the_end(length: int):
-    starts = starts_in(length, WINDOW)
-    assert starts[0] == 0
-    assert length <= WINDOW or length - WINDOW - 160 < starts[-1] <= length - WINDOW
-    assert all(0 < after - before <= 6400 for before, after in pairwise(starts))
+def test_a_phrase_is_cut_into_few_equal_parts(length: int):
+    cuts = cuts_in(length, WINDOW)
+    assert (cuts[0], cuts[-1]) == (0, length)
+    parts = [after - before for before, after in pairwise(cuts)]
+    assert len(parts) == math.ceil(length / WINDOW)
+    assert max(parts) - min(parts) <= 1
+    assert max(parts) <= WINDOW

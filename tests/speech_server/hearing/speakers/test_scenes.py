@@ -108,10 +108,21 @@ def played(*said: Said) -> Played:
 
 def test_somebody_is_known_by_what_they_say_alone_where_that_is_enough():
     seconds = np.arange(WINDOW, dtype=np.float32) / RATE
-    alone = played((0, 1, 4), (1, 3, 6)).sound_of(0, seconds)
+    (alone,) = played((0, 1, 4), (1, 3, 6)).sounds_of(0, seconds)
     assert (alone.min(), alone.max()) == pytest.approx((1, 3), abs=0.02)
-    never = played((0, 3.2, 4), (1, 3, 6)).sound_of(0, seconds)
+    (never,) = played((0, 3.2, 4), (1, 3, 6)).sounds_of(0, seconds)
     assert (never.min(), never.max()) == pytest.approx((3.2, 4), abs=0.02)
+
+
+def test_what_they_say_after_a_break_is_a_sound_of_its_own_if_it_is_long_enough():
+    seconds = np.arange(WINDOW, dtype=np.float32) / RATE
+    sounds = played((0, 1, 2), (0, 3, 4.5), (0, 6, 6.3)).sounds_of(0, seconds)
+    assert [(sound.min(), sound.max()) for sound in sounds] == [
+        (pytest.approx(1, abs=0.02), pytest.approx(2, abs=0.02)),
+        (pytest.approx(3, abs=0.02), pytest.approx(4.5, abs=0.02)),
+    ]
+    (short,) = played((0, 1, 1.3)).sounds_of(0, seconds)
+    assert (short.min(), short.max()) == pytest.approx((1, 1.3), abs=0.02)
 
 
 def test_two_who_speak_at_once_are_two_however_alike():

@@ -140,7 +140,7 @@ def test_a_name_that_is_only_like_openai_s_means_itself(catalog: Catalog, name: 
     "alias", ["pyannote/speaker-diarization-community-1", "pyannote/wespeaker-voxceleb-resnet34-LM"]
 )
 def test_pyannote_is_the_voice_encoder_that_is_installed(catalog: Catalog, cache: Cache, alias: str):
-    assert catalog.resolve(alias) == "resemblyzer"
+    assert catalog.resolve(alias) == "campplus"
     install(cache, WESPEAKER, wespeaker_folder)
     assert catalog.resolve(alias) == WESPEAKER
     found = catalog.find(WESPEAKER)
@@ -148,15 +148,16 @@ def test_pyannote_is_the_voice_encoder_that_is_installed(catalog: Catalog, cache
     assert (found.engine, found.task, found.licence) == ("wespeaker", "speaker-embedding", "CC-BY-4.0")
 
 
-def test_segmentation_is_pyannote_s_where_it_is_installed_and_else_silero_s(catalog: Catalog, cache: Cache):
-    assert catalog.resolve("pyannote/segmentation-3.0") == "silero_vad_v6"
+def test_segmentation_is_silero_s_unless_pyannote_s_is_installed_and_chosen(catalog: Catalog, cache: Cache):
+    chosen = Catalog(Settings(default_segmentation_model=PYANNOTE))
+    assert chosen.resolve("pyannote/segmentation-3.0") == "silero_vad_v6"
     install(cache, PYANNOTE, pyannote_folder)
-    assert catalog.resolve("pyannote/segmentation-3.0") == PYANNOTE
-    found = catalog.find(PYANNOTE)
+    chosen = Catalog(Settings(default_segmentation_model=PYANNOTE))
+    assert chosen.resolve("pyannote/segmentation-3.0") == PYANNOTE
+    found = chosen.find(PYANNOTE)
     assert found is not None
     assert (found.engine, found.task, found.licence) == ("pyannote", "speaker-segmentation", "MIT")
-    chosen = Catalog(Settings(default_segmentation_model="silero_vad"))
-    assert chosen.resolve("pyannote/segmentation-3.0") == "silero_vad_v6"
+    assert catalog.resolve("pyannote/segmentation-3.0") == "silero_vad_v6"
 
 
 def test_turns_end_by_smart_turn_where_it_is_installed_and_else_by_silero(catalog: Catalog, cache: Cache):

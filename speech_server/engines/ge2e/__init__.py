@@ -1,1 +1,0 @@
-"""GE2E, which tells voices apart, on ONNX Runtime."""
