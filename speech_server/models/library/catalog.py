@@ -94,15 +94,17 @@ class Catalog:
 
         whisper-1 and its like mean DEFAULT_STT_MODEL when that is installed, else the first Whisper of the catalog
         that is (multilingual ones first, the larger first), else DEFAULT_STT_MODEL, to be downloaded.
-        tts-1 and its like the same with DEFAULT_TTS_MODEL and Kokoro, pyannote's names with DEFAULT_SPEAKER_MODEL, its
-        segmentation's with DEFAULT_SEGMENTATION_MODEL and Silero, smart-turn with DEFAULT_TURN_MODEL and Silero.
+        tts-1 and its like the same with DEFAULT_TTS_MODEL and Kokoro, pyannote's names with DEFAULT_SPEAKER_MODEL, or
+        with an encoder of the very weights; its segmentation's with DEFAULT_SEGMENTATION_MODEL and Silero, smart-turn
+        with DEFAULT_TURN_MODEL and Silero.
         parakeet means the newest that is installed; auto that, where there is one, and else what whisper-1 means.
         """
         name = self._follow(name)
         if name in self.listed:
             return name
         if family := self._data["aliases"].get(name) or openai_family(name):
-            return self.best_of(family)
+            same = next((entry["id"] for entry in self._data.get(family, ()) if name in entry.get("of", ())), None)
+            return same if same and self._is_installed(same) else self.best_of(family)
         return self._same_weights(name)
 
     def leaves_choice(self, name: str) -> bool:

@@ -12,7 +12,7 @@ from speech_server.realtime.protocol.outputs import Met, WhoSaid
 
 MOST_PEOPLE = 100  # voices of some kilobyte that a session remembers; whoever comes after them is the most alike
 _SHORT = 5.0  # seconds of a voice, up to which it may be further from what it was before
-_SLACK = 1.2  # so much further, found with GE2E: one person's turns of a second or two lie up to 0.26 apart
+_SLACK = 1.2  # so much further, found with CAM++: one person's turns of a second lie up to 0.55 apart
 _LEAST = 1.5  # seconds; less is nobody new
 
 

@@ -51,7 +51,7 @@ def test_a_providers_options_go_over_ours(monkeypatch: pytest.MonkeyPatch):
     assert providers_for(args, cuda=False) == [("CPUExecutionProvider", {})]
 
 
-@pytest.mark.parametrize("engine", ["whisper", "kokoro", "ge2e"])
+@pytest.mark.parametrize("engine", ["whisper", "kokoro", "wespeaker"])
 @pytest.mark.parametrize(
     ("env", "required"),
     [

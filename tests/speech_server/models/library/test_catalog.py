@@ -148,6 +148,18 @@ def test_pyannote_is_the_voice_encoder_that_is_installed(catalog: Catalog, cache
     assert (found.engine, found.task, found.licence) == ("wespeaker", "speaker-embedding", "CC-BY-4.0")
 
 
+def test_weights_that_are_named_are_meant_where_they_are_installed(catalog: Catalog, cache: Cache):
+    def campplus_folder(folder: Path) -> Path:
+        wespeaker_folder(folder).joinpath("voxceleb_resnet34_LM.onnx").rename(folder / "campplus.onnx")
+        return folder
+
+    install(cache, "campplus", campplus_folder)
+    assert catalog.resolve("pyannote/wespeaker-voxceleb-resnet34-LM") == "campplus"
+    install(cache, WESPEAKER, wespeaker_folder)
+    assert catalog.resolve("pyannote/wespeaker-voxceleb-resnet34-LM") == WESPEAKER
+    assert catalog.resolve("pyannote/speaker-diarization-community-1") == "campplus"
+
+
 def test_segmentation_is_silero_s_unless_pyannote_s_is_installed_and_chosen(catalog: Catalog, cache: Cache):
     chosen = Catalog(Settings(default_segmentation_model=PYANNOTE))
     assert chosen.resolve("pyannote/segmentation-3.0") == "silero_vad_v6"
