@@ -39,7 +39,7 @@ class EncoderSubject(Subject):
     people: tuple[Samples, Samples] = TONES  # each longer than two windows
 
     def ask(self, engine: Any) -> AsyncGenerator[Embeddings, None]:
-        return engine.embed(given([self.voice(number % 2)] for number in range(40)))
+        return engine.embed(given([self.people[number % 2][: engine.window]] for number in range(40)))
 
     def voice(self, person: int, at: int = 0) -> Samples:
         return self.people[person][at : at + self.engine.window]
@@ -48,11 +48,11 @@ class EncoderSubject(Subject):
 def _campplus(folder: Path) -> Subject:
     sound = np.concatenate(list(decode.stream(CONVERSATION, decode.Limits(60))))
     one, other = (sound[round(turn.start * RATE) : round(turn.end * RATE)] for turn in TRUTH[:2])
-    return EncoderSubject("campplus", wespeaker.load, model_folder(ENCODER), (wespeaker.CAMPPLUS.file,), (one, other))
+    return EncoderSubject("wespeaker", wespeaker.load, model_folder(ENCODER), (wespeaker.CAMPPLUS.file,), (one, other))
 
 
 def _resnet34(folder: Path) -> Subject:
-    return EncoderSubject("resnet34", wespeaker.load, wespeaker_folder(folder), (wespeaker.RESNET34.file,))
+    return EncoderSubject("wespeaker", wespeaker.load, wespeaker_folder(folder), (wespeaker.RESNET34.file,))
 
 
 def _example(folder: Path) -> Subject:
